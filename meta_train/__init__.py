@@ -1,0 +1,1 @@
+"""Meta-training of learned optimizers: families of tasks, unrolled inner training, evaluation."""

@@ -1,0 +1,9 @@
+"""A learned optimizer for PyTorch, and the permutation-equivariant layers that it is made of."""
+
+from importlib.metadata import version
+
+from ._features import WeightSpaceFeatures as WeightSpaceFeatures
+from ._spec import NetworkSpec as NetworkSpec
+from ._spec import SpecError as SpecError
+
+__version__ = version("nfn-optim")
