@@ -5,5 +5,9 @@ from importlib.metadata import version
 from ._features import WeightSpaceFeatures as WeightSpaceFeatures
 from ._spec import NetworkSpec as NetworkSpec
 from ._spec import SpecError as SpecError
+from .rules import AdamRule as AdamRule
+from .rules import NFNRule as NFNRule
+from .rules import SGDRule as SGDRule
+from .rules import UpdateRule as UpdateRule
 
 __version__ = version("nfn-optim")
