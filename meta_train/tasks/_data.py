@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -223,7 +224,9 @@ def _save(path: Path, images: np.ndarray, labels: np.ndarray, num_train: int) ->
     """Writes the file in one move, so that an interrupted download leaves none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = (images[:num_train], labels[:num_train], images[num_train:], labels[num_train:])
-    contents = {key: a.astype(np.uint8) for key, a in zip(_KEYS, arrays, strict=True)}
+    contents: dict[str, Any] = {
+        key: array.astype(np.uint8) for key, array in zip(_KEYS, arrays, strict=True)
+    }
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         part = Path(folder) / path.name
         np.savez_compressed(part, **contents)
