@@ -1,0 +1,84 @@
+"""One inner training run in progress: a group of networks on one task, resumed at every outer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nfn_optim import UpdateRule
+from nfn_optim.rules import RuleState
+
+from ._config import TrainConfig
+from ._horizon import log_uniform_horizon
+from .tasks import Batch, Params, TaskFamily, stack
+
+_MAX_SEED = 2**31
+
+
+class InnerRun:
+    """Networks of one sampled task on their way to a sampled horizon.
+
+    Everything is derived from one seed, so a run is restored from its seed and its tensors.
+
+    Args:
+        family: Where the task is drawn from.
+        rule: Gives the initial state.
+        config: Horizons and the size of the group.
+        seed: Decides task, horizon, initial networks and batches.
+    """
+
+    DIVERGED = 3.0  # times the initial loss
+
+    def __init__(self, family: TaskFamily, rule: UpdateRule, config: TrainConfig, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.seed, self.steps, self.diverged = seed, 0, False
+        self.task = family.sample(generator)
+        self.horizon = log_uniform_horizon(config.min_horizon, config.max_horizon, generator)
+        size = max(1, min(config.max_networks, config.entries // self.task.spec.num_entries))
+        seeds = torch.randint(_MAX_SEED, (size,), generator=generator).tolist()
+        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
+        self.params: Params = stack([self.task.init(g) for g in self.generators])
+        self.state: RuleState = rule.init(self.params, self.task.spec)
+        self.initial_loss: float | None = None
+
+    def batches(self, count: int) -> Iterator[Batch]:
+        """The next batches, stacked over networks."""
+        for _ in range(count):
+            yield stack([self.task.batch(g) for g in self.generators])
+
+    def advance(self, params: Params, state: RuleState, losses: Tensor) -> None:
+        """Moves on to where an unroll arrived; `losses` is `(steps, n)`."""
+        self.params = {name: p.detach() for name, p in params.items()}
+        self.state, self.steps = state, self.steps + len(losses)
+        if self.initial_loss is None:
+            self.initial_loss = float(losses[0].mean())
+        last = float(losses[-1].max())
+        self.diverged = not math.isfinite(last) or last > self.DIVERGED * self.initial_loss
+
+    @property
+    def over(self) -> bool:
+        """Whether the horizon is reached or a network has diverged."""
+        return self.diverged or self.steps >= self.horizon
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and numbers that, with the seed, restore the run."""
+        return {
+            "seed": self.seed,
+            "steps": self.steps,
+            "initial_loss": self.initial_loss,
+            "params": self.params,
+            "slots": self.state.slots,
+            "generators": [g.get_state() for g in self.generators],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues a run of the same seed from `state_dict`."""
+        self.steps, self.initial_loss = state["steps"], state["initial_loss"]
+        self.params = state["params"]
+        self.state = RuleState(state["slots"], self.state.spec, self.state.batch_dims)
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(saved)

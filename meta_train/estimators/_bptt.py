@@ -1,0 +1,50 @@
+"""Truncated backpropagation through the unroll."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from nfn_optim import UpdateRule
+
+from .._inner_run import InnerRun
+from .._unroll import unroll
+from ._base import MetaGradient
+
+
+@dataclass(frozen=True)
+class TruncatedBPTT:
+    """Backpropagates the mean of `log(loss + loss_floor)` through `truncation` inner steps.
+
+    The logarithm weighs every decade of progress alike and lets a diverging task be heard, where a
+    clamp would silence it.
+
+    Attributes:
+        truncation: Inner steps differentiated at once.
+        loss_floor: Losses below it count as equal.
+        first_order: Whether the rule reads its inputs as constants.
+    """
+
+    truncation: int = 20
+    loss_floor: float = 1e-4
+    first_order: bool = True
+
+    def estimate(self, rule: UpdateRule, run: InnerRun) -> MetaGradient:
+        """Advances `run` by one truncation.
+
+        The loss before the first step depends on no update of this truncation; one more batch at the
+        end shows what the last update did.
+        """
+        length = min(self.truncation, max(1, run.horizon - run.steps))
+        batches = list(run.batches(length + 1))
+        out = unroll(
+            rule, run.task.loss, run.params, batches[:-1], run.state, first_order=self.first_order
+        )
+        last = torch.func.vmap(run.task.loss)(out.params, batches[-1])
+        losses = torch.cat([out.losses[1:], last.unsqueeze(0)])
+        meta_loss = (losses + self.loss_floor).log().mean()
+        names, theta = zip(*rule.named_parameters(), strict=True)
+        grads = torch.autograd.grad(meta_loss, theta, allow_unused=True, materialize_grads=True)
+        run.advance(out.params, out.state, out.losses.detach())
+        return MetaGradient(float(meta_loss.detach()), dict(zip(names, grads, strict=True)))

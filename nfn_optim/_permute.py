@@ -1,0 +1,53 @@
+"""The group action: renumbering the neurons of every population at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ._features import WeightSpaceFeatures
+from ._spec import NetworkSpec
+
+Permutations = Mapping[str, Tensor]
+
+
+def random_permutations(spec: NetworkSpec, generator: torch.Generator) -> dict[str, Tensor]:
+    """A random element of the spec's group: one permutation for each population it permutes."""
+    return {
+        label: torch.randperm(spec.sizes[label], generator=generator) for label in spec.populations
+    }
+
+
+def permute(feats: WeightSpaceFeatures, permutations: Permutations) -> WeightSpaceFeatures:
+    """Acts on features: along each axis labelled `l`, entry `i` of the result is entry `permutations[l][i]`.
+
+    Populations without a permutation stay as they are.
+    """
+    return WeightSpaceFeatures(
+        feats.spec,
+        {name: _permute(t, feats.spec.axes[name], permutations, 1) for name, t in feats.items()},
+    )
+
+
+def permute_params(
+    spec: NetworkSpec, params: Mapping[str, Tensor], permutations: Permutations
+) -> dict[str, Tensor]:
+    """Acts on a network's parameters `(*batch, *stored)`; its function does not change."""
+    return {
+        name: spec.unview(
+            name, _permute(spec.view(name, params[name]), spec.axes[name], permutations, 0)
+        )
+        for name in spec.names
+    }
+
+
+def _permute(
+    tensor: Tensor, labels: tuple[str | None, ...], permutations: Permutations, trailing: int
+) -> Tensor:
+    first = tensor.dim() - len(labels) - trailing
+    for axis, label in enumerate(labels, start=first):
+        if label is not None and label in permutations:
+            tensor = tensor.index_select(axis, permutations[label].to(tensor.device))
+    return tensor
