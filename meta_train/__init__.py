@@ -1,1 +1,9 @@
 """Meta-training of learned optimizers: families of tasks, unrolled inner training, evaluation."""
+
+from ._config import TrainConfig as TrainConfig
+from ._trainer import MetaTrainer as MetaTrainer
+from ._unroll import Unrolled as Unrolled
+from ._unroll import unroll as unroll
+from .estimators import TruncatedBPTT as TruncatedBPTT
+from .tasks import Task as Task
+from .tasks import TaskFamily as TaskFamily

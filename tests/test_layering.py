@@ -23,7 +23,7 @@ ROWS = {
         ["testing", ""],
     ],
     "meta_train": [
-        ["_unroll", "_horizon", "_config", "tasks"],
+        ["_unroll", "_horizon", "_config", "_inner_run", "tasks"],
         ["estimators", "_higher"],
         ["_trainer", "_evaluate", "_runs", "_tracking", "suites"],
         ["_cli", ""],

@@ -17,9 +17,10 @@ README = Path(__file__).parents[1] / "README.md"
 PROMISED = {
     "nfn_optim": [
         *("NetworkSpec", "SpecError", "WeightSpaceFeatures"),
-        *("UpdateRule", "NFNRule", "AdamRule", "SGDRule"),
+        *("UpdateRule", "NFNRule", "AdamRule", "SGDRule", "load_rule", "save_rule"),
     ],
     "nfn_optim.layers": ["SharedNPLinear"],
+    "meta_train": ["TaskFamily", "unroll", "TruncatedBPTT", "MetaTrainer"],
 }
 
 
