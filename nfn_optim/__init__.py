@@ -5,6 +5,7 @@ from importlib.metadata import version
 from ._checkpoint import load_rule as load_rule
 from ._checkpoint import save_rule as save_rule
 from ._features import WeightSpaceFeatures as WeightSpaceFeatures
+from ._optimizer import NFNOptimizer as NFNOptimizer
 from ._spec import NetworkSpec as NetworkSpec
 from ._spec import SpecError as SpecError
 from .rules import AdamRule as AdamRule

@@ -149,11 +149,13 @@ class NetworkSpec:
     def subset(self, names: Iterable[str]) -> NetworkSpec:
         """The spec of some of the parameters only, in the order of this spec."""
         kept = set(names)
+        axes = {n: a for n, a in self.axes.items() if n in kept}
+        present = {label for labels in axes.values() for label in labels}
         return NetworkSpec(
-            {n: a for n, a in self.axes.items() if n in kept},
+            axes,
             {n: s for n, s in self.shapes.items() if n in kept},
-            io=self.io,
-            fixed=self.fixed,
+            io=self.io & present,
+            fixed=self.fixed & present,
             stored={n: s for n, s in self.stored.items() if n in kept},
         )
 

@@ -77,8 +77,8 @@ def read(spec: NetworkSpec, name: str, param: Tensor, grad: Tensor, slot: dict[s
     entries = torch.cat(
         [
             normalized.clamp(-_CLIP, _CLIP),
-            (momenta / loudness).clamp_(-_CLIP, _CLIP),
-            torch.stack([grad * scale, param / size, spread]).clamp_(-_CLIP, _CLIP),
+            (momenta / loudness).clamp(-_CLIP, _CLIP),
+            torch.stack([grad * scale, param / size, spread]).clamp(-_CLIP, _CLIP),
         ]
     )
     ratios = torch.stack([*loudness, _rms(grad, dims)]) / (level + _TINY).sqrt()

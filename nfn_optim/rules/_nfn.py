@@ -57,7 +57,7 @@ class NFNRule(UpdateRule):
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step, see the class."""
-        spec = state.spec if len(params) == len(state.spec.axes) else state.spec.subset(params)
+        spec = state.spec
         slots = {n: _inputs.accumulate(state.slots[n], grads[n]) for n in params}
         inputs = {n: _inputs.read(spec, n, params[n], grads[n], slots[n]) for n in params}
         dtype = self.log_lr.dtype
@@ -69,12 +69,17 @@ class NFNRule(UpdateRule):
         delta = {
             n: spec.unview(n, self._delta(out[n], inputs[n].adam)).to(params[n].dtype) for n in params
         }
-        return delta, RuleState(state.slots | slots, state.spec, state.batch_dims)
+        return delta, RuleState(slots, spec, state.batch_dims)
 
     def _delta(self, out: Tensor, adam: Tensor) -> Tensor:
         correction = out[0].clamp(-self.MAX_CORRECTION, self.MAX_CORRECTION)
         magnitude = out[1].clamp(-self.MAX_LOG_MAGNITUDE, self.MAX_LOG_MAGNITUDE) + self.log_lr
         return -magnitude.exp() * (adam + correction)
+
+    @property
+    def step_size(self) -> float:
+        """Size of an entry's step where the network asks for no change: Adam's learning rate."""
+        return math.exp(self.log_lr)
 
     def get_config(self) -> dict[str, float]:
         """The configuration as plain numbers, as a checkpoint stores it."""

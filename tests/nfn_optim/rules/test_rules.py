@@ -1,0 +1,184 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.func import vmap
+
+from nfn_optim import AdamRule, NetworkSpec, NFNRule, SGDRule, SpecError, UpdateRule
+from nfn_optim._permute import permute_params, random_permutations
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 2)
+    ).double()
+
+
+def gradients(model: nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    model(inputs).square().sum().backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def random_rule(seed: int = 0) -> NFNRule:
+    torch.manual_seed(seed)
+    rule = NFNRule().double()
+    for weight in rule.write.parameters():
+        nn.init.normal_(weight, std=0.3)
+    return rule
+
+
+def train(rule: UpdateRule, model: nn.Module, steps: int = 10) -> None:
+    params = dict(model.named_parameters())
+    state = rule.init(params, NetworkSpec.from_module(model))
+    for step in range(steps):
+        inputs = torch.randn(
+            4, 1, 4, 4, generator=torch.Generator().manual_seed(step), dtype=torch.float64
+        )
+        grads = gradients(model, inputs)
+        with torch.no_grad():
+            delta, state = rule(params, grads, state)
+            for name, param in params.items():
+                param += delta[name]
+
+
+@pytest.mark.parametrize(
+    ("rule", "factory"),
+    [
+        (SGDRule(0.01), lambda p: torch.optim.SGD(p, lr=0.01)),
+        (
+            SGDRule(0.01, momentum=0.9, weight_decay=0.1),
+            lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=0.1),
+        ),
+        (AdamRule(0.01), lambda p: torch.optim.Adam(p, lr=0.01)),
+        (
+            AdamRule(0.01, weight_decay=0.1),
+            lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
+        ),
+        (NFNRule(), lambda p: torch.optim.Adam(p, lr=1e-3, eps=1e-12)),
+    ],
+    ids=["sgd", "momentum", "adam", "adamw", "untrained-nfn"],
+)
+def test_rule_equals_torch_optimizer(rule, factory):
+    ours = network()
+    theirs = copy.deepcopy(ours)
+    train(rule.double(), ours)
+    optimizer = factory(theirs.parameters())
+    for step in range(10):
+        inputs = torch.randn(
+            4, 1, 4, 4, generator=torch.Generator().manual_seed(step), dtype=torch.float64
+        )
+        gradients(theirs, inputs)
+        optimizer.step()
+    for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6, msg=name)
+
+
+def stacked_inputs(networks: int):
+    models = [network() for _ in range(networks)]
+    spec = NetworkSpec.from_module(models[0])
+    dicts = [dict(m.named_parameters()) for m in models]
+    params = {n: torch.stack([d[n].detach() for d in dicts]) for n in spec.names}
+    grads = {n: torch.randn_like(p) for n, p in params.items()}
+    return spec, params, grads
+
+
+@pytest.mark.parametrize("rule", [random_rule(), AdamRule(0.1), SGDRule(0.1, momentum=0.9)])
+def test_stacked_networks_equal_a_loop_and_vmap(rule):
+    spec, params, grads = stacked_inputs(3)
+    state, loop, mapped = rule.init(params, spec), [], None
+    states = [rule.init({n: p[i] for n, p in params.items()}, spec) for i in range(3)]
+    mapped_state = vmap(lambda p: rule.init(p, spec))(params)
+    for _ in range(3):
+        delta, state = rule(params, grads, state)
+        mapped, mapped_state = vmap(lambda p, g, s: rule(p, g, s))(params, grads, mapped_state)
+        loop = []
+        for i in range(3):
+            one, states[i] = rule(
+                {n: p[i] for n, p in params.items()}, {n: g[i] for n, g in grads.items()}, states[i]
+            )
+            loop.append(one)
+    for name in spec.names:
+        torch.testing.assert_close(delta[name], torch.stack([one[name] for one in loop]))
+        torch.testing.assert_close(delta[name], mapped[name])
+
+
+def test_rule_commutes_with_renumbering_neurons():
+    spec, params, grads = stacked_inputs(2)
+    rule = random_rule()
+    permutations = random_permutations(spec, torch.Generator().manual_seed(1))
+
+    def moved(tensors):
+        return permute_params(spec, tensors, permutations)
+
+    state, other = rule.init(params, spec), rule.init(moved(params), spec)
+    for _ in range(3):
+        delta, state = rule(params, grads, state)
+        expected, other = rule(moved(params), moved(grads), other)
+    for name, value in moved(delta).items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-12, msg=name)
+
+
+def test_rule_notices_uncoupled_renumbering():
+    spec, params, grads = stacked_inputs(1)
+    rule = random_rule()
+    one = {n: p[0] for n, p in params.items()}
+    gradient = {n: g[0] for n, g in grads.items()}
+    order = torch.tensor([1, 0, 2, 3, 4])
+    delta, _ = rule(one, gradient, rule.init(one, spec))
+    moved = one | {"3.weight": one["3.weight"][order]}
+    shifted = gradient | {"3.weight": gradient["3.weight"][order]}
+    uncoupled, _ = rule(moved, shifted, rule.init(moved, spec))
+    assert (delta["3.weight"][order] - uncoupled["3.weight"]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_rule_ignores_the_scale_of_the_loss(factor):
+    spec, params, grads = stacked_inputs(1)
+    rule = random_rule()
+    state, scaled = rule.init(params, spec), rule.init(params, spec)
+    for _ in range(3):
+        delta, state = rule(params, grads, state)
+        other, scaled = rule(params, {n: factor * g for n, g in grads.items()}, scaled)
+    for name in spec.names:
+        torch.testing.assert_close(delta[name], other[name], rtol=1e-9, atol=1e-12)
+
+
+def test_steps_are_bounded_whatever_the_weights():
+    spec, params, grads = stacked_inputs(1)
+    rule = random_rule()
+    for weight in rule.parameters():
+        weight.data.mul_(100)
+    rule.log_lr.data.fill_(0.0)
+    delta, _ = rule(params, {n: 1e12 * g for n, g in grads.items()}, rule.init(params, spec))
+    largest = torch.exp(torch.tensor(NFNRule.MAX_LOG_MAGNITUDE)) * (1 + NFNRule.MAX_CORRECTION)
+    assert all(d.isfinite().all() and d.abs().max() <= largest for d in delta.values())
+
+
+def test_state_is_untouched_by_a_step():
+    spec, params, grads = stacked_inputs(1)
+    rule = random_rule()
+    _, state = rule(params, grads, rule.init(params, spec))
+    before = copy.deepcopy(state.slots)
+    rule(params, grads, state)
+    for name, slots in before.items():
+        for key, value in slots.items():
+            assert torch.equal(value, state.slots[name][key])
+
+
+def test_init_infers_a_chain_without_a_spec():
+    params = {n: p.detach() for n, p in network().named_parameters()}
+    assert AdamRule(0.1).init(params).spec.axes["3.weight"] == ("h2", "h1", None)
+
+
+def test_init_names_parameters_missing_in_the_spec():
+    spec, params, _ = stacked_inputs(1)
+    with pytest.raises(SpecError, match=r"1 of 7 parameters have no axes in the spec: \['extra'\]"):
+        NFNRule().init(params | {"extra": torch.zeros(1, 2)}, spec)
+
+
+def test_init_rejects_parameters_that_are_stacked_unequally():
+    spec, params, _ = stacked_inputs(2)
+    with pytest.raises(SpecError, match="stack all of them alike"):
+        AdamRule(0.1).init(params | {"3.bias": params["3.bias"][0]}, spec)
