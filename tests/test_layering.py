@@ -25,7 +25,18 @@ ROWS = {
     "meta_train": [
         ["_unroll", "_horizon", "_config", "_inner_run", "tasks"],
         ["estimators", "_higher"],
-        ["_trainer", "_evaluate", "_runs", "_tracking", "suites"],
+        [
+            "_trainer",
+            "_runs",
+            "_tracking",
+            "_evaluate",
+            "_baselines",
+            "_statistics",
+            "_sweep",
+            "_sweep_cache",
+            "_timing",
+            "suites",
+        ],
         ["_cli", ""],
         ["__main__"],
     ],
@@ -33,7 +44,7 @@ ROWS = {
 DEPENDENCIES = {
     "nfn_optim": {"torch", "numpy", "safetensors"},
     "meta_train": {
-        *("torch", "numpy", "safetensors", "sklearn", "matplotlib", "rich", "tyro"),
+        *("torch", "numpy", "safetensors", "sklearn", "scipy", "matplotlib", "rich", "tyro"),
         "nfn_optim",
     },
 }

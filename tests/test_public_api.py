@@ -18,6 +18,7 @@ PROMISED = {
     "nfn_optim": [
         *("NetworkSpec", "SpecError", "WeightSpaceFeatures"),
         *("UpdateRule", "NFNRule", "AdamRule", "SGDRule", "load_rule", "save_rule"),
+        "NFNOptimizer",
     ],
     "nfn_optim.layers": ["SharedNPLinear"],
     "meta_train": ["TaskFamily", "unroll", "TruncatedBPTT", "MetaTrainer"],
