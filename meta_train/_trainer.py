@@ -126,7 +126,9 @@ class MetaTrainer:
         """
         source = _resume_path(path)
         if not source.exists():
-            raise FileNotFoundError(f"nothing to resume: {source} does not exist. Leave out --resume.")
+            raise FileNotFoundError(
+                f"nothing to resume: {source} does not exist. Leave out --resume."
+            )
         state = torch.load(source, weights_only=True)
         changed = {k for k, v in asdict(self.config).items() if state["config"].get(k) != v}
         if changed:

@@ -1,0 +1,151 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from meta_train import unroll
+from meta_train.tasks import ModuleTask, stack
+from nfn_optim import NFNOptimizer, NFNRule, save_rule
+
+
+def make_task() -> ModuleTask:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(50, 4, generator=generator)
+    return ModuleTask(
+        lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)),
+        F.cross_entropy,
+        (inputs, inputs[:, :3].argmax(1)),
+        batch_size=8,
+    )
+
+
+def perturbed_rule() -> NFNRule:
+    torch.manual_seed(1)
+    rule = NFNRule()
+    for weight in rule.write.parameters():
+        nn.init.normal_(weight, std=0.2)
+    rule.log_lr.data.fill_(-4.0)
+    return rule
+
+
+def double(tree):
+    return torch.utils._pytree.tree_map(lambda t: t.double() if t.is_floating_point() else t, tree)
+
+
+def start(task, networks=2, steps=4):
+    generators = [torch.Generator().manual_seed(seed) for seed in range(networks)]
+    params = stack([task.init(g) for g in generators])
+    batches = [stack([task.batch(g) for g in generators]) for _ in range(steps)]
+    return params, batches
+
+
+def test_unroll_equals_the_optimizer_on_every_network(tmp_path):
+    task, rule = make_task(), perturbed_rule()
+    save_rule(rule, tmp_path / "rule.safetensors")
+    params, batches = start(task)
+    with torch.no_grad():
+        out = unroll(rule, task.loss, params, batches, rule.init(params, task.spec))
+    for i in range(2):
+        model = task.build()
+        model.load_state_dict({n: p[i] for n, p in params.items()})
+        optimizer = NFNOptimizer(model, checkpoint=tmp_path / "rule.safetensors")
+        for step, (x, y) in enumerate(batches):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x[i]), y[i])
+            torch.testing.assert_close(out.losses[step, i], loss.detach())
+            loss.backward()
+            optimizer.step()
+        for name, param in model.named_parameters():
+            torch.testing.assert_close(out.params[name][i], param.detach(), rtol=1e-4, atol=1e-6)
+
+
+def meta_loss(rule, task, params, batches, first_order=False):
+    out = unroll(
+        rule, task.loss, params, batches, rule.init(params, task.spec), first_order=first_order
+    )
+    return out.losses[1:].log().mean()
+
+
+def gradients(loss, rule):
+    return torch.autograd.grad(
+        loss, list(rule.parameters()), allow_unused=True, materialize_grads=True
+    )
+
+
+def test_meta_gradient_equals_finite_differences():
+    task, rule = make_task(), perturbed_rule().double()
+    params, batches = double(start(task))
+    loss = meta_loss(rule, task, params, batches)
+    theta = list(rule.parameters())
+    grads = gradients(loss, rule)
+    generator = torch.Generator().manual_seed(7)
+    for _ in range(3):
+        direction = [torch.randn(t.shape, generator=generator, dtype=t.dtype) for t in theta]
+        slope = sum((g * d).sum() for g, d in zip(grads, direction, strict=True))
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                for t, d in zip(theta, direction, strict=True):
+                    t += sign * 1e-6 * d
+                values.append(meta_loss(rule, task, params, batches))
+                for t, d in zip(theta, direction, strict=True):
+                    t -= sign * 1e-6 * d
+        torch.testing.assert_close(slope, (values[0] - values[1]) / 2e-6, rtol=1e-5, atol=1e-8)
+
+
+def test_first_order_gradient_points_the_same_way():
+    task, rule = make_task(), perturbed_rule().double()
+    params, batches = double(start(task))
+    flat = [
+        torch.cat([g.flatten() for g in gradients(meta_loss(rule, task, params, batches, fo), rule)])
+        for fo in (True, False)
+    ]
+    assert torch.cosine_similarity(*flat, dim=0) > 0.95
+    assert not torch.equal(*flat)
+
+
+def test_two_halves_equal_one_unroll():
+    task, rule = make_task(), perturbed_rule()
+    params, batches = start(task)
+    with torch.no_grad():
+        whole = unroll(rule, task.loss, params, batches, rule.init(params, task.spec))
+        half = unroll(rule, task.loss, params, batches[:2], rule.init(params, task.spec))
+        rest = unroll(rule, task.loss, half.params, batches[2:], half.state)
+    for name, param in whole.params.items():
+        assert torch.equal(param, rest.params[name])
+
+
+def test_lr_scales_each_network_and_step():
+    task, rule = make_task(), perturbed_rule()
+    params, batches = start(task)
+    with torch.no_grad():
+        out = unroll(
+            rule,
+            task.loss,
+            params,
+            batches,
+            rule.init(params, task.spec),
+            lr=lambda k: torch.tensor([1.0, 0.0]),
+        )
+    assert torch.equal(out.params["0.weight"][1], params["0.weight"][1])
+    assert not torch.equal(out.params["0.weight"][0], params["0.weight"][0])
+
+
+def test_unroll_without_batches_is_an_error():
+    task, rule = make_task(), NFNRule()
+    params, _ = start(task)
+    with pytest.raises(ValueError, match="unroll got no batches"):
+        unroll(rule, task.loss, params, [], rule.init(params, task.spec))
+
+
+def test_loss_that_is_no_scalar_is_an_error():
+    task, rule = make_task(), NFNRule()
+    params, batches = start(task)
+
+    def loss(params, batch):
+        return F.cross_entropy(
+            torch.func.functional_call(task.module, params, (batch[0],)), batch[1], reduction="none"
+        )
+
+    with pytest.raises(ValueError, match=r"one scalar for one network; got shape \(8,\)"):
+        unroll(rule, loss, params, batches, rule.init(params, task.spec))
