@@ -1,9 +1,13 @@
 """Meta-training of learned optimizers: families of tasks, unrolled inner training, evaluation."""
 
+from ._baselines import Contender as Contender
 from ._config import TrainConfig as TrainConfig
+from ._evaluate import evaluate as evaluate
+from ._results import Evaluation as Evaluation
 from ._trainer import MetaTrainer as MetaTrainer
 from ._unroll import Unrolled as Unrolled
 from ._unroll import unroll as unroll
 from .estimators import TruncatedBPTT as TruncatedBPTT
 from .tasks import Task as Task
 from .tasks import TaskFamily as TaskFamily
+from .tasks._evaluation import EvaluationTask as EvaluationTask

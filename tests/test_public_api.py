@@ -20,8 +20,8 @@ PROMISED = {
         *("UpdateRule", "NFNRule", "AdamRule", "SGDRule", "load_rule", "save_rule"),
         "NFNOptimizer",
     ],
-    "nfn_optim.layers": ["SharedNPLinear"],
-    "meta_train": ["TaskFamily", "unroll", "TruncatedBPTT", "MetaTrainer"],
+    "nfn_optim.layers": ["NPLinear", "HNPLinear", "SharedNPLinear"],
+    "meta_train": ["TaskFamily", "unroll", "TruncatedBPTT", "MetaTrainer", "evaluate"],
 }
 
 
@@ -35,13 +35,15 @@ def public_modules() -> list[ModuleType]:
 
 
 def public_names(module: ModuleType) -> dict[str, Any]:
-    """Classes and functions of ours that users reach through a module."""
+    """Classes and functions of ours that a package re-exports or a public module defines."""
+    is_package = hasattr(module, "__path__")
     return {
         f"{module.__name__}.{name}": item
         for name, item in vars(module).items()
         if not name.startswith("_")
         and (inspect.isclass(item) or inspect.isfunction(item))
         and item.__module__.split(".")[0] in ("nfn_optim", "meta_train")
+        and (is_package or item.__module__ == module.__name__)
     }
 
 
@@ -64,7 +66,8 @@ def undocumented(name: str, item: Any) -> list[str]:
 def table_rows() -> list[str]:
     """Dotted names in the first column of the README's API table."""
     section = README.read_text().split("\n## API\n")[1].split("\n## ")[0]
-    return re.findall(r"^\| `([\w.]+)`", section, flags=re.MULTILINE)
+    cells = re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([\w.]+)`", cell)]
 
 
 def look_up(dotted: str) -> Any:
