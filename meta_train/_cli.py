@@ -4,17 +4,57 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich import progress
+from rich.console import Console
+from rich.table import Table
 
 from ._config import TrainConfig
 
 _QUICK_SEEDS = 2
 _QUICK_STEPS = 500
+
+
+def demo(
+    *,
+    checkpoint: str = "default",
+    steps: int = 500,
+    out: Path = Path("out/demo.png"),
+    json: Path | None = None,
+) -> None:
+    """Trains a digits classifier with tuned Adam and with the learned optimizer, and compares.
+
+    Args:
+        checkpoint: A file written by `train`, or `default` for the weights in the package.
+        steps: Training steps of each network.
+        out: Where to write the picture of both loss curves.
+        json: Where to write the table's numbers.
+    """
+    import torch
+
+    from nfn_optim import load_rule
+
+    from . import _demo
+    from ._report import clean, versions
+
+    if steps < 1:
+        raise ValueError(f"--steps must be at least 1; got {steps}.")
+    load_rule(checkpoint)  # a mistake shows before the training starts
+    torch.set_num_threads(1)  # the fastest for networks this small
+    with _bars() as bars:
+        first = bars.add_task(f"Adam, {_demo.NUM_RATES} rates", total=steps * _demo.NUM_RATES)
+        second = bars.add_task("NFNOptimizer", total=steps)
+        adam = _demo.run_adam(steps, lambda: bars.advance(first))
+        learned = _demo.run_learned(checkpoint, steps, lambda: bars.advance(second))
+    rows = [run.summary(adam.final_loss) for run in (adam, learned)]
+    _print_table(f"{_demo.TASK}, {steps} steps, training loss as mean of 25 batches", rows)
+    _demo.plot((adam, learned), out)
+    print(f"Loss curves: {out.resolve()}")
+    _write_json(json, clean({"versions": versions(), "task": _demo.TASK, "runs": rows}))
 
 
 def evaluate(
@@ -50,14 +90,17 @@ def evaluate(
     names = (*(("adam",) if quick else baselines), *baseline)
     if quick:
         chosen = [task for task in chosen if task.num_steps <= _QUICK_STEPS]
-    with _progress() as on_progress:
+    with _bars() as bars:
+        bar = bars.add_task("preparing", total=None)
         evaluation = run(
             checkpoint,
             chosen,
             baselines=[find_baseline(name) for name in names],
             num_seeds=min(seeds, _QUICK_SEEDS) if quick else seeds,
             cache=out / "cache",
-            on_progress=on_progress,
+            on_progress=lambda label, done, total: bars.update(
+                bar, description=label, completed=done, total=total
+            ),
         )
     text = to_markdown(evaluation)
     print(text)
@@ -108,7 +151,12 @@ def train(
     _write_json(json, trainer.card("nfn-optim train"))
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"train": train, "evaluate": evaluate, "info": info}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "train": train,
+    "evaluate": evaluate,
+    "info": info,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -129,31 +177,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float, float], None]]:
-    """A progress bar with the time left, on stderr."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
+def _bars() -> progress.Progress:
+    """Progress bars with the time left, on stderr."""
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
     )
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
+
+def _print_table(title: str, rows: Sequence[Mapping[str, float | str | None]]) -> None:
+    """Prints one column for each row, since there are more figures than optimizers."""
+    table = Table(
+        "", *(str(row["optimizer"]) for row in rows), title=title, min_width=len(title) + 4
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("preparing", total=None)
+    for key in list(rows[0])[1:]:
+        table.add_row(key.replace("_", " "), *(_cell(row[key]) for row in rows))
+    Console().print(table)
 
-        def on_progress(label: str, done: float, total: float) -> None:
-            progress.update(bar, description=label, completed=done, total=total)
 
-        yield on_progress
+def _cell(value: float | str | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else value
 
 
 def _write_json(path: Path | None, content: Any) -> None:

@@ -130,7 +130,7 @@ class _Session:
     def _tune(
         self, named: EvaluationTask, task: Task, baseline: Contender, work: _Work
     ) -> tuple[Sweep, tuple[float, ...]]:
-        """A sweep with its best rates inside the grid where possible; and the rates added for it."""
+        """A sweep with its best rates inside the grid where possible; the rates added for it."""
         sweep = self._sweep(named, task, baseline, work, self.cache)
         extended: tuple[float, ...] = ()
         for _ in range(0 if named.rates else _MAX_EXTENSIONS):

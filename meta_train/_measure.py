@@ -62,8 +62,11 @@ def compare(
         names: What the two are called in `seconds`.
     """
     metrics, own = measure(baseline), measure(ours)
-    steps = _statistics.steps_to(ours.losses[:, 0], metrics[FINAL].mean)
-    speedup = _measured(len(ours.losses) / steps, ours.settings[0])
+    target, num_steps = metrics[FINAL].mean, len(ours.losses)
+    steps = _statistics.steps_to(ours.losses[:, 0], target)
+    best = best_setting(_statistics.final_loss(baseline.losses))
+    own_steps = np.minimum(_statistics.steps_to(baseline.losses[:, best], target), num_steps)
+    speedup = _measured(num_steps / steps, ours.settings[0])
     has_seconds = all(name in seconds for name in names)
     factor = seconds[names[1]] / seconds[names[0]] if has_seconds else math.nan
     return Comparison(
@@ -71,6 +74,8 @@ def compare(
         ratios={n: own[n].mean / m.mean for n, m in metrics.items() if "loss" in n and m.mean},
         steps=tuple(steps.tolist()),
         speedup=speedup,
+        own_steps=tuple(own_steps.tolist()),
+        strict_speedup=_measured(own_steps.mean() / steps, ours.settings[0]),
         wall_clock_speedup=speedup.mean * factor if has_seconds else None,
         num_diverged=int(_statistics.diverged(baseline.losses).sum()),
         num_runs=baseline.losses[0].size,

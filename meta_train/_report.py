@@ -64,7 +64,8 @@ _HEAD = (
     "baseline",
     "test score: ours",
     "baseline",
-    "steps to baseline's final",
+    "steps to baseline's final loss: ours",
+    "itself",
     "speed-up",
     "wall-clock speed-up",
     "diverged: ours",
@@ -97,6 +98,7 @@ def _row(task: TaskResult, baseline: Comparison) -> tuple[str, ...]:
         _spread(task.ours[score]) if score else "",
         _spread(baseline.metrics[score]) if score else "",
         reached + partly,
+        f"{np.mean(baseline.own_steps):.0f}",
         f"{baseline.speedup.mean:.2f} ± {baseline.speedup.std:.2f}",
         "" if wall is None else f"{wall:.2f}",
         f"{task.num_diverged} of {len(baseline.steps)}",
@@ -144,7 +146,7 @@ def plot(tasks: Sequence[TaskResult], path: Path) -> None:
     panels = figure.subplots(rows, columns, squeeze=False).flat
     for panel, task in zip(panels, tasks, strict=False):
         for name, losses in task.curves.items():
-            draw_curve(panel, name, losses)
+            draw_curve(panel, name, losses, emphasis=name == "ours")
         panel.set_title(task.task, fontsize=10)
     for panel in list(figure.axes)[len(tasks) :]:
         panel.set_visible(False)
@@ -153,13 +155,13 @@ def plot(tasks: Sequence[TaskResult], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def draw_curve(panel: Any, name: str, losses: np.ndarray) -> None:
+def draw_curve(panel: Any, name: str, losses: np.ndarray, *, emphasis: bool) -> None:
     """One optimizer's smoothed losses `(steps, seeds)` on a logarithmic axis."""
     finite = np.where(np.isfinite(losses) & (losses > 0), losses, np.nan)
     if np.isnan(finite).all():
         return
     steps = np.arange(len(losses)) + WINDOW
-    style = {"color": "tab:red", "linewidth": 2.0, "zorder": 3} if name == "ours" else {}
+    style = {"color": "tab:red", "linewidth": 2.0, "zorder": 3} if emphasis else {}
     (line,) = panel.plot(steps, np.ma.masked_invalid(finite).mean(axis=1), label=name, **style)
     low, high = finite.min(axis=1), finite.max(axis=1)
     panel.fill_between(steps, low, high, alpha=0.2, color=line.get_color(), linewidth=0)

@@ -36,6 +36,9 @@ class Comparison:
         steps: Steps in which the learned rule reaches the baseline's best final loss, one a seed;
             infinite where it never does.
         speedup: Steps of a run over `steps`; 0 where never.
+        own_steps: Steps in which the baseline itself first reaches that loss, one a seed; the
+            length of a run where it never does.
+        strict_speedup: Mean of `own_steps` over `steps`.
         wall_clock_speedup: The mean speed-up times the ratio of seconds a step.
         num_diverged: Diverged runs of all that tuned the baseline.
         num_runs: All runs that tuned the baseline.
@@ -46,6 +49,8 @@ class Comparison:
     ratios: dict[str, float]
     steps: tuple[float, ...]
     speedup: Measured
+    own_steps: tuple[float, ...]
+    strict_speedup: Measured
     wall_clock_speedup: float | None
     num_diverged: int
     num_runs: int

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from ._checkpoint import load_rule as load_rule
+from ._checkpoint import read_card as read_card
 from ._checkpoint import save_rule as save_rule
 from ._features import WeightSpaceFeatures as WeightSpaceFeatures
 from ._optimizer import NFNOptimizer as NFNOptimizer
