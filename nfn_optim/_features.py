@@ -114,6 +114,10 @@ class WeightSpaceFeatures(Mapping[str, Tensor]):
         """Applies `fn` to every tensor; `fn` must keep the parameter axes."""
         return WeightSpaceFeatures(self.spec, {name: fn(t) for name, t in self.items()})
 
+    def like(self, tensors: Sequence[Tensor]) -> WeightSpaceFeatures:
+        """Features of the same network, one tensor a parameter in order; for layers, so unchecked."""
+        return _unflatten(tensors, self.spec)
+
     def to(self, *args: Any, **kwargs: Any) -> WeightSpaceFeatures:
         """`torch.Tensor.to` on every tensor."""
         return self.map(lambda t: t.to(*args, **kwargs))
