@@ -24,8 +24,8 @@ class SweepCache:
     """Runs a sweep once and reads it back after that.
 
     A sweep is found by its content: initial parameters of every seed, the losses of the first steps
-    (and with them data, loss function and update rule), the rule's source, settings, number of
-    steps and versions. A change in any of them makes a new entry.
+    (and with them data, loss function and update rule), the rule's source and hyperparameters,
+    settings, number of steps and versions. A change in any of them makes a new entry.
 
     Args:
         folder: Where entries are kept; None keeps none.
@@ -59,11 +59,14 @@ def sweep_key(task: Task, contender: Contender, seeds: Sequence[int], num_steps:
     """Hash of everything that the curves depend on."""
     digest = hashlib.sha256()
     rule = contender.make_rule(torch.tensor(contender.rates))
+    plain = {k: v for k, v in vars(rule).items() if isinstance(v, int | float | tuple)}
     numbers = (_VERSION, torch.__version__, num_steps, tuple(seeds), contender.settings)
-    digest.update(repr((numbers, str(rule), _source(rule), task.spec)).encode())
-    for seed in seeds:
-        for parameter in task.init(torch.Generator().manual_seed(seed)).values():
-            digest.update(parameter.detach().numpy().tobytes())
+    names = (contender.name, str(rule), plain, _source(rule), task.spec)
+    digest.update(repr((numbers, names)).encode())
+    initial = [task.init(torch.Generator().manual_seed(seed)) for seed in seeds]
+    for tensors in (rule.state_dict(), *initial):
+        for tensor in tensors.values():
+            digest.update(tensor.detach().numpy().tobytes())
     probe = run_sweep(task, contender, seeds[:1], _PROBE_STEPS).losses
     digest.update(" ".join(f"{loss:.3e}" for loss in probe.flat).encode())
     return digest.hexdigest()[:16]
