@@ -1,12 +1,17 @@
 """Every example runs, is short, and is listed."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-FOLDER = Path(__file__).parents[1] / "examples"
+from meta_train import Task
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
 
 
@@ -30,3 +35,15 @@ def test_example_is_short_and_listed(path: Path) -> None:
 
 def test_there_are_examples() -> None:
     assert EXAMPLES
+
+
+def test_tasks_of_the_readme_can_be_trained(generator: torch.Generator) -> None:
+    match = re.search(
+        r"```python\n(# my_tasks\.py\n.*?)```", (ROOT / "README.md").read_text(), re.S
+    )
+    assert match
+    names: dict[str, object] = {}
+    exec(match[1], names)
+    task = names["family"].sample(generator)  # type: ignore[attr-defined]
+    assert isinstance(task, Task)
+    assert task.loss(task.init(generator), task.batch(generator)).isfinite()
