@@ -14,6 +14,7 @@ import torch
 
 from nfn_optim import __version__
 
+from ._measure import STEPS
 from ._results import Aggregate, Comparison, Evaluation, Measured, TaskResult
 from ._statistics import WINDOW
 
@@ -49,7 +50,8 @@ def to_markdown(evaluation: Evaluation) -> str:
     """One table and one summary line for each baseline."""
     parts = [f"Checkpoint `{evaluation.checkpoint}`, {evaluation.num_seeds} seeds."]
     for name, total in evaluation.aggregate.items():
-        parts += [f"## Against {name}", _table(evaluation.tasks, name), _summary(total)]
+        tasks = evaluation.tasks
+        parts += [f"## Against {name}", _table(tasks, name), _summary(total), _details(tasks, name)]
         notes = [note for task in evaluation.tasks for note in _notes(task, name)]
         parts += ["\n".join(f"- {note}" for note in notes)] if notes else []
     return "\n\n".join(parts) + "\n"
@@ -104,6 +106,21 @@ def _row(task: TaskResult, baseline: Comparison) -> tuple[str, ...]:
         f"{task.num_diverged} of {len(baseline.steps)}",
         f"{baseline.num_diverged} of {baseline.num_runs}",
     )
+
+
+def _details(tasks: Sequence[TaskResult], name: str) -> str:
+    """Losses on the way and milliseconds a step, each as ours / baseline."""
+    head = ("task", *(f"loss at {k}" for k in STEPS), "ms a step")
+    rows = [head, ("---",) * len(head)]
+    for task in tasks:
+        theirs, seconds = task.baselines[name].metrics, task.seconds_per_step
+        losses = [
+            f"{task.ours[key].mean:.4g} / {theirs[key].mean:.4g}" if key in theirs else ""
+            for key in (f"loss_{k}" for k in STEPS)
+        ]
+        pair = [seconds.get("ours"), seconds.get(name)]
+        rows.append((task.task, *losses, " / ".join(f"{1e3 * s:.2f}" for s in pair if s)))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _summary(total: Aggregate) -> str:
