@@ -20,7 +20,12 @@ PROMISED = {
         *("UpdateRule", "NFNRule", "AdamRule", "SGDRule", "load_rule", "save_rule"),
         "NFNOptimizer",
     ],
-    "nfn_optim.layers": ["NPLinear", "HNPLinear", "SharedNPLinear"],
+    "nfn_optim.layers": [
+        *("NPLinear", "HNPLinear", "SharedNPLinear", "Pointwise", "NPAttention"),
+        *("NPPool", "HNPPool", "CrossAttnPool", "LearnedPosEmbedding", "IOSinusoidalEncoding"),
+        *("GaussianFourierFeatures", "WeightSpaceLayerNorm", "ChannelDropout", "ResidualBlock"),
+        *("Map", "LearnedScale", "FlattenWeights", "UnflattenWeights", "StatFeaturizer"),
+    ],
     "meta_train": ["TaskFamily", "unroll", "TruncatedBPTT", "MetaTrainer", "evaluate"],
 }
 
