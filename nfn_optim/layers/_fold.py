@@ -74,6 +74,8 @@ class Fold:
 
     def fold(self, tensor: Tensor) -> Tensor:
         """`(*batch, *axes, c)` as `(B, *n, f*c)`."""
+        if not self.fixed and tensor.dim() == 2 + len(self.shape) and self.order is None:
+            return tensor
         channels = tensor.shape[-1]
         batch = prod(tensor.shape[: tensor.dim() - 1 - len(self.shape)])
         if self.order is not None:
@@ -83,6 +85,8 @@ class Fold:
 
     def unfold(self, tensor: Tensor, batch: Sequence[int]) -> Tensor:
         """`(B, *n, f*c)` as `(*batch, *axes, c)`, the inverse of `fold`."""
+        if not self.fixed and len(batch) == 1 and self.order is None:
+            return tensor
         channels = tensor.shape[-1] // self.width
         lead = len(batch)
         tensor = tensor.reshape(*batch, *self.sizes, *self.fixed, channels)

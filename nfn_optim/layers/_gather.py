@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ._plan import Own, Plan
+from ._plan import Own, Plan, Pooled
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,15 @@ def counts(mixer: Mixer) -> Tensor:
 def gather(mixer: Mixer, tensors: Sequence[Tensor]) -> list[Tensor]:
     """All levels' sums, in the plan's order."""
     plan, channels = mixer.plan, mixer.in_channels
-    folded = [fold.fold(tensor) for fold, tensor in zip(plan.folds, tensors, strict=True)]
     levels: list[Tensor] = []
     for level in plan.levels:
-        pieces = [
-            folded[source.param]
-            if isinstance(source, Own)
-            else _columns(levels[source.parent], source.start, source.stop, channels).sum(
-                source.dim
-            )
-            for source in level.sources
-        ]
+        pieces = []
+        for source in level.sources:
+            if isinstance(source, Own):
+                pieces.append(plan.folds[source.param].fold(tensors[source.param]))
+            else:
+                columns = _columns(levels[source.parent], source, channels)
+                pieces.append(columns.sum(source.dim))
         levels.append(pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1))
     return levels
 
@@ -83,28 +81,28 @@ def scatter(
         One `(*batch, *axes, c_out)` a parameter.
     """
     plan, channels = mixer.plan, mixer.out_channels
-    mixed: list[Tensor] = [products[0].x] * len(products)
+    results: list[Tensor] = [products[0].x] * mixer.num_params
+    waiting: list[list[tuple[Pooled, Tensor]]] = [[] for _ in products]
     for index in reversed(range(len(products))):
-        level = plan.levels[index]
-        whole: list[Tensor] = []
-        partial: list[tuple[int, int, Tensor]] = []
-        for lower, source in plan.feeds[index]:
-            piece = _columns(mixed[lower], source.at, source.at + source.width, channels)
-            piece = piece.unsqueeze(source.dim)
-            if source.width == level.width:
-                whole.append(piece)
+        sources = plan.levels[index].sources
+        whole = [piece for part, piece in waiting[index] if part.whole]
+        level = products[index].added_to(whole, in_place=in_place)
+        for part, piece in waiting[index]:
+            if not part.whole:
+                _columns(level, part, channels).add_(piece)
+        widths = [source.width * channels for source in sources]
+        pieces = torch.split_with_sizes(level, widths, dim=-1) if len(widths) > 1 else (level,)
+        for source, piece in zip(sources, pieces, strict=True):
+            if isinstance(source, Own):
+                results[source.param] = plan.folds[source.param].unfold(piece, batch)
             else:
-                partial.append((source.start, source.stop, piece))
-        result = products[index].added_to(whole, in_place=in_place)
-        for start, stop, piece in partial:
-            _columns(result, start, stop, channels).add_(piece)
-        mixed[index] = result
-    return tuple(_pick(mixer, mixed, param, batch) for param in range(mixer.num_params))
+                waiting[source.parent].append((source, piece.unsqueeze(source.dim)))
+    return tuple(results)
 
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product that is yet to be evaluated: `(x * before) @ weight * after + bias`."""
+    """A matrix product that is yet to be evaluated: `x @ weight * after + bias`."""
 
     x: Tensor
     weight: Tensor
@@ -112,36 +110,28 @@ class Product:
     bias: Tensor | None = None
 
     def evaluate(self) -> Tensor:
-        flat = self.x.reshape(-1, self.x.shape[-1])
-        if self.bias is None:
-            result = flat @ self.weight
-        else:
-            result = torch.addmm(self.bias, flat, self.weight)
-        if self.after is not None:
-            result = result * self.after
-        return result.reshape(*self.x.shape[:-1], self.weight.shape[1])
+        """The product by itself, `(B, *n, columns of the weight)`."""
+        if self.bias is not None:
+            return torch.addmm(self.bias, self.x, self.weight)
+        result = self.x.matmul(self.weight)
+        return result if self.after is None else result * self.after
 
     def added_to(self, pieces: Sequence[Tensor], *, in_place: bool) -> Tensor:
+        """The product plus tensors that broadcast to its shape."""
         if len(pieces) < 2 or self.after is not None:
             return sum(pieces, self.evaluate())
         context = sum(pieces[2:], pieces[0] + pieces[1])
-        flat = context.reshape(-1, context.shape[-1])
-        multiply = flat.addmm_ if in_place else flat.addmm
-        return multiply(self.x.reshape(-1, self.x.shape[-1]), self.weight).reshape(context.shape)
+        flat, x = context.flatten(0, -2), self.x.flatten(0, -2)
+        if in_place:
+            flat.addmm_(x, self.weight)
+            return context
+        return torch.addmm(flat, x, self.weight).view(context.shape)
 
 
-def _columns(tensor: Tensor, start: int, stop: int, channels: int) -> Tensor:
-    if (stop - start) * channels == tensor.shape[-1]:
-        return tensor
-    return tensor[..., start * channels : stop * channels]
-
-
-def _pick(mixer: Mixer, mixed: Sequence[Tensor], param: int, batch: Sequence[int]) -> Tensor:
-    """One parameter's columns at its own level."""
-    home = mixer.plan.homes[param]
-    columns = mixer.plan.levels[home].columns(param)
-    own = _columns(mixed[home], columns.start, columns.stop, mixer.out_channels)
-    return mixer.plan.folds[param].unfold(own, batch)
+def _columns(level: Tensor, source: Pooled, channels: int) -> Tensor:
+    if source.whole:
+        return level
+    return level.narrow(-1, source.start * channels, source.width * channels)
 
 
 def batch_of(plan: Plan, tensor: Tensor) -> torch.Size:

@@ -149,7 +149,7 @@ class _Mix(torch.autograd.Function):
 
 
 def _outer(x: Tensor, grad: Tensor) -> Tensor:
-    return x.reshape(-1, x.shape[-1]).t() @ grad.reshape(-1, grad.shape[-1])
+    return x.flatten(0, -2).t() @ grad.flatten(0, -2)
 
 
 def _levels(

@@ -8,9 +8,9 @@ once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations
+from itertools import accumulate, combinations
 from math import prod
 
 from .._spec import NetworkSpec, Shape
@@ -27,22 +27,16 @@ class Own:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Columns `start:stop` of level `parent`, summed over dimension `dim`.
+    """`width` columns from `start` of level `parent`, summed over dimension `dim`.
 
-    They land in columns `at:` of the level that holds this source. All counts are in channels of
-    width 1.
+    Counted in channels of width 1; `whole` if these are all columns of the parent.
     """
 
     parent: int
     start: int
-    stop: int
+    width: int
+    whole: bool
     dim: int
-    at: int
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return self.stop - self.start
 
 
 @dataclass(frozen=True)
@@ -67,11 +61,6 @@ class Level:
     sources: tuple[Own | Pooled, ...]
     counts: tuple[int, ...]
 
-    @property
-    def pooled(self) -> tuple[Pooled, ...]:
-        """Sources that come from larger levels."""
-        return tuple(source for source in self.sources if isinstance(source, Pooled))
-
     def columns(self, param: int) -> slice:
         """Columns of one member, in channels of width 1."""
         position = self.members.index(param)
@@ -87,15 +76,11 @@ class Plan:
         spec: The spec, under the group at hand.
         folds: One fold a parameter.
         levels: Subsets of labels, larger ones first; the last is the empty set.
-        homes: For each parameter the level of exactly its own labels.
-        feeds: For each level what the levels below average from it, as (level below, source).
     """
 
     spec: NetworkSpec
     folds: tuple[Fold, ...]
     levels: tuple[Level, ...]
-    homes: tuple[int, ...]
-    feeds: tuple[tuple[tuple[int, Pooled], ...], ...]
 
     def num_weights(self) -> int:
         """Weights for one pair of channels: the dimension of all equivariant linear maps."""
@@ -105,121 +90,86 @@ class Plan:
 @lru_cache(maxsize=128)
 def make_plan(spec: NetworkSpec) -> Plan:
     """Derives the plan of a spec's group."""
-    fold_of = folds(spec)
-    subsets = _subsets(spec, fold_of)
-    parents = _parents(fold_of, subsets)
-    members = _members(fold_of, subsets, parents)
-    levels = tuple(
-        _level(spec, fold_of, subsets, parents, members, index) for index in range(len(subsets))
-    )
-    homes = tuple(subsets.index(fold.labels) for fold in fold_of)
-    feeds = tuple(
-        tuple(
-            (lower, source)
-            for lower, level in enumerate(levels)
-            for source in level.pooled
-            if source.parent == upper
-        )
-        for upper in range(len(levels))
-    )
-    return Plan(spec, fold_of, levels, homes, feeds)
+    builder = _Builder(spec)
+    levels = tuple(builder.level(index) for index in range(len(builder.subsets)))
+    return Plan(spec, builder.folds, levels)
 
 
-def _subsets(spec: NetworkSpec, fold_of: tuple[Fold, ...]) -> list[tuple[str, ...]]:
-    """All subsets of the parameters' labels, larger ones first, each in canonical order."""
-    found = {
-        subset
-        for fold in fold_of
-        for size in range(len(fold.labels) + 1)
-        for subset in combinations(fold.labels, size)
-    }
-    rank = population_order(spec)
-    return sorted(found, key=lambda kept: (-len(kept), [-rank[label] for label in kept]))
+class _Builder:
+    """Works out a plan, larger subsets of labels first."""
 
-
-def _parents(
-    fold_of: tuple[Fold, ...], subsets: list[tuple[str, ...]]
-) -> dict[tuple[int, int], tuple[int, str]]:
-    """For each (level, parameter) not at home: the level it is summed from, and over what."""
-    parents = {}
-    for index, kept in enumerate(subsets):
-        for param, fold in enumerate(fold_of):
-            missing = [label for label in fold.labels if label not in kept]
-            if missing and set(kept) <= set(fold.labels):
-                larger = {*kept, missing[0]}
-                parent = tuple(label for label in fold.labels if label in larger)
-                parents[index, param] = (subsets.index(parent), missing[0])
-    return parents
-
-
-def _members(
-    fold_of: tuple[Fold, ...],
-    subsets: list[tuple[str, ...]],
-    parents: dict[tuple[int, int], tuple[int, str]],
-) -> list[tuple[int, ...]]:
-    """Members of every level, ordered so that columns averaged together stand together."""
-    members: list[tuple[int, ...]] = []
-    for index, kept in enumerate(subsets):
-        feeds = {
-            param: [
-                lower for (lower, p), (level, _) in parents.items() if (level, p) == (index, param)
-            ]
-            for param in range(len(fold_of))
+    def __init__(self, spec: NetworkSpec) -> None:
+        self.sizes, self.folds = spec.sizes, folds(spec)
+        rank = population_order(spec)
+        found = {
+            subset
+            for fold in self.folds
+            for size in range(len(fold.labels) + 1)
+            for subset in combinations(fold.labels, size)
         }
+        self.subsets = sorted(found, key=lambda kept: (-len(kept), [-rank[x] for x in kept]))
+        self.members: list[tuple[int, ...]] = []
+        for index in range(len(self.subsets)):
+            carriers = [p for p in range(len(self.folds)) if self.carries(p, index)]
+            self.members.append(tuple(sorted(carriers, key=lambda p: self.place(p, index))))
 
-        def place(
-            param: int, index: int = index, feeds: dict[int, list[int]] = feeds
-        ) -> tuple[bool, int, int, int]:
-            parent = parents.get((index, param), (-1, ""))[0]
-            position = members[parent].index(param) if parent >= 0 else -1
-            return (not feeds[param], parent, position, param)
+    def carries(self, param: int, index: int) -> bool:
+        """Whether a parameter carries all labels of a level."""
+        return set(self.subsets[index]) <= set(self.folds[param].labels)
 
-        carriers = [p for p, fold in enumerate(fold_of) if set(kept) <= set(fold.labels)]
-        members.append(tuple(sorted(carriers, key=place)))
-    return members
+    def missing(self, param: int, index: int) -> list[str]:
+        """Labels of a parameter that a level does not keep."""
+        return [x for x in self.folds[param].labels if x not in self.subsets[index]]
+
+    def parent(self, param: int, index: int) -> int:
+        """The next larger level, from which a parameter is summed to this one; -1 at home."""
+        missing = self.missing(param, index)[:1]
+        if not missing:
+            return -1
+        larger = {*self.subsets[index], *missing}
+        return self.subsets.index(tuple(x for x in self.folds[param].labels if x in larger))
+
+    def place(self, param: int, index: int) -> tuple[bool, int, int, int]:
+        """Sorts members so that columns summed together stand together."""
+        lower = range(index + 1, len(self.subsets))
+        feeds = any(self.carries(param, i) and self.parent(param, i) == index for i in lower)
+        parent = self.parent(param, index)
+        position = self.members[parent].index(param) if parent >= 0 else -1
+        return (not feeds, parent, position, param)
+
+    def starts(self, index: int) -> tuple[int, ...]:
+        """First column of each member of a level, and the number of columns at the end."""
+        return (0, *accumulate(self.folds[p].width for p in self.members[index]))
+
+    def level(self, index: int) -> Level:
+        """Everything about one level."""
+        kept, members, starts = self.subsets[index], self.members[index], self.starts(index)
+        sources: list[Own | Pooled] = []
+        for param in members:
+            sources[-1:] = _merge(sources[-1:], self.source(param, index))
+        counts = tuple(prod(self.sizes[x] for x in self.missing(p, index)) for p in members)
+        sizes = tuple(self.sizes[x] for x in kept)
+        return Level(kept, sizes, members, starts[:-1], starts[-1], tuple(sources), counts)
+
+    def source(self, param: int, index: int) -> Own | Pooled:
+        """Where one member's columns come from."""
+        parent, width = self.parent(param, index), self.folds[param].width
+        if parent < 0:
+            return Own(param, width)
+        starts = self.starts(parent)
+        start = starts[self.members[parent].index(param)]
+        dim = 1 + self.subsets[parent].index(self.missing(param, index)[0])
+        return Pooled(parent, start, width, width == starts[-1], dim)
 
 
-def _level(
-    spec: NetworkSpec,
-    fold_of: tuple[Fold, ...],
-    subsets: list[tuple[str, ...]],
-    parents: dict[tuple[int, int], tuple[int, str]],
-    members: list[tuple[int, ...]],
-    index: int,
-) -> Level:
-    kept = subsets[index]
-    starts = _starts(fold_of, members[index])
-    sources: list[Own | Pooled] = []
-    for param, at in zip(members[index], starts, strict=False):
-        width = fold_of[param].width
-        if (index, param) not in parents:
-            sources.append(Own(param, width))
-            continue
-        parent, label = parents[index, param]
-        start = _starts(fold_of, members[parent])[members[parent].index(param)]
-        dim = 1 + subsets[parent].index(label)
-        source = Pooled(parent, start, start + width, dim, at)
-        sources[-1:] = _merge(sources[-1:], source)
-    sizes = tuple(spec.sizes[label] for label in kept)
-    counts = tuple(prod(fold_of[p].sizes) // prod(sizes) for p in members[index])
-    return Level(kept, sizes, members[index], starts[:-1], starts[-1], tuple(sources), counts)
-
-
-def _starts(fold_of: tuple[Fold, ...], members: tuple[int, ...]) -> tuple[int, ...]:
-    """First column of each member, and the number of columns at the end."""
-    starts = [0]
-    for param in members:
-        starts.append(starts[-1] + fold_of[param].width)
-    return tuple(starts)
-
-
-def _merge(last: list[Own | Pooled], source: Pooled) -> list[Own | Pooled]:
+def _merge(last: list[Own | Pooled], source: Own | Pooled) -> list[Own | Pooled]:
     """Joins a source to the one before it where both read adjacent columns over the same axis."""
     for before in last:
-        if isinstance(before, Pooled) and (before.parent, before.dim, before.stop) == (
-            source.parent,
-            source.dim,
-            source.start,
+        if (
+            isinstance(before, Pooled)
+            and isinstance(source, Pooled)
+            and (before.parent, before.dim) == (source.parent, source.dim)
+            and before.start + before.width == source.start
         ):
-            return [Pooled(before.parent, before.start, source.stop, before.dim, before.at)]
+            return [replace(before, width=before.width + source.width)]
     return [*last, source]
