@@ -11,7 +11,7 @@ from .._features import WeightSpaceFeatures
 from .._spec import NetworkSpec
 from ._check import check_features
 from ._init import Init, keep_variance
-from ._linear import HNPLinear, NPLinear
+from ._linear import DerivedLinear, NPLinear
 
 _SHARE = 0.25  # of the output's variance from the position-specific part, at initialisation
 
@@ -47,9 +47,9 @@ class LowRankHNPLinear(nn.Module):
         super().__init__()
         self.spec, self.in_channels, self.out_channels = spec.hnp(), in_channels, out_channels
         self.shared = NPLinear(spec, in_channels, out_channels, init=init)
-        wide = [label for label in spec.sizes if label in spec.io and spec.sizes[label] > rank]
-        self._small = _shrink(spec, wide, rank)
-        self.specific = HNPLinear(self._small, in_channels, out_channels, init=init)
+        wide = [x for x in spec.sizes if x in self.spec.fixed and spec.sizes[x] > rank]
+        self._small = _shrink(self.spec, wide, rank)
+        self.specific = DerivedLinear(self._small, in_channels, out_channels, init=init)
         self._wide = wide
         sizes = [spec.sizes[label] for label in wide]
         self.read = nn.ParameterList(torch.randn(n, rank) / sqrt(n) for n in sizes)
@@ -90,7 +90,7 @@ def _shrink(spec: NetworkSpec, wide: list[str], rank: int) -> NetworkSpec:
         )
         for name in spec.names
     }
-    return NetworkSpec(spec.axes, shapes, io=spec.io)
+    return NetworkSpec(spec.axes, shapes, io=spec.io, fixed=spec.fixed)
 
 
 def _combine(spec: NetworkSpec, name: str, tensor: Tensor, tables: dict[str, Tensor]) -> Tensor:

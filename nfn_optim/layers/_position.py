@@ -12,9 +12,10 @@ from .._spec import NetworkSpec
 from ._check import check_features
 
 
-def _io_axes(spec: NetworkSpec, name: str) -> list[tuple[int, str]]:
-    """Axes of a parameter that run over the network's inputs or outputs."""
-    return [(axis, label) for axis, label in enumerate(spec.axes[name]) if label in spec.io]
+def _ordered_axes(spec: NetworkSpec, name: str) -> list[tuple[int, str]]:
+    """Axes of a parameter that run over neurons whose order matters."""
+    ordered = spec.hnp().fixed
+    return [(axis, label) for axis, label in enumerate(spec.axes[name]) if label in ordered]
 
 
 def _along(table: Tensor, axis: int, dims: int) -> Tensor:
@@ -29,7 +30,7 @@ class LearnedPosEmbedding(nn.Module):
     Equivariant under the HNP group only.
 
     Args:
-        spec: The network's symmetry; its `io` populations get positions.
+        spec: The network's symmetry; the populations that `spec.hnp()` holds fixed get positions.
         channels: Channels of the features.
 
     Shape:
@@ -40,7 +41,7 @@ class LearnedPosEmbedding(nn.Module):
         super().__init__()
         self.spec, self.channels = spec, channels
         self.parameters_embedding = nn.Parameter(torch.randn(len(spec.names), channels))
-        self._positions = [label for label in spec.sizes if label in spec.io]
+        self._positions = [label for label in spec.sizes if label in spec.hnp().fixed]
         self.position_embeddings = nn.ParameterList(
             torch.randn(spec.sizes[label], channels) for label in self._positions
         )
@@ -52,7 +53,7 @@ class LearnedPosEmbedding(nn.Module):
         results = []
         for index, (name, tensor) in enumerate(feats.items()):
             code = self.parameters_embedding[index]
-            for axis, label in _io_axes(self.spec, name):
+            for axis, label in _ordered_axes(self.spec, name):
                 code = code + _along(tables[label], axis, len(self.spec.shapes[name]))
             results.append(tensor + code)
         return feats.like(results)
@@ -68,7 +69,7 @@ class IOSinusoidalEncoding(nn.Module):
     does not grow with their number. Equivariant under the HNP group only.
 
     Args:
-        spec: The network's symmetry; its `io` populations get positions.
+        spec: The network's symmetry; the populations that `spec.hnp()` holds fixed get positions.
         max_freq: Highest frequency, in half cycles.
         num_bands: Number of frequencies.
         encode_layers: Whether to add a code of the layer: parameters with one output population
@@ -88,6 +89,7 @@ class IOSinusoidalEncoding(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.max_freq, self.num_bands = spec, max_freq, num_bands
+        self._ordered = sorted(spec.hnp().fixed)
         outputs = [spec.axes[name][:1] for name in spec.names]
         order = list(dict.fromkeys(outputs))
         self._layers = [order.index(output) for output in outputs] if encode_layers else []
@@ -100,13 +102,13 @@ class IOSinusoidalEncoding(nn.Module):
         """Appends the code's channels."""
         check_features(self, feats, self.spec)
         like = next(iter(feats.values()))
-        tables = {label: self._code(self.spec.sizes[label], like) for label in self.spec.io}
+        tables = {label: self._code(self.spec.sizes[label], like) for label in self._ordered}
         layers = self._code(max(self._layers, default=0) + 1, like)
         results = []
         for index, (name, tensor) in enumerate(feats.items()):
             shape = self.spec.shapes[name]
             code = layers[self._layers[index]] if self._layers else torch.zeros_like(layers[0])
-            for axis, label in _io_axes(self.spec, name):
+            for axis, label in _ordered_axes(self.spec, name):
                 code = code + _along(tables[label], axis, len(shape))
             code = code.expand(*tensor.shape[:-1], -1)
             results.append(torch.cat([tensor, code], dim=-1))

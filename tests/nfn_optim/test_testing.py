@@ -1,0 +1,98 @@
+"""The test tools fail on layers that are wrong on purpose."""
+
+import pytest
+import torch
+from torch import nn
+
+from nfn_optim.layers import NPLinear, NPPool, Pointwise
+from nfn_optim.testing import (
+    assert_equivariant,
+    assert_invariant,
+    assert_sensitive,
+    chain_spec,
+    equivariance_error,
+    invariance_error,
+    random_features,
+    residual_spec,
+)
+
+SPEC = chain_spec([3, 4, 2])
+
+
+class FirstNeuron(nn.Module):
+    """Wrong in one place: doubles the first hidden neuron's bias."""
+
+    def forward(self, feats):
+        tensors = dict(feats.items())
+        tensors["0.bias"] = tensors["0.bias"].clone()
+        tensors["0.bias"][..., 0, :] *= 2
+        return feats.like(list(tensors.values()))
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def feats(generator):
+    return random_features(SPEC, 2, generator)
+
+
+def test_a_right_layer_passes(feats, generator):
+    assert_equivariant(NPLinear(SPEC, 2, 2).double(), SPEC.np(), feats, generator)
+    assert_invariant(NPPool(SPEC), SPEC.np(), feats, generator)
+
+
+def test_a_wrong_layer_fails_and_the_parameter_is_named(feats, generator):
+    with pytest.raises(AssertionError, match="not equivariant.*'0.bias'"):
+        assert_equivariant(FirstNeuron(), SPEC.np(), feats, generator)
+
+
+def test_a_subtly_wrong_layer_fails(feats, generator):
+    layer = NPLinear(SPEC, 2, 2).double()
+
+    def nearly(x):
+        out = layer(x)
+        return out.like([t + 1e-8 * i for i, t in enumerate(feats.values())])
+
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(nearly, SPEC.np(), feats, generator)
+
+
+def test_a_layer_that_makes_nan_fails(feats, generator):
+    with pytest.raises(AssertionError, match="nan"):
+        assert_equivariant(lambda x: x.map(lambda t: t * torch.nan), SPEC, feats, generator)
+    with pytest.raises(AssertionError, match="nan"):
+        assert_invariant(lambda x: x["0.bias"] * torch.nan, SPEC, feats, generator)
+
+
+def test_an_order_dependent_pool_fails(feats, generator):
+    with pytest.raises(AssertionError, match="not invariant"):
+        assert_invariant(lambda x: x["0.bias"][:, 0], SPEC.np(), feats, generator)
+
+
+def test_a_too_symmetric_layer_fails(feats):
+    assert_sensitive(NPLinear(SPEC, 2, 2).double(), SPEC.np(), feats)
+    with pytest.raises(AssertionError, match="too symmetric.*axis 0 of '0.weight'"):
+        assert_sensitive(Pointwise(SPEC, 2, 2).double(), SPEC.np(), feats)
+
+
+def test_an_np_layer_is_too_symmetric_for_hnp(feats):
+    with pytest.raises(AssertionError, match="too symmetric.*axis 1 of '0.weight'"):
+        assert_sensitive(NPLinear(SPEC, 2, 2).double(), SPEC.hnp(), feats)
+
+
+def test_errors_are_relative_and_zero_for_the_identity(feats):
+    swap = {"h1": torch.tensor([1, 0, 2, 3])}
+    assert max(equivariance_error(lambda x: x, feats, swap).values()) == 0
+    assert invariance_error(lambda x: x["0.weight"].sum(), feats, {}) == 0
+    small = equivariance_error(lambda x: FirstNeuron()(x.map(lambda t: 1e-6 * t)), feats, swap)
+    assert small["0.bias"] > 0.1
+
+
+def test_handmade_specs_are_what_they_say():
+    spec = chain_spec([2, 3, 4], kernels=[(3, 3), ()], biases=[False, True])
+    assert spec.names == ("0.weight", "1.weight", "1.bias")
+    assert spec.shapes["0.weight"] == (3, 2, 3, 3)
+    assert residual_spec().axes["down"] == ("stream", "hidden")
