@@ -12,8 +12,12 @@ from torch import Tensor
 POOLED_SHARE = 0.25
 """Part of an output's variance that comes from averages of other entries, at initialisation."""
 
-RELU_MEAN_SQUARE = 0.318
-"""Squared mean over mean square of a rectified centred normal variable: 1 / pi."""
+POOLED_MEAN_SQUARE = 0.5
+"""Assumed mean square of an average over that of single entries.
+
+It is 1 / pi after the ReLU of independent normal entries and 1 where all entries are equal; with
+depth, entries become more alike.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,7 @@ def keep_variance(blocks: Sequence[Block], bias: Tensor, *, gain: float = 2.0) -
 
     Averages over many entries carry little variance, so counting them in the fan-in (as
     `fan_in_uniform` does) shrinks features layer by layer. Here maps that read single entries share
-    most of the output's variance and averages the rest, with the mean square that averages have
-    after a ReLU.
+    most of the output's variance and averages the rest.
 
     Args:
         blocks: The maps that add up to one target.
@@ -56,7 +59,7 @@ def keep_variance(blocks: Sequence[Block], bias: Tensor, *, gain: float = 2.0) -
     whole = [block for block in blocks if not block.averaged]
     averaged = [block for block in blocks if block.averaged]
     pooled_share = POOLED_SHARE if whole and averaged else float(bool(averaged))
-    expected = 1 - pooled_share + pooled_share * RELU_MEAN_SQUARE
+    expected = 1 - pooled_share + pooled_share * POOLED_MEAN_SQUARE
     for group, share in ((whole, 1 - pooled_share), (averaged, pooled_share)):
         for block in group:
             variance = gain * share / expected / len(group) / block.weight.shape[0]

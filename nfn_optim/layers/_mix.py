@@ -82,7 +82,8 @@ class _Mix(torch.autograd.Function):
     def forward(mixer: Mixer, bias: Tensor, factor: Tensor, *args: Tensor) -> tuple[Tensor, ...]:
         tensors, weights = args[: mixer.num_params], args[mixer.num_params :]
         results, levels = _plain(mixer, tensors, weights, bias, factor, in_place=True)
-        return (*results, *_fresh(mixer.plan, levels))
+        # Detached: autograd lets no one write in place to what it takes for a view.
+        return (*(result.detach() for result in results), *_fresh(mixer.plan, levels))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
