@@ -65,6 +65,7 @@ def evaluate(
     baseline: tuple[str, ...] = (),
     seeds: int = 5,
     quick: bool = False,
+    threads: int = 1,
     out: Path = Path("out/evaluate"),
     json: Path | None = None,
 ) -> None:
@@ -78,14 +79,20 @@ def evaluate(
             returns an UpdateRule.
         seeds: Networks trained with every setting.
         quick: Only Adam, two seeds, and tasks of at most 500 steps.
+        threads: Intra-op threads; one is fastest for networks this small.
         out: Folder for the table, the learning curves and the cache of the baselines' curves.
         json: Where to write all numbers.
     """
+    import torch
+
     from ._baselines import find_baseline
     from ._evaluate import evaluate as run
     from ._report import plot, to_json, to_markdown
     from .tasks._evaluation import find_tasks
 
+    if threads < 1:
+        raise ValueError(f"--threads must be at least 1; got {threads}.")
+    torch.set_num_threads(threads)
     chosen = find_tasks(tasks)
     names = (*(("adam",) if quick else baselines), *baseline)
     if quick:
