@@ -19,11 +19,12 @@ class TrainConfig:
         entries: Weights trained at once in a run: small networks are trained in larger groups.
         max_networks: Largest group of networks in a run.
         hidden: Hidden channels of the rule.
+        initial_lr: Step size of the untrained rule.
         lr: Peak outer learning rate.
         final_lr: Outer learning rate at the end of the cosine.
         warmup: Outer steps of linear warm-up.
         clip: Largest norm of a meta-gradient.
-        loss_floor: `c` in the meta-loss `log(loss + c)`.
+        loss_floor: `c` in the meta-loss `log(loss + c)`; a run whose loss falls below it is over.
         ema: Decay of the average of the meta-parameters that is kept as the result.
         save_every: Outer steps between checkpoints.
         threads: Intra-op threads; one is fastest on small networks.
@@ -38,11 +39,12 @@ class TrainConfig:
     entries: int = 24_000
     max_networks: int = 8
     hidden: int = 16
+    initial_lr: float = 1e-2
     lr: float = 1e-3
     final_lr: float = 5e-5
     warmup: int = 200
     clip: float = 0.5
-    loss_floor: float = 1e-4
+    loss_floor: float = 1e-5
     ema: float = 0.998
     save_every: int = 500
     threads: int = 1

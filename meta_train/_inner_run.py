@@ -35,7 +35,8 @@ class InnerRun:
 
     def __init__(self, family: TaskFamily, rule: UpdateRule, config: TrainConfig, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.seed, self.steps, self.diverged = seed, 0, False
+        self.seed, self.steps, self.floor = seed, 0, config.loss_floor
+        self.diverged = self.converged = False
         self.task = family.sample(generator)
         self.horizon = log_uniform_horizon(config.min_horizon, config.max_horizon, generator)
         size = max(1, min(config.max_networks, config.entries // self.task.spec.num_entries))
@@ -50,19 +51,24 @@ class InnerRun:
         for _ in range(count):
             yield stack([self.task.batch(g) for g in self.generators])
 
+    def validation_batch(self) -> Batch:
+        """One validation batch a network, stacked."""
+        return stack([self.task.validation_batch(g) for g in self.generators])
+
     def advance(self, params: Params, state: RuleState, losses: Tensor) -> None:
         """Moves on to where an unroll arrived; `losses` is `(steps, n)`."""
         self.params = {name: p.detach() for name, p in params.items()}
         self.state, self.steps = state, self.steps + len(losses)
         if self.initial_loss is None:
             self.initial_loss = float(losses[0].mean())
+        self.converged = float(losses.mean()) < self.floor
         last = float(losses[-1].max())
         self.diverged = not math.isfinite(last) or last > self.DIVERGED * self.initial_loss
 
     @property
     def over(self) -> bool:
-        """Whether the horizon is reached or a network has diverged."""
-        return self.diverged or self.steps >= self.horizon
+        """Whether the horizon is reached, a network has diverged, or there is nothing left to gain."""
+        return self.diverged or self.converged or self.steps >= self.horizon
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers that, with the seed, restore the run."""
@@ -70,6 +76,7 @@ class InnerRun:
             "seed": self.seed,
             "steps": self.steps,
             "initial_loss": self.initial_loss,
+            "ended": (self.diverged, self.converged),
             "params": self.params,
             "slots": self.state.slots,
             "generators": [g.get_state() for g in self.generators],
@@ -78,6 +85,7 @@ class InnerRun:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues a run of the same seed from `state_dict`."""
         self.steps, self.initial_loss = state["steps"], state["initial_loss"]
+        self.diverged, self.converged = state["ended"]
         self.params = state["params"]
         self.state = RuleState(state["slots"], self.state.spec, self.state.batch_dims)
         for generator, saved in zip(self.generators, state["generators"], strict=True):

@@ -43,7 +43,7 @@ class MetaTrainer:
         self.family, self.config = family, config or TrainConfig()
         self.estimator = estimator or TruncatedBPTT(self.config.truncation, self.config.loss_floor)
         torch.manual_seed(self.config.seed)
-        self.rule = NFNRule(NFNRuleConfig(hidden=self.config.hidden))
+        self.rule = NFNRule(NFNRuleConfig(self.config.hidden, self.config.initial_lr))
         self.average = {n: p.detach().clone() for n, p in self.rule.named_parameters()}
         self.optimizer = torch.optim.Adam(self.rule.parameters(), lr=self.config.lr)
         self.generator = torch.Generator().manual_seed(self.config.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.func import vmap
 
 from nfn_optim import UpdateRule
 
@@ -15,10 +16,11 @@ from ._base import MetaGradient
 
 @dataclass(frozen=True)
 class TruncatedBPTT:
-    """Backpropagates the mean of `log(loss + loss_floor)` through `truncation` inner steps.
+    """Backpropagates logarithms of training and validation loss through `truncation` inner steps.
 
-    The logarithm weighs every decade of progress alike and lets a diverging task be heard, where a
-    clamp would silence it.
+    The meta-loss is `log(mean training loss + loss_floor) + log(final validation loss + loss_floor)`
+    for each network: the mean is over the steps, so that spikes count; the logarithm weighs every
+    decade of progress alike and lets a diverging task be heard, where a clamp would silence it.
 
     Attributes:
         truncation: Inner steps differentiated at once.
@@ -27,7 +29,7 @@ class TruncatedBPTT:
     """
 
     truncation: int = 20
-    loss_floor: float = 1e-4
+    loss_floor: float = 1e-5
     first_order: bool = True
 
     def estimate(self, rule: UpdateRule, run: InnerRun) -> MetaGradient:
@@ -37,13 +39,21 @@ class TruncatedBPTT:
         end shows what the last update did.
         """
         length = min(self.truncation, max(1, run.horizon - run.steps))
-        batches = list(run.batches(length + 1))
         out = unroll(
-            rule, run.task.loss, run.params, batches[:-1], run.state, first_order=self.first_order
+            rule,
+            run.task.loss,
+            run.params,
+            run.batches(length),
+            run.state,
+            first_order=self.first_order,
         )
-        last = torch.func.vmap(run.task.loss)(out.params, batches[-1])
-        losses = torch.cat([out.losses[1:], last.unsqueeze(0)])
-        meta_loss = (losses + self.loss_floor).log().mean()
+        last, held_out = (
+            vmap(run.task.loss)(out.params, batch)
+            for batch in (*run.batches(1), run.validation_batch())
+        )
+        training = torch.cat([out.losses[1:], last.unsqueeze(0)]).mean(0)
+        meta_loss = sum((loss + self.loss_floor).log().mean() for loss in (training, held_out))
+        assert isinstance(meta_loss, torch.Tensor)
         names, theta = zip(*rule.named_parameters(), strict=True)
         grads = torch.autograd.grad(meta_loss, theta, allow_unused=True, materialize_grads=True)
         run.advance(out.params, out.state, out.losses.detach())

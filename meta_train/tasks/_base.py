@@ -37,6 +37,10 @@ class Task(ABC):
     def batch(self, generator: torch.Generator) -> Batch:
         """One training batch: any pytree of tensors."""
 
+    def validation_batch(self, generator: torch.Generator) -> Batch:
+        """A batch of samples that training does not see, for the meta-loss; else a training batch."""
+        return self.batch(generator)
+
     @abstractmethod
     def loss(self, params: Params, batch: Batch) -> Tensor:
         """Scalar training loss of one network on one batch."""
@@ -61,6 +65,7 @@ class ModuleTask(Task):
         build: Makes a freshly initialised module.
         loss_fn: `(outputs, targets) -> scalar`, e.g. `F.cross_entropy`.
         data: Training inputs `(samples, ...)` and targets `(samples, ...)`.
+        validation_data: Inputs and targets that only the meta-loss sees.
         test_data: Held-out inputs and integer targets, for `evaluate`.
         batch_size: Samples a batch, drawn with replacement.
         init_scale: Multiplies every initial weight with two axes or more.
@@ -72,11 +77,13 @@ class ModuleTask(Task):
         loss_fn: Callable[[Tensor, Tensor], Tensor],
         data: tuple[Tensor, Tensor],
         *,
+        validation_data: tuple[Tensor, Tensor] | None = None,
         test_data: tuple[Tensor, Tensor] | None = None,
         batch_size: int = 64,
         init_scale: float = 1.0,
     ) -> None:
         self.build, self.loss_fn, self.data = build, loss_fn, data
+        self.validation_data = validation_data or data
         self.test_data, self.batch_size, self.init_scale = test_data, batch_size, init_scale
         self.module = build()
         self.spec = NetworkSpec.from_module(self.module)
@@ -92,9 +99,11 @@ class ModuleTask(Task):
 
     def batch(self, generator: torch.Generator) -> Batch:
         """Inputs and targets of `batch_size` random samples."""
-        inputs, targets = self.data
-        index = torch.randint(len(inputs), (self.batch_size,), generator=generator)
-        return inputs[index], targets[index]
+        return self._draw(self.data, generator)
+
+    def validation_batch(self, generator: torch.Generator) -> Batch:
+        """The same of the validation data, or of the training data where there is none."""
+        return self._draw(self.validation_data, generator)
 
     def loss(self, params: Params, batch: Batch) -> Tensor:
         """`loss_fn` of the module's outputs."""
@@ -108,6 +117,11 @@ class ModuleTask(Task):
         inputs, targets = self.test_data
         predicted = functional_call(self.module, params, (inputs,)).argmax(-1)
         return {"test_accuracy": (predicted == targets).to(inputs.dtype).mean()}
+
+
+    def _draw(self, data: tuple[Tensor, Tensor], generator: torch.Generator) -> Batch:
+        index = torch.randint(len(data[0]), (self.batch_size,), generator=generator)
+        return data[0][index], data[1][index]
 
 
 def stack(trees: Sequence[Any]) -> Any:

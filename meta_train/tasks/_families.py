@@ -59,8 +59,22 @@ class Draw:
 
 
 @dataclass(frozen=True)
+class Split:
+    """Training samples and samples held out for the meta-loss."""
+
+    inputs: Tensor
+    labels: Tensor
+    held_inputs: Tensor
+    held_labels: Tensor
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> Split:
+        """Applies `fn` to all inputs."""
+        return Split(fn(self.inputs), self.labels, fn(self.held_inputs), self.held_labels)
+
+
+@dataclass(frozen=True)
 class DigitsMLPs(TaskFamily):
-    """Digits classifiers: images resized and padded, labels permuted and noisy, MLPs of many shapes.
+    """Digits classifiers: images resized and jittered, noisy labels, MLPs of many shapes.
 
     Attributes:
         max_hidden_layers: Deepest network.
@@ -77,11 +91,10 @@ class DigitsMLPs(TaskFamily):
     def sample(self, generator: torch.Generator) -> Task:
         """Draws data, an architecture and a batch size."""
         draw = Draw(generator)
-        images, labels = _digits(draw)
-        inputs = images.flatten(1)
-        widths = _hidden(draw, self, inputs.shape[1], 10)
+        data = _digits(draw).map(lambda images: images.flatten(1))
+        widths = _hidden(draw, self, data.inputs.shape[1], 10)
         activation = draw.choice(ACTIVATIONS)
-        return _classifier(draw, lambda: mlp(widths, activation), inputs, labels)
+        return _classifier(draw, lambda: mlp(widths, activation), data)
 
 
 @dataclass(frozen=True)
@@ -97,11 +110,11 @@ class DigitsCNNs(TaskFamily):
     def sample(self, generator: torch.Generator) -> Task:
         """Draws data, an architecture and a batch size."""
         draw = Draw(generator)
-        images, labels = _digits(draw, max_size=12)
+        data = _digits(draw, max_size=12)
         channels = [draw.size(4, self.max_channels) for _ in range(draw.integer(1, 2))]
         kernel, activation = draw.choice((3, 3, 5)), draw.choice(ACTIVATIONS)
         pool = draw.chance(0.5)
-        size = images.shape[-1]
+        size = data.inputs.shape[-1]
 
         def build() -> nn.Module:
             layers: list[nn.Module] = []
@@ -113,7 +126,7 @@ class DigitsCNNs(TaskFamily):
             side = 1 if pool else side
             return nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * side * side, 10))
 
-        return _classifier(draw, build, images, labels, max_batch=64)
+        return _classifier(draw, build, data, max_batch=64)
 
 
 @dataclass(frozen=True)
@@ -147,14 +160,18 @@ class TeacherMLPs(TaskFamily):
         widths = _hidden(draw, self, inputs_size, outputs)
         activation = draw.choice(ACTIVATIONS)
         if draw.chance(0.3):
+            data = _split(inputs, scores)
             return ModuleTask(
                 lambda: mlp(widths, activation),
                 F.mse_loss,
-                (inputs, scores),
+                (data.inputs, data.labels),
+                validation_data=(data.held_inputs, data.held_labels),
                 batch_size=draw.size(16, 128),
                 init_scale=_init_scale(draw),
             )
-        return _classifier(draw, lambda: mlp(widths, activation), inputs, scores.argmax(1))
+        return _classifier(
+            draw, lambda: mlp(widths, activation), _split(inputs, scores.argmax(1))
+        )
 
 
 @dataclass(frozen=True)
@@ -193,36 +210,57 @@ def _hidden(
             return widths
 
 
-def _digits(draw: Draw, max_size: int = 20) -> tuple[Tensor, Tensor]:
-    """Training digits `(samples, 1, size, size)` and labels, with sampled size, border, scaling and amount."""
+def _digits(draw: Draw, max_size: int = 24) -> Split:
+    """Digits as they are, or resized to a sampled size, or jittered into many more images."""
     data = load_data("digits")
-    images, labels = data.x_train, data.y_train
-    if draw.chance(0.5):
-        size = draw.size(5, max_size)
-        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-        images = F.pad(images, (draw.integer(0, 2), 0) * 2).clone() if draw.chance(0.3) else images
+    kept = torch.randperm(len(data.x_train), generator=draw.generator)
+    kept = kept[: draw.size(250, len(kept))]
+    split = _split(data.x_train[kept], data.y_train[kept])
     if draw.chance(0.4):
-        images = (images - images.mean()) / images.std()
-    kept = torch.randperm(len(images), generator=draw.generator)[: draw.size(200, len(images))]
-    return images[kept], labels[kept]
+        split = _jittered(draw, split, draw.size(8, max_size))
+    elif draw.chance(0.4):
+        size = (draw.size(5, max_size),) * 2
+        split = split.map(lambda x: F.interpolate(x, size=size, mode="bilinear", antialias=True))
+    if draw.chance(0.4):
+        mean, std = split.inputs.mean(), split.inputs.std()
+        split = split.map(lambda x: (x - mean) / std)
+    return split
+
+
+def _jittered(draw: Draw, split: Split, size: int) -> Split:
+    """Thousands of rotated, scaled and shifted copies at a new size: too many to memorize."""
+
+    def jitter(inputs: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        index = torch.randint(len(inputs), (count,), generator=draw.generator)
+        angle, zoom, dx, dy = (2 * torch.rand(4, count, generator=draw.generator) - 1).unbind()
+        cos, sin, zoom = (0.25 * angle).cos(), (0.25 * angle).sin(), 1.15 + 0.25 * zoom
+        rows = [zoom * cos, -zoom * sin, 0.3 * dx, zoom * sin, zoom * cos, 0.3 * dy]
+        shape = (count, 1, size, size)
+        grid = F.affine_grid(torch.stack(rows, 1).view(count, 2, 3), shape, align_corners=False)
+        return F.grid_sample(inputs[index], grid, align_corners=False), labels[index]
+
+    train = jitter(split.inputs, split.labels, draw.size(3_000, 12_000))
+    return Split(*train, *jitter(split.held_inputs, split.held_labels, 1_000))
+
+
+def _split(inputs: Tensor, targets: Tensor) -> Split:
+    """Holds a fifth of the samples out."""
+    held = len(inputs) // 5
+    return Split(inputs[held:], targets[held:], inputs[:held], targets[:held])
 
 
 def _classifier(
-    draw: Draw,
-    build: Callable[[], nn.Module],
-    inputs: Tensor,
-    labels: Tensor,
-    *,
-    max_batch: int = 128,
+    draw: Draw, build: Callable[[], nn.Module], data: Split, *, max_batch: int = 128
 ) -> ModuleTask:
-    """Cross-entropy on labels of which a sampled share is random."""
+    """Cross-entropy on labels of which a sampled share is random; held-out labels are clean."""
     noise = draw.uniform(0, 0.3) if draw.chance(0.3) else 0.0
-    noisy = torch.rand(len(labels), generator=draw.generator) < noise
-    random = torch.randint(int(labels.max()) + 1, labels.shape, generator=draw.generator)
+    noisy = torch.rand(len(data.labels), generator=draw.generator) < noise
+    random = torch.randint(int(data.labels.max()) + 1, data.labels.shape, generator=draw.generator)
     return ModuleTask(
         build,
         F.cross_entropy,
-        (inputs, torch.where(noisy, random, labels)),
+        (data.inputs, torch.where(noisy, random, data.labels)),
+        validation_data=(data.held_inputs, data.held_labels),
         batch_size=draw.size(16, max_batch),
         init_scale=_init_scale(draw),
     )
