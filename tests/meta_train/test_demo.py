@@ -1,9 +1,11 @@
 """The demo's runs: plain training loops whose only difference is the optimizer."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from meta_train import _demo
 from meta_train._baselines import ADAM
@@ -13,6 +15,15 @@ from nfn_optim import NFNRule, save_rule
 from nfn_optim.rules import NFNRuleConfig
 
 STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks stall with several threads on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

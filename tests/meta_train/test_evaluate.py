@@ -1,7 +1,7 @@
 """The comparison of optimizers: what is trained, what is read off the curves, what is kept."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,15 @@ from meta_train.tasks._evaluation import TASK_SETS, find_tasks
 from nfn_optim import AdamRule, NFNRule, save_rule
 
 STEPS = 30
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks stall with several threads on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def make_task(seed: int = 0) -> ModuleTask:
