@@ -60,7 +60,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
         if self.max_horizon < self.min_horizon:
             raise ValueError(
-                f"max_horizon ({self.max_horizon}) must not be below min_horizon ({self.min_horizon})."
+                f"max_horizon ({self.max_horizon}) must not be below min_horizon "
+                f"({self.min_horizon})."
             )
         for name in ("lr", "clip", "loss_floor"):
             if not getattr(self, name) > 0:

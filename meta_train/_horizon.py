@@ -8,6 +8,6 @@ import torch
 
 
 def log_uniform_horizon(low: int, high: int, generator: torch.Generator) -> int:
-    """A run length in `[low, high]` whose logarithm is uniform, so that every decade is seen alike."""
+    """A run length in `[low, high]` whose logarithm is uniform: every decade is seen alike."""
     position = float(torch.rand((), generator=generator))
     return round(math.exp(math.log(low) + position * (math.log(high) - math.log(low))))

@@ -1,4 +1,4 @@
-"""One inner training run in progress: a group of networks on one task, resumed at every outer step."""
+"""One inner training run in progress: networks of one task, resumed at every outer step."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class InnerRun:
 
     DIVERGED = 3.0  # times the initial loss
 
-    def __init__(self, family: TaskFamily, rule: UpdateRule, config: TrainConfig, seed: int) -> None:
+    def __init__(
+        self, family: TaskFamily, rule: UpdateRule, config: TrainConfig, seed: int
+    ) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.seed, self.steps, self.floor = seed, 0, config.loss_floor
         self.diverged = self.converged = False
@@ -67,7 +69,7 @@ class InnerRun:
 
     @property
     def over(self) -> bool:
-        """Whether the horizon is reached, a network has diverged, or there is nothing left to gain."""
+        """Whether the horizon is reached, a network diverged, or nothing is left to gain."""
         return self.diverged or self.converged or self.steps >= self.horizon
 
     def state_dict(self) -> dict[str, Any]:

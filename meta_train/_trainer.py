@@ -113,7 +113,7 @@ class MetaTrainer:
         }
 
     def save(self, path: Path, command: str) -> None:
-        """Writes the result to `path` and, beside it, `path.resume` with everything `resume` needs."""
+        """Writes the result to `path` and what `resume` needs to `path.resume` beside it."""
         save_rule(self.result(), path, self.card(command))
         _save_atomically(self.state_dict(), _resume_path(path))
 

@@ -97,7 +97,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(
             f"{path} is truncated or no safetensors file ({error}). Copy it again."
@@ -106,7 +106,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         raise ValueError(f"{path} is a safetensors file, but not one written by save_rule.")
     if header.get("version") != VERSION:
         raise ValueError(
-            f"{path} has checkpoint version {header.get('version')!r}; this nfn_optim reads version "
-            f"{VERSION!r}. Install the nfn_optim release that wrote it, or train it again."
+            f"{path} has checkpoint version {header.get('version')!r}; this nfn_optim reads "
+            f"version {VERSION!r}. Install the nfn_optim release that wrote it, or train it again."
         )
     return header, tensors

@@ -1,8 +1,8 @@
 """The weight-space tuple: tensors of features over a network's parameters.
 
-Shape legend used across the library: `*batch` leading axes, `*axes` the parameter's own axes (as the
-spec labels them), `c` channels. Channels are last, so that a map on channels is one matrix product
-over all entries.
+Shape legend used across the library: `*batch` leading axes, `*axes` the parameter's own axes (as
+the spec labels them), `c` channels. Channels are last, so that a map on channels is one matrix
+product over all entries.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class WeightSpaceFeatures(Mapping[str, Tensor]):
     def from_tuple(
         cls, spec: NetworkSpec, weights: Sequence[Tensor], biases: Sequence[Tensor]
     ) -> WeightSpaceFeatures:
-        """From the field's layout: weights `(batch, channels, n_out, n_in, *filter)`, biases `(batch, channels, n_out)`.
+        """From the field's layout, channels second.
+
+        Weights are `(batch, channels, n_out, n_in, *filter)`, biases `(batch, channels, n_out)`.
 
         Raises:
             SpecError: If the spec has another number of weights or biases, or other shapes.
@@ -104,8 +106,8 @@ class WeightSpaceFeatures(Mapping[str, Tensor]):
         """
         if self.channels != 1 or len(self.batch_shape) != 1:
             raise SpecError(
-                f"to_state_dicts needs one channel and one batch axis; got {self.channels} channels "
-                f"and batch shape {tuple(self.batch_shape)}."
+                f"to_state_dicts needs one channel and one batch axis; got {self.channels} "
+                f"channels and batch shape {tuple(self.batch_shape)}."
             )
         stored = {n: self.spec.unview(n, t.squeeze(-1)) for n, t in self.items()}
         return [{n: t[i] for n, t in stored.items()} for i in range(self.batch_shape[0])]
@@ -115,7 +117,7 @@ class WeightSpaceFeatures(Mapping[str, Tensor]):
         return WeightSpaceFeatures(self.spec, {name: fn(t) for name, t in self.items()})
 
     def like(self, tensors: Sequence[Tensor]) -> WeightSpaceFeatures:
-        """Features of the same network, one tensor a parameter in order; for layers, so unchecked."""
+        """Features of the same network, a tensor a parameter in order; unchecked, for layers."""
         return _unflatten(tensors, self.spec)
 
     def to(self, *args: Any, **kwargs: Any) -> WeightSpaceFeatures:

@@ -21,7 +21,7 @@ def random_permutations(spec: NetworkSpec, generator: torch.Generator) -> dict[s
 
 
 def permute(feats: WeightSpaceFeatures, permutations: Permutations) -> WeightSpaceFeatures:
-    """Acts on features: along each axis labelled `l`, entry `i` of the result is entry `permutations[l][i]`.
+    """Acts on features: along an axis labelled `l`, entry `i` becomes entry `permutations[l][i]`.
 
     Populations without a permutation stay as they are.
     """

@@ -18,13 +18,13 @@ from ._base import MetaGradient
 class TruncatedBPTT:
     """Backpropagates logarithms of training and validation loss through `truncation` inner steps.
 
-    The meta-loss is `log(mean training loss + loss_floor) + log(final validation loss + loss_floor)`
-    for each network: the mean is over the steps, so that spikes count; the logarithm weighs every
-    decade of progress alike and lets a diverging task be heard, where a clamp would silence it.
+    The meta-loss of a network is `log(mean training loss + c) + log(final validation loss + c)`:
+    the mean is over the steps, so that spikes count; the logarithm weighs every decade of progress
+    alike and lets a diverging task be heard, where a clamp would silence it.
 
     Attributes:
         truncation: Inner steps differentiated at once.
-        loss_floor: Losses below it count as equal.
+        loss_floor: `c`; losses below it count as equal.
         first_order: Whether the rule reads its inputs as constants.
     """
 
@@ -35,8 +35,8 @@ class TruncatedBPTT:
     def estimate(self, rule: UpdateRule, run: InnerRun) -> MetaGradient:
         """Advances `run` by one truncation.
 
-        The loss before the first step depends on no update of this truncation; one more batch at the
-        end shows what the last update did.
+        The loss before the first step depends on no update of this truncation; one more batch at
+        the end shows what the last update did.
         """
         length = min(self.truncation, max(1, run.horizon - run.steps))
         out = unroll(

@@ -38,7 +38,7 @@ class Task(ABC):
         """One training batch: any pytree of tensors."""
 
     def validation_batch(self, generator: torch.Generator) -> Batch:
-        """A batch of samples that training does not see, for the meta-loss; else a training batch."""
+        """A batch that training does not see, for the meta-loss; by default a training batch."""
         return self.batch(generator)
 
     @abstractmethod
@@ -94,7 +94,9 @@ class ModuleTask(Task):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = self.build()
-        scale = {name: self.init_scale if p.dim() > 1 else 1.0 for name, p in module.named_parameters()}
+        scale = {
+            name: self.init_scale if p.dim() > 1 else 1.0 for name, p in module.named_parameters()
+        }
         return {n: p.detach() * scale[n] for n, p in module.named_parameters()}
 
     def batch(self, generator: torch.Generator) -> Batch:
@@ -117,7 +119,6 @@ class ModuleTask(Task):
         inputs, targets = self.test_data
         predicted = functional_call(self.module, params, (inputs,)).argmax(-1)
         return {"test_accuracy": (predicted == targets).to(inputs.dtype).mean()}
-
 
     def _draw(self, data: tuple[Tensor, Tensor], generator: torch.Generator) -> Batch:
         index = torch.randint(len(data[0]), (self.batch_size,), generator=generator)

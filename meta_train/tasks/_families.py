@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -22,7 +23,7 @@ ACTIVATIONS: tuple[Callable[[], nn.Module], ...] = (nn.ReLU, nn.ReLU, nn.Tanh, n
 def mlp(widths: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
     """An MLP with the given layer widths, input and output included."""
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+    for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), activation()]
     return nn.Sequential(*layers[:-1])
 
@@ -120,7 +121,10 @@ class DigitsCNNs(TaskFamily):
             layers: list[nn.Module] = []
             side, before = size, 1
             for width in channels:
-                layers += [nn.Conv2d(before, width, kernel, stride=2, padding=kernel // 2), activation()]
+                layers += [
+                    nn.Conv2d(before, width, kernel, stride=2, padding=kernel // 2),
+                    activation(),
+                ]
                 side, before = (side + 1) // 2, width
             layers += [nn.AdaptiveAvgPool2d(1)] if pool else []
             side = 1 if pool else side
@@ -169,9 +173,7 @@ class TeacherMLPs(TaskFamily):
                 batch_size=draw.size(16, 128),
                 init_scale=_init_scale(draw),
             )
-        return _classifier(
-            draw, lambda: mlp(widths, activation), _split(inputs, scores.argmax(1))
-        )
+        return _classifier(draw, lambda: mlp(widths, activation), _split(inputs, scores.argmax(1)))
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def _hidden(
             first if same else draw.size(family.min_width, family.max_width) for _ in range(depth)
         ]
         widths = (inputs, *hidden, outputs)
-        if sum(a * b for a, b in zip(widths, widths[1:], strict=False)) <= family.max_weights:
+        if sum(a * b for a, b in pairwise(widths)) <= family.max_weights:
             return widths
 
 
@@ -275,7 +277,10 @@ def _gaussian_inputs(draw: Draw, samples: int, size: int) -> Tensor:
     inputs = torch.randn(samples, size, generator=draw.generator)
     if draw.chance(0.5):
         centers = torch.randn(draw.integer(2, 20), size, generator=draw.generator)
-        inputs = inputs * 0.5 + centers[torch.randint(len(centers), (samples,), generator=draw.generator)]
+        inputs = (
+            inputs * 0.5
+            + centers[torch.randint(len(centers), (samples,), generator=draw.generator)]
+        )
     if draw.chance(0.3):
         inputs = inputs * torch.randn(size, generator=draw.generator).exp()
     if draw.chance(0.3):

@@ -1,4 +1,4 @@
-"""What an optimizer is: a pure function from parameters, gradients and state to an update and a new state."""
+"""What an optimizer is: a pure function of parameters, gradients and state."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Slots = dict[str, dict[str, Tensor]]
 class RuleState:
     """State of an update rule: named slots for every parameter, and the spec they belong to.
 
-    A torch pytree whose leaves are the slots. Parameters may carry leading batch axes (many networks
-    trained at once); `batch_dims` of them precede the shape that the spec stores.
+    A torch pytree whose leaves are the slots. Parameters may carry leading batch axes (many
+    networks trained at once); `batch_dims` of them precede the shape that the spec stores.
     """
 
     slots: Slots
@@ -60,8 +60,8 @@ class UpdateRule(nn.Module, ABC):
         missing = [name for name in params if name not in spec.axes]
         if missing:
             raise SpecError(
-                f"{len(missing)} of {len(params)} parameters have no axes in the spec: {missing[:3]}. "
-                "Pass the spec of the network these parameters belong to."
+                f"{len(missing)} of {len(params)} parameters have no axes in the spec: "
+                f"{missing[:3]}. Pass the spec of the network these parameters belong to."
             )
         batch_dims = {p.dim() - len(spec.stored[n]) for n, p in params.items()}
         if len(batch_dims) > 1 or min(batch_dims, default=0) < 0:

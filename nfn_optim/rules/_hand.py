@@ -1,4 +1,4 @@
-"""Hand-designed optimizers as update rules: oracles for tests, baselines, and engines for data sets.
+"""Hand-designed optimizers as update rules: oracles for tests, baselines, engines for data sets.
 
 Every hyperparameter may be a tensor `(*batch)`, one value for each network trained at once.
 """

@@ -60,7 +60,9 @@ class Inputs:
     adam: Tensor
 
 
-def read(spec: NetworkSpec, name: str, param: Tensor, grad: Tensor, slot: dict[str, Tensor]) -> Inputs:
+def read(
+    spec: NetworkSpec, name: str, param: Tensor, grad: Tensor, slot: dict[str, Tensor]
+) -> Inputs:
     """Channels of one parameter; `slot` already holds `grad`."""
     axes = len(spec.stored[name])
     dims = tuple(range(-axes, 0))

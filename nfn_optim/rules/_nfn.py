@@ -67,7 +67,8 @@ class NFNRule(UpdateRule):
         hidden = {n: h.relu_() for n, h in hidden.items()}
         out = self.write.apply_channels_first(spec, hidden, context)
         delta = {
-            n: spec.unview(n, self._delta(out[n], inputs[n].adam)).to(params[n].dtype) for n in params
+            n: spec.unview(n, self._delta(out[n], inputs[n].adam)).to(params[n].dtype)
+            for n in params
         }
         return delta, RuleState(slots, spec, state.batch_dims)
 

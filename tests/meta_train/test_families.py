@@ -30,7 +30,9 @@ def test_mlp_families_vary_depth_width_and_input_size():
         specs = [family.sample(seeded(seed)).spec for seed in range(60)]
         assert {len(spec.weights) for spec in specs} == {2, 3, 4, 5}
         assert len({spec.sizes["in"] for spec in specs}) > 5
-        widths = {size for spec in specs for label, size in spec.sizes.items() if label not in spec.io}
+        widths = {
+            size for spec in specs for label, size in spec.sizes.items() if label not in spec.io
+        }
         assert min(widths) >= 8
         assert max(widths) <= 128
         assert len(widths) > 30

@@ -97,7 +97,9 @@ def test_first_order_gradient_points_the_same_way():
     task, rule = make_task(), perturbed_rule().double()
     params, batches = double(start(task))
     flat = [
-        torch.cat([g.flatten() for g in gradients(meta_loss(rule, task, params, batches, fo), rule)])
+        torch.cat(
+            [g.flatten() for g in gradients(meta_loss(rule, task, params, batches, fo), rule)]
+        )
         for fo in (True, False)
     ]
     assert torch.cosine_similarity(*flat, dim=0) > 0.95

@@ -54,7 +54,9 @@ def test_wrong_tensors_are_named(tmp_path):
     tensors.pop("log_lr")
     header = {"format": FORMAT, "version": "1", "rule": '{"hidden": 16}', "card": "{}"}
     save_file(tensors, path, header)
-    with pytest.raises(ValueError, match=r"(?s)wrong.safetensors does not hold the weights.*log_lr"):
+    with pytest.raises(
+        ValueError, match=r"(?s)wrong.safetensors does not hold the weights.*log_lr"
+    ):
         load_rule(path)
 
 
