@@ -106,6 +106,11 @@ def random_features(
     )
 
 
+def renumbered(feats: WeightSpaceFeatures, generator: torch.Generator) -> WeightSpaceFeatures:
+    """The same networks, with the neurons of every hidden population renumbered at random."""
+    return permute(feats, random_permutations(feats.spec.hnp(), generator))
+
+
 @torch.no_grad()
 def equivariance_error(
     fn: EquivariantMap, feats: WeightSpaceFeatures, permutations: Mapping[str, Tensor]

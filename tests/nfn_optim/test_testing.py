@@ -13,6 +13,7 @@ from nfn_optim.testing import (
     equivariance_error,
     invariance_error,
     random_features,
+    renumbered,
     residual_spec,
 )
 
@@ -96,3 +97,10 @@ def test_handmade_specs_are_what_they_say():
     assert spec.names == ("0.weight", "1.weight", "1.bias")
     assert spec.shapes["0.weight"] == (3, 2, 3, 3)
     assert residual_spec().axes["down"] == ("stream", "hidden")
+
+
+def test_renumbered_moves_hidden_neurons_and_nothing_else(feats, generator):
+    moved = renumbered(feats, generator)
+    assert not torch.equal(moved["0.bias"], feats["0.bias"])
+    assert torch.equal(moved["0.bias"].sort(1).values, feats["0.bias"].sort(1).values)
+    assert torch.equal(moved["1.bias"], feats["1.bias"])
