@@ -1,4 +1,4 @@
-"""The symmetry of a network, as data: which population of neurons every axis of every parameter runs over.
+"""The symmetry of a network, as data: which population of neurons every parameter axis runs over.
 
 Neurons of one population may be renumbered together without changing the network's function.
 Everything else in the library (layers, pooling, permutations, encodings, the tracer) reads this
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ._storage import Shape, Storage
+
 if TYPE_CHECKING:
     from torch import nn
 
 Labels = tuple[str | None, ...]
-Shape = tuple[int, ...]
 
 
 class SpecError(ValueError):
@@ -28,19 +29,24 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True, init=False, eq=False)
 class NetworkSpec:
-    """Labels every axis of every parameter with its population of neurons, or None where order has meaning.
+    """Labels every parameter axis with its population of neurons, or None where order has meaning.
 
     `spec.np()` and `spec.hnp()` are the two groups of the paper (section 2.1): NP permutes every
     population, HNP leaves the network's inputs and outputs fixed. They differ only in `fixed`.
 
     Args:
         axes: Labels per parameter, e.g. `{"0.weight": ("h1", "in"), "0.bias": ("h1",)}`. A matrix
-            lists its output axis first, as `nn.Linear` and `nn.Conv2d` store it; kernel taps are None.
+            lists its output axis first, as `nn.Linear` and `nn.Conv2d` store it; kernel taps are
+            None.
         shapes: Size of every labelled axis, in the same order.
         io: Populations that are the network's inputs or outputs.
-        fixed: Populations not permuted by the group at hand (empty: NP; `io`: HNP).
+        pinned: Hidden populations whose order matters, because something that the spec does not
+            describe (attention, grouped channels, a concatenation) reads or writes their neurons.
+        fixed: Populations not permuted by the group at hand (empty: NP; `io` and `pinned`: HNP).
         stored: Shape in the module's state dict where it differs from `shapes` (a Linear after
-            Flatten is stored as `(out, channels * positions)`); a plain reshape converts.
+            Flatten is stored as `(out, channels * positions)`).
+        orders: Which axis of the storage each axis is, where they are not in the same order (a
+            ConvTranspose stores its inputs first); `shapes` and `axes` are in the new order.
 
     Raises:
         SpecError: If names disagree, sizes of one population differ, a parameter carries one
@@ -57,8 +63,10 @@ class NetworkSpec:
     axes: Mapping[str, Labels]
     shapes: Mapping[str, Shape]
     io: frozenset[str]
+    pinned: frozenset[str]
     fixed: frozenset[str]
     stored: Mapping[str, Shape]
+    orders: Mapping[str, Shape]
 
     def __init__(
         self,
@@ -66,17 +74,23 @@ class NetworkSpec:
         shapes: Mapping[str, Sequence[int]],
         *,
         io: Iterable[str] = (),
+        pinned: Iterable[str] = (),
         fixed: Iterable[str] = (),
         stored: Mapping[str, Sequence[int]] | None = None,
+        orders: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         set_field = object.__setattr__
         set_field(self, "axes", {name: tuple(labels) for name, labels in axes.items()})
         set_field(self, "shapes", {name: tuple(shape) for name, shape in shapes.items()})
         set_field(self, "io", frozenset(io))
+        set_field(self, "pinned", frozenset(pinned))
         set_field(self, "fixed", frozenset(fixed))
         full = {name: tuple((stored or {}).get(name, shape)) for name, shape in shapes.items()}
         set_field(self, "stored", full)
+        set_field(self, "orders", {name: tuple(order) for name, order in (orders or {}).items()})
         self._check()
+        storage = {n: Storage(full[n], s, self.orders.get(n)) for n, s in self.shapes.items()}
+        set_field(self, "_storage", {n: s for n, s in storage.items() if not s.is_plain})
         set_field(self, "_sizes", self._read_sizes())
 
     @classmethod
@@ -95,8 +109,8 @@ class NetworkSpec:
         return self._with_fixed(frozenset())
 
     def hnp(self) -> NetworkSpec:
-        """The same network under the HNP group: inputs and outputs keep their order."""
-        return self._with_fixed(self.io)
+        """The same network under the HNP group: inputs, outputs and pinned neurons stay."""
+        return self._with_fixed(self.io | self.pinned)
 
     def labels(self, name: str) -> Labels:
         """Labels of one parameter under the group at hand: fixed populations read as None."""
@@ -133,18 +147,14 @@ class NetworkSpec:
         return sum(prod(shape) for shape in self.shapes.values())
 
     def view(self, name: str, tensor: Tensor) -> Tensor:
-        """`(*batch, *stored)` as `(*batch, *axes)`, without copying."""
-        stored, shape = self.stored[name], self.shapes[name]
-        if stored == shape:
-            return tensor
-        return tensor.reshape(*tensor.shape[: tensor.dim() - len(stored)], *shape)
+        """`(*batch, *stored)` as `(*batch, *axes)`, without copying where the tensor allows it."""
+        storage = self._storage.get(name)  # type: ignore[attr-defined]
+        return tensor if storage is None else storage.view(tensor)
 
     def unview(self, name: str, tensor: Tensor) -> Tensor:
         """`(*batch, *axes)` as `(*batch, *stored)`, the inverse of `view`."""
-        stored, shape = self.stored[name], self.shapes[name]
-        if stored == shape:
-            return tensor
-        return tensor.reshape(*tensor.shape[: tensor.dim() - len(shape)], *stored)
+        storage = self._storage.get(name)  # type: ignore[attr-defined]
+        return tensor if storage is None else storage.unview(tensor)
 
     def subset(self, names: Iterable[str]) -> NetworkSpec:
         """The spec of some of the parameters only, in the order of this spec."""
@@ -155,8 +165,10 @@ class NetworkSpec:
             axes,
             {n: s for n, s in self.shapes.items() if n in kept},
             io=self.io & present,
+            pinned=self.pinned & present,
             fixed=self.fixed & present,
             stored={n: s for n, s in self.stored.items() if n in kept},
+            orders={n: o for n, o in self.orders.items() if n in kept},
         )
 
     def same_network(self, other: NetworkSpec) -> bool:
@@ -166,7 +178,15 @@ class NetworkSpec:
     def _with_fixed(self, fixed: frozenset[str]) -> NetworkSpec:
         if fixed == self.fixed:
             return self
-        return NetworkSpec(self.axes, self.shapes, io=self.io, fixed=fixed, stored=self.stored)
+        return NetworkSpec(
+            self.axes,
+            self.shapes,
+            io=self.io,
+            pinned=self.pinned,
+            fixed=fixed,
+            stored=self.stored,
+            orders=self.orders,
+        )
 
     def _check(self) -> None:
         if set(self.axes) != set(self.shapes):
@@ -181,12 +201,14 @@ class NetworkSpec:
             named = [label for label in labels if label is not None]
             if len(set(named)) != len(named):
                 raise SpecError(
-                    f"parameter {name!r} carries one population on two axes: {labels}. Give one axis a "
-                    "label of its own, or leave the parameter out."
+                    f"parameter {name!r} carries one population on two axes: {labels}. "
+                    "Give one axis a label of its own, or leave the parameter out."
                 )
-            if prod(stored) != prod(shape):
+            order = self.orders.get(name, tuple(range(len(shape))))
+            if prod(stored) != prod(shape) or sorted(order) != list(range(len(shape))):
                 raise SpecError(
-                    f"parameter {name!r} is stored as {stored}, which cannot be viewed as {shape}."
+                    f"parameter {name!r} is stored as {stored}, which cannot be viewed as {shape} "
+                    f"in axis order {order}."
                 )
 
     def _read_sizes(self) -> dict[str, int]:
@@ -198,13 +220,13 @@ class NetworkSpec:
                         f"population {label!r} has {sizes[label]} neurons, but parameter {name!r} "
                         f"gives it {size}. Use another label."
                     )
-        for label in sorted((self.io | self.fixed) - set(sizes)):
-            raise SpecError(f"population {label!r} is named in io or fixed but labels no axis.")
+        for label in sorted((self.io | self.pinned | self.fixed) - set(sizes)):
+            raise SpecError(f"population {label!r} is in io, pinned or fixed but labels no axis.")
         return sizes
 
     def _key(self) -> tuple[Any, ...]:
-        tables = (self.axes, self.shapes, self.stored)
-        return (*(tuple(t.items()) for t in tables), self.io, self.fixed)
+        tables = (self.axes, self.shapes, self.stored, self.orders)
+        return (*(tuple(t.items()) for t in tables), self.io, self.pinned, self.fixed)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, NetworkSpec) and self._key() == other._key())
@@ -215,5 +237,3 @@ class NetworkSpec:
     def __repr__(self) -> str:
         lines = [f"  {n}: {self.labels(n)} {self.shapes[n]}" for n in self.names]
         return "NetworkSpec(\n" + "\n".join(lines) + "\n)"
-
-

@@ -14,12 +14,13 @@ ROOT = Path(__file__).parents[1]
 # A module imports from its own row and the rows above it, never from one below.
 ROWS = {
     "nfn_optim": [
+        "_storage",
         "_spec",
         "_features _permute _trace _chain",
         "layers",
         "networks",
         "rules",
-        "_optimizer _checkpoint",
+        "_optimizer _checkpoint _coverage _fallback _groups _validate",
         "testing __init__",
     ],
     "meta_train": [

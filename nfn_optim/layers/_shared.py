@@ -17,7 +17,10 @@ _ROLES = 3  # a population is the outputs of some weights, the inputs of others,
 
 @dataclass(frozen=True)
 class _Parameter:
-    """How one parameter is read: its axes' populations (positions in `_Plan.populations`)."""
+    """How one parameter is read: its axes' populations (positions in `_Plan.populations`).
+
+    A depthwise kernel is a vector with taps.
+    """
 
     name: str
     out: int
@@ -114,7 +117,11 @@ class SharedNPLinear(nn.Module):
         for p in plan.parameters:
             x, n = feats[p.name], neurons[p.out]
             if p.source is None:
-                out[p.name] = _mix(self.vector, x) + (n[2] + whole[p.name].unsqueeze(-1))
+                own = n[2] + whole[p.name].unsqueeze(-1)
+                if p.taps:
+                    own = own + _mix(self.taps, rows[p.name])
+                    own = own.reshape(own.shape + (1,) * p.taps)
+                out[p.name] = _mix(self.vector, x) + own
                 continue
             row = n[0] + _mix(self.own[0], rows[p.name]) + whole[p.name].unsqueeze(-1)
             col = neurons[p.source][1] + _mix(self.own[1], cols[p.name])
@@ -133,10 +140,10 @@ class SharedNPLinear(nn.Module):
         rows, cols, means, thick = {}, {}, {}, {}
         for p in plan.parameters:
             x = feats[p.name]
+            matrix = x.mean(tuple(range(-p.taps, 0))) if p.taps else x
             if p.source is None:
-                rows[p.name] = x
+                rows[p.name] = matrix
             else:
-                matrix = x.mean(tuple(range(-p.taps, 0))) if p.taps else x
                 thick[p.name] = matrix
                 rows[p.name], cols[p.name] = matrix.mean(-1), matrix.mean(-2)
             means[p.name] = rows[p.name].mean(-1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nfn_optim import NetworkSpec, NFNOptimizer, NFNRule, SpecError, load_rule, save_rule
+from nfn_optim import NetworkSpec, NFNOptimizer, NFNRule, load_rule, save_rule
 from nfn_optim._permute import permute_params, random_permutations
 
 
@@ -177,7 +177,9 @@ def test_closure_is_called_with_gradients_and_its_loss_returned():
         return backward(model, 0)
 
     assert optimizer.step(closure) == backward(network(), 0)
-    assert any((p != q).any() for p, q in zip(model.parameters(), network().parameters(), strict=True))
+    assert any(
+        (p != q).any() for p, q in zip(model.parameters(), network().parameters(), strict=True)
+    )
 
 
 def test_frozen_and_gradless_parameters_stay():
@@ -247,15 +249,45 @@ def test_negative_options_are_rejected(option):
         NFNOptimizer(network(), **{option: -1.0})
 
 
-def test_unreadable_module_is_named():
-    with pytest.raises(SpecError, match=r"submodule '1' \(LSTM\) cannot be read"):
-        NFNOptimizer(nn.Sequential(nn.Linear(2, 3), nn.LSTM(3, 3)))
+class Unreadable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.ones(3, 2))
+
+    def forward(self, x):
+        return x @ self.table if x.sum() > 0 else x
 
 
-def test_parameters_that_form_no_chain_are_named():
-    params = [torch.zeros(3, 2, requires_grad=True), torch.zeros(4, 7, requires_grad=True)]
-    with pytest.raises(SpecError, match=r"'1' of shape \(4, 7\) .* Pass the model itself"):
-        NFNOptimizer(params)
+def test_a_module_that_cannot_be_read_is_driven_by_the_fallback_with_one_warning():
+    model = Unreadable()
+    with pytest.warns(UserWarning, match="forward of 'Unreadable' cannot be traced") as caught:
+        optimizer = NFNOptimizer(model)
+    assert len(caught) == 1
+    assert optimizer.coverage().share == 0
+    model(torch.ones(4, 3)).square().mean().backward()
+    optimizer.step()
+    assert (model.table < 1).all()
+
+
+def test_layers_without_a_rule_are_driven_by_the_fallback():
+    model = nn.Sequential(nn.Linear(2, 3), nn.LSTM(3, 3))
+    optimizer = NFNOptimizer(model)
+    rows = {row.name: row for row in optimizer.coverage().rows}
+    assert rows["0.weight"].is_nfn
+    assert not rows["1.weight_ih_l0"].is_nfn
+    assert rows["1.weight_ih_l0"].why == "recurrent layers have no rule"
+
+
+def test_parameters_that_form_no_chain_are_driven_by_the_fallback_with_one_warning():
+    params = [torch.ones(3, 2, requires_grad=True), torch.ones(4, 7, requires_grad=True)]
+    message = r"'1' of shape \(4, 7\) .* Pass the model itself"
+    with pytest.warns(UserWarning, match=message) as caught:
+        optimizer = NFNOptimizer(params)
+    assert len(caught) == 1
+    sum(p.sum() for p in params).backward()
+    optimizer.step()
+    for param in params:
+        torch.testing.assert_close(param, torch.full_like(param, 1 - 1e-3))
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
@@ -275,11 +307,23 @@ def test_sparse_gradients_are_rejected_and_nothing_changes():
     assert not optimizer.state
 
 
+def test_a_group_that_continues_no_chain_leaves_the_others_as_they_are():
+    model, reference = network(), network()
+    optimizer = NFNOptimizer(list(model.parameters()))
+    extra = torch.ones(7, 9, requires_grad=True)
+    with pytest.warns(UserWarning, match="form no chain"):
+        optimizer.add_param_group({"params": [extra]})
+    train(model, optimizer, range(3))
+    train(reference, NFNOptimizer(reference), range(3))
+    assert_same(model, reference)
+    assert [row.is_nfn for row in optimizer.coverage().rows] == [True] * 6 + [False]
+
+
 def test_a_rejected_group_changes_nothing():
     model = network()
     optimizer = NFNOptimizer(list(model.parameters()))
-    with pytest.raises(SpecError, match="form no chain"):
-        optimizer.add_param_group({"params": [torch.zeros(7, 9, requires_grad=True)]})
+    with pytest.raises(ValueError, match="lr must not be negative"):
+        optimizer.add_param_group({"params": [torch.ones(2, 2, requires_grad=True)], "lr": -1.0})
     assert len(optimizer.param_groups) == 1
     train(model, optimizer, range(1))
 

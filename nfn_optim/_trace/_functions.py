@@ -1,0 +1,203 @@
+"""Rules for functions, operators and tensor methods, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from . import _axes, _layers, _shapes
+from ._context import Context
+from ._value import NUMBER, Parameter, Several, Size, Sizes, Value
+
+Rule = Callable[..., Any]
+
+# Entry by entry, with broadcasting; also what treats all entries of an axis alike (softmax).
+ELEMENTWISE = frozenset(
+    """
+    abs acos acosh add addcdiv addcmul alpha_dropout and_ asin asinh atan atan2 atanh
+    bernoulli bfloat16 bitwise_and bitwise_not bitwise_or ceil celu clamp clamp_max
+    clamp_min clip clone contiguous copysign cos cosh cpu cuda detach div divide double
+    dropout dropout1d dropout2d dropout3d elu empty_like eq erf erfc exp exp2 expm1
+    feature_alpha_dropout feature_dropout float floor floor_divide floordiv fmod frac
+    full_like ge gelu greater gt half hardshrink hardsigmoid hardswish hardtanh heaviside
+    iadd imul invert isfinite isinf isnan isub itruediv le leaky_relu lerp less lgamma log
+    log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or logit
+    logsigmoid lt masked_fill maximum minimum mish mod mul multiply nan_to_num ne neg
+    negative normalize not_ or_ pos pow positive rand_like randn_like reciprocal relu
+    relu6 remainder requires_grad_ round rrelu rsqrt rsub selu sigmoid sign silu sin sinh
+    softmax softmin softplus softshrink softsign sqrt square sub subtract tan tanh
+    tanhshrink threshold to true_divide truediv trunc type type_as where xor zeros_like
+    ones_like
+    """.split()
+)
+_SPATIAL = {
+    f"{kind}pool{dim}d": dim
+    for dim in (1, 2, 3)
+    for kind in ("max_", "avg_", "lp_", "adaptive_max_", "adaptive_avg_")
+}
+_IGNORED = frozenset("_assert _assert_is_none __assert__ is_ is_not _log_api_usage_once".split())
+
+
+def spatial(ctx: Context, x: Value, dims: int) -> Value:
+    """What acts along the last axes only and keeps their number: pooling."""
+    rank = x.rank if x.rank is not None else (dims + 2 if -dims - 1 in x.axes else None)
+    x = ctx.without(x, range(-dims, 0), pin=True)
+    return Value(x.axes, rank, None, x.source, x.lost)
+
+
+def pool(
+    ctx: Context, x: Value, *_: object, dims: int, return_indices: bool = False, **__: object
+) -> Value:
+    """`F.max_pool2d` and its like."""
+    return ctx.unknown("pooling with indices", x) if return_indices else spatial(ctx, x, dims)
+
+
+def channelwise(ctx: Context, x: Value, *_: object, **__: object) -> Value:
+    """What acts on all axes behind axis 1: interpolation."""
+    if x.axes and x.rank is None:
+        return ctx.unknown("interpolation of a tensor of unknown rank", x)
+    return ctx.without(x, range(2 - (x.rank or 2), 0), pin=True)
+
+
+def pad(ctx: Context, x: Value, pad: Sequence[object], *_: object, **__: object) -> Value:
+    """Padding of the last axes."""
+    if not isinstance(pad, (list, tuple)):
+        return ctx.unknown("pad", x)
+    given = zip(pad[::2], pad[1::2], strict=False)
+    moved = [-1 - i for i, (a, b) in enumerate(given) if (a, b) != (0, 0)]
+    return ctx.without(x, moved, pin=True)
+
+
+def attribute(ctx: Context, x: Any, name: str, *_: object) -> Any:
+    """`getattr`: shapes are understood, transposes only of parameters."""
+    if isinstance(x, Several) and name == "values":
+        return x.item
+    if name == "shape" and isinstance(x, Value):
+        return Sizes(x)
+    if name in ("dtype", "device", "ndim", "requires_grad", "is_cuda", "training"):
+        return NUMBER
+    return ctx.unknown(f"attribute {name}", x)
+
+
+def size(ctx: Context, x: Any, dim: int | None = None) -> Any:
+    """`x.size()`."""
+    if not isinstance(x, Value):
+        return NUMBER
+    return Sizes(x) if dim is None else _axes.size_of(ctx, x, dim)
+
+
+def getitem(ctx: Context, x: Any, key: Any) -> Any:
+    """`x[key]` of tensors, shapes and tuples."""
+    if isinstance(x, Sizes):
+        return _axes.size_of(ctx, x.of, key) if isinstance(key, int) else NUMBER
+    if isinstance(x, Several):
+        return x.item if isinstance(key, int) else x
+    if isinstance(x, (list, tuple, dict)):
+        return x[key]
+    keys = tuple(NUMBER if isinstance(k, Size) else k for k in _as_tuple(key))
+    return _axes.index(ctx, ctx.as_value(x), keys)
+
+
+def matmul(ctx: Context, x: Any, weight: Any) -> Value:
+    """`x @ weight` with a parameter; products of activations are not understood."""
+    if isinstance(x, Value) and isinstance(weight, Parameter):
+        return _layers.linear(ctx, x, weight, transposed=True)
+    return ctx.unknown("a product of activations", x, weight)
+
+
+def conv(
+    ctx: Context,
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Value:
+    """`F.conv1d`, `F.conv2d`, `F.conv3d`."""
+    return _layers.convolution(ctx, x, weight, bias, groups=groups)
+
+
+def conv_transpose(
+    ctx: Context,
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Value:
+    """`F.conv_transpose1d` and its like."""
+    return _layers.convolution(ctx, x, weight, bias, groups=groups, transposed=True)
+
+
+def layer_norm(
+    ctx: Context, x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: Any = 0
+) -> Value:
+    """`F.layer_norm`."""
+    return _layers.layer_norm(ctx, x, normalized_shape, weight, bias)
+
+
+def rms_norm(
+    ctx: Context, x: Any, normalized_shape: Any, weight: Any = None, eps: Any = 0
+) -> Value:
+    """`F.rms_norm`."""
+    return _layers.layer_norm(ctx, x, normalized_shape, weight)
+
+
+RULES: dict[str, Rule] = {
+    **{name: partial(pool, dims=dims) for name, dims in _SPATIAL.items()},
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "std", "var", "logsumexp"), _axes.reduce),
+    **dict.fromkeys(("max", "min"), _axes.reduce_with_indices),
+    **dict.fromkeys(("view", "reshape"), _shapes.reshape),
+    **dict.fromkeys(("cat", "concat", "concatenate"), _axes.concatenate),
+    **dict.fromkeys(("chunk", "split", "tensor_split"), _axes.split),
+    **dict.fromkeys(("transpose", "swapaxes"), _axes.transpose),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
+    **{f"conv_transpose{d}d": conv_transpose for d in (1, 2, 3)},
+    **dict.fromkeys(("interpolate", "upsample"), channelwise),
+    "flatten": _shapes.flatten,
+    "permute": _axes.permute,
+    "unsqueeze": _axes.unsqueeze,
+    "squeeze": _axes.squeeze,
+    "unbind": _axes.unbind,
+    "expand": _axes.expand,
+    "repeat": _axes.repeat,
+    "linear": _layers.linear,
+    "matmul": matmul,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "pad": pad,
+    "getattr": attribute,
+    "getitem": getitem,
+    "size": size,
+    "dim": lambda ctx, x: NUMBER,
+}
+
+
+def call(ctx: Context, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Applies the rule for a function, operator or method; without one, everything is pinned."""
+    name = name if name.startswith("__") or name in ELEMENTWISE else name.rstrip("_")
+    if name in _IGNORED:
+        return NUMBER
+    if name in ELEMENTWISE:
+        return ctx.combine(ctx.as_values((args, kwargs)))
+    rule = RULES.get(name)
+    if rule is None:
+        return ctx.unknown(name, args, kwargs)
+    keeps = rule in (_layers.linear, matmul, conv, conv_transpose, layer_norm, rms_norm, getitem)
+    first, rest = args[:1], args[1:]
+    if not keeps:
+        first = tuple(ctx.as_value(x) if isinstance(x, Parameter) else x for x in first)
+    try:
+        return rule(ctx, *first, *rest, **kwargs)
+    except (TypeError, AttributeError, KeyError, IndexError, ValueError):
+        return ctx.unknown(f"an unusual call of {name}", args, kwargs)
+
+
+def _as_tuple(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)

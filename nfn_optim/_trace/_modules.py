@@ -1,0 +1,193 @@
+"""Rules for the layers of torch.nn, by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import _axes, _layers, _shapes
+from ._context import Context
+from ._functions import channelwise, spatial
+from ._value import Parameter, Value
+
+Own = Callable[[str], Parameter | None]  # a module's own parameter by name
+Rule = Callable[[Context, Any, Own, Value], Value]
+
+_NOT_ELEMENTWISE = (nn.MultiheadAttention, nn.PReLU, nn.GLU)
+_ELEMENTWISE = (
+    nn.Identity,
+    nn.Softmax2d,
+    *(getattr(nn, name) for name in nn.modules.activation.__all__),
+    *(
+        nn.Dropout,
+        nn.Dropout1d,
+        nn.Dropout2d,
+        nn.Dropout3d,
+        nn.AlphaDropout,
+        nn.FeatureAlphaDropout,
+    ),
+)
+_POOLS = {
+    getattr(nn, f"{kind}Pool{dim}d"): dim
+    for dim in (1, 2, 3)
+    for kind in ("Max", "Avg", "LP", "AdaptiveMax", "AdaptiveAvg")
+}
+_PADS = {
+    getattr(nn, f"{kind}Pad{dim}d"): dim
+    for dim in (1, 2, 3)
+    for kind in ("Constant", "Zero", "Reflection", "Replication", "Circular")
+}
+_BATCH_NORMS = {
+    nn.BatchNorm1d: None,
+    nn.BatchNorm2d: 4,
+    nn.BatchNorm3d: 5,
+    nn.SyncBatchNorm: None,
+    nn.InstanceNorm1d: 3,
+    nn.InstanceNorm2d: 4,
+    nn.InstanceNorm3d: 5,
+}
+NO_RULE: dict[type[nn.Module], str] = {
+    nn.Embedding: "embeddings have no rule",
+    nn.EmbeddingBag: "embeddings have no rule",
+    nn.MultiheadAttention: "attention has no rule",
+    nn.RNNBase: "recurrent layers have no rule",
+    nn.RNNCellBase: "recurrent layers have no rule",
+    nn.Bilinear: "bilinear layers have no rule",
+}
+
+
+def find_rule(module: nn.Module) -> Rule | None:
+    """The rule of a layer; None for a module whose forward code must be read."""
+    kind = next((k for k in type(module).__mro__ if k in RULES), None)
+    if kind is None or type(module).forward is not kind.forward or _is_reparametrized(module):
+        return None
+    return RULES[kind]
+
+
+def reason_without_rule(module: nn.Module) -> str | None:
+    """Why a layer of torch.nn has no rule; None for other modules."""
+    if _is_reparametrized(module):
+        return "its layer's weights are computed by a parametrization or hook"
+    return next((NO_RULE[kind] for kind in type(module).__mro__ if kind in NO_RULE), None)
+
+
+def _is_reparametrized(module: nn.Module) -> bool:
+    """Whether weights are computed from other parameters: such tensors are plain attributes."""
+    names = ("weight", "in_proj_weight", "weight_ih_l0")
+    computed = any(isinstance(module.__dict__.get(name), Tensor) for name in names)
+    return "parametrizations" in module._modules or computed
+
+
+def _linear(ctx: Context, module: nn.Linear, own: Own, x: Value) -> Value:
+    return _layers.linear(ctx, x, own("weight"), own("bias"))
+
+
+def _conv(ctx: Context, module: nn.modules.conv._ConvNd, own: Own, x: Value) -> Value:
+    return _layers.convolution(
+        ctx,
+        x,
+        own("weight"),
+        own("bias"),
+        groups=module.groups,
+        transposed=module.transposed,
+    )
+
+
+def _batch_norm(ctx: Context, module: Any, own: Own, x: Value) -> Value:
+    rank = next((_BATCH_NORMS[k] for k in type(module).__mro__ if k in _BATCH_NORMS), None)
+    dim = 1 - rank if rank else _layers.channel_dim(ctx, x, module.num_features)
+    if rank and x.rank is None:
+        x = Value(x.axes, rank, None, x.source, x.lost)
+    return _layers.channel_norm(ctx, x, dim, module.num_features, _affine(own))
+
+
+def _group_norm(ctx: Context, module: nn.GroupNorm, own: Own, x: Value) -> Value:
+    dim = _layers.channel_dim(ctx, x, module.num_channels)
+    if 1 < module.num_groups < module.num_channels and dim in x.axes:
+        ctx.pin(x)  # channels of one group share their statistics
+    return _layers.channel_norm(ctx, x, dim, module.num_channels, _affine(own))
+
+
+def _layer_norm(ctx: Context, module: Any, own: Own, x: Value) -> Value:
+    return _layers.layer_norm(ctx, x, module.normalized_shape, own("weight"), own("bias"))
+
+
+def _prelu(ctx: Context, module: nn.PReLU, own: Own, x: Value) -> Value:
+    slope = own("weight")
+    if module.num_parameters == 1:
+        ctx.as_value(slope)
+        return x
+    dim = _layers.channel_dim(ctx, x, module.num_parameters)
+    return _layers.channel_norm(ctx, x, dim, module.num_parameters, [slope])
+
+
+def _affine(own: Own) -> list[Parameter]:
+    return [p for p in (own("weight"), own("bias")) if p is not None]
+
+
+def _pool(dims: int) -> Rule:
+    def rule(ctx: Context, module: Any, own: Own, x: Value) -> Value:
+        if getattr(module, "return_indices", False):
+            return ctx.unknown("pooling with indices", x)
+        return spatial(ctx, x, dims)
+
+    return rule
+
+
+def _pad(dims: int) -> Rule:
+    return lambda ctx, module, own, x: ctx.without(x, range(-dims, 0), pin=True)
+
+
+def _glu(ctx: Context, module: nn.GLU, own: Own, x: Value) -> Value:
+    return _axes.split(ctx, x, 2, module.dim).item
+
+
+def _transformer_layer(ctx: Context, module: Any, own: Own, x: Value) -> Value:
+    """Attention has no rule and pins the stream; the hidden neurons of the MLP are free."""
+    for name, _ in module.named_parameters():
+        if "attn" in name:
+            ctx.parameters.drop(_named(own, name), NO_RULE[nn.MultiheadAttention])
+    ctx.pin(x)
+    hidden = _layers.linear(ctx, x, own("linear1.weight"), own("linear1.bias"))
+    if not isinstance(module.activation, _ELEMENTWISE) and module.activation not in (
+        F.relu,
+        F.gelu,
+    ):
+        ctx.pin(hidden)
+    x = ctx.combine([x, _layers.linear(ctx, hidden, own("linear2.weight"), own("linear2.bias"))])
+    for name in (n for n in ("norm1", "norm2", "norm3") if hasattr(module, n)):
+        norm = getattr(module, name)
+        vectors = [p for p in (own(f"{name}.weight"), own(f"{name}.bias")) if p is not None]
+        x = _layers.layer_norm(ctx, x, norm.normalized_shape, *vectors)
+    ctx.pin(x)
+    return x
+
+
+def _named(own: Own, name: str) -> str:
+    parameter = own(name)
+    assert parameter is not None
+    return parameter.name
+
+
+RULES: dict[type[nn.Module], Rule] = {
+    **dict.fromkeys((nn.TransformerEncoderLayer, nn.TransformerDecoderLayer), _transformer_layer),
+    **dict.fromkeys((k for k in _ELEMENTWISE if k not in _NOT_ELEMENTWISE), lambda c, m, o, x: x),
+    **{kind: _pool(dims) for kind, dims in _POOLS.items()},
+    **{kind: _pad(dims) for kind, dims in _PADS.items()},
+    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), _conv),
+    **dict.fromkeys((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), _conv),
+    **dict.fromkeys(_BATCH_NORMS, _batch_norm),
+    **dict.fromkeys((nn.LayerNorm, nn.RMSNorm), _layer_norm),
+    nn.Linear: _linear,
+    nn.GroupNorm: _group_norm,
+    nn.PReLU: _prelu,
+    nn.GLU: _glu,
+    nn.Upsample: lambda ctx, module, own, x: channelwise(ctx, x),
+    nn.Flatten: lambda ctx, module, own, x: _shapes.flatten(
+        ctx, x, module.start_dim, module.end_dim
+    ),
+    nn.Unflatten: lambda ctx, module, own, x: ctx.unknown("Unflatten", x) if x.axes else x,
+}

@@ -1,0 +1,128 @@
+"""What is known of a tensor in a network's forward pass, without running it.
+
+No inputs are at hand, so shapes are unknown. Axes are counted from the back (-1 is the last), where
+layers agree on their neurons: a Linear writes to axis -1, a Conv2d to axis -3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ._populations import Node
+
+Dims = int | list[int] | tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A tensor axis that runs over neurons.
+
+    An axis that was flattened from several runs over (positions before, neurons, positions after).
+    How many positions there are is only known where a layer reads the axis.
+    """
+
+    node: Node
+    before: bool = False
+    after: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the axis runs over the neurons and nothing else."""
+        return not (self.before or self.after)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor: what moves along which axis when neurons are renumbered; nothing else moves.
+
+    Attributes:
+        axes: Axes that run over neurons.
+        rank: Number of axes where known.
+        shape: Shape where known: of buffers, parameters and numbers.
+        source: The network's input that this is, perhaps reshaped.
+        lost: Neurons that this was made of, where their axis is no more; outputs if this is one.
+        ones: Axes that have size one after a reduction.
+    """
+
+    axes: Mapping[int, Axis] = field(default_factory=dict)
+    rank: int | None = None
+    shape: tuple[int, ...] | None = None
+    source: Node | None = None
+    lost: frozenset[Node] = frozenset()
+    ones: frozenset[int] = frozenset()
+
+    @property
+    def nodes(self) -> frozenset[Node]:
+        """All neurons that this tensor shows."""
+        return frozenset(axis.node for axis in self.axes.values())
+
+    def is_one(self, axis: int) -> bool:
+        """Whether the tensor certainly broadcasts along an axis."""
+        if axis in self.ones:
+            return True
+        if self.shape is not None:
+            return -axis > len(self.shape) or self.shape[axis] == 1
+        return self.rank is not None and -axis > self.rank
+
+    def locate(self, dim: int) -> int | None:
+        """A dimension counted from the back, whichever way it is given; None if unknown."""
+        if dim < 0:
+            return dim
+        return None if self.rank is None or dim >= self.rank else dim - self.rank
+
+
+NUMBER = Value(rank=0, shape=())
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter that forward code uses directly."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """`x.shape` of a tensor."""
+
+    of: Value
+
+
+@dataclass(frozen=True)
+class Size:
+    """`x.shape[dim]`: of the batch, of an axis over neurons, or of something else."""
+
+    is_batch: bool = False
+    axis: Axis | None = None
+
+
+@dataclass(frozen=True)
+class Several:
+    """Several tensors about which the same is known: the result of `chunk`, or a state tuple."""
+
+    item: Value
+
+
+def values_in(tree: object) -> list[Value]:
+    """All tensors in nested arguments."""
+    if isinstance(tree, Value):
+        return [tree]
+    if isinstance(tree, Several):
+        return [tree.item]
+    return [value for item in _items(tree) for value in values_in(item)]
+
+
+def parameters_in(tree: object) -> list[Parameter]:
+    """All parameters in nested arguments."""
+    if isinstance(tree, Parameter):
+        return [tree]
+    return [parameter for item in _items(tree) for parameter in parameters_in(item)]
+
+
+def _items(tree: object) -> Iterable[object]:
+    if isinstance(tree, Mapping):
+        return tree.values()
+    if isinstance(tree, slice):
+        return (tree.start, tree.stop, tree.step)
+    return tree if isinstance(tree, (list, tuple)) else ()

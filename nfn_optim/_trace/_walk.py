@@ -1,0 +1,195 @@
+"""Walks through a module's graph with the rules, and through the parts that have no graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from . import _functions
+from ._context import Context
+from ._graph import trace_graph
+from ._modules import find_rule, reason_without_rule
+from ._populations import Parameters, Populations
+from ._value import NUMBER, Parameter, Several, Value, values_in
+
+_TRUSTED = ("torch", "_operator", "operator", "builtins", "math")
+
+
+class Walk:
+    """One pass over a module; fills `parameters`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        named = dict(module.named_parameters())
+        self.populations = Populations()
+        shapes = {name: tuple(p.shape) if is_ready(p) else () for name, p in named.items()}
+        self.parameters = Parameters(self.populations, shapes)
+        for name, parameter in named.items():
+            if not is_ready(parameter):
+                self.parameters.drop(name, "has no shape yet; run the model once before")
+        self.names = {id(parameter): name for name, parameter in named.items()}
+        self.ctx = Context(self.populations, self.parameters)
+        self.failures: dict[str, str] = {}
+
+    def whole(self, module: nn.Module) -> None:
+        """Reads the network: its arguments are inputs, what it returns are outputs."""
+        prefix, module = self._unwrap("", module)
+        result = self._apply(prefix, module, None)
+        for value in values_in(result):
+            self.populations.mark_output(value.nodes | value.lost)
+        self._unreached(prefix, module)
+
+    def alone(self, path: str, module: nn.Module) -> None:
+        """Reads a part whose surroundings are not understood: what goes in and out is pinned."""
+        if not any(True for _ in module.parameters()):
+            return
+        if type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
+            self._children(path, module)
+        else:
+            self.ctx.pin(self._apply(path, module, Value()))
+
+    def _apply(self, path: str, module: nn.Module, x: Value | None) -> Any:
+        """What a module returns, given `x` for each argument or (None) the network's inputs."""
+        if find_rule(module) is not None or reason_without_rule(module) is not None:
+            return self._layer(path, module, (self._input(0) if x is None else x,), {})
+        try:
+            graph, owner, opaque = trace_graph(module)
+        except Exception as error:  # whatever forward code does when it meets a proxy
+            return self._opaque(path, module, str(error).strip().split("\n")[0], ())
+        self.failures.update({_join(path, inner): why for inner, why in opaque.items()})
+        return self._run(path, owner, graph, opaque, x)
+
+    def _run(
+        self, path: str, owner: nn.Module, graph: fx.Graph, opaque: dict[str, str], x: Value | None
+    ) -> Any:
+        results: dict[fx.Node, Any] = {}
+        for node in graph.nodes:
+            args, kwargs = (_resolve(a, results) for a in (node.args, node.kwargs))
+            if node.op == "placeholder":
+                results[node] = self._input(len(results)) if x is None else x
+            elif node.op == "get_attr":
+                results[node] = self._attribute(owner, node.target)
+            elif node.op == "call_module":
+                child, inner = owner.get_submodule(node.target), _join(path, node.target)
+                if node.target in opaque:
+                    results[node] = self._opaque(inner, child, opaque[node.target], (args, kwargs))
+                else:
+                    results[node] = self._layer(inner, child, args, kwargs)
+            elif node.op == "output":
+                return args[0]
+            else:
+                self.ctx.layer = _join(
+                    path, node.name
+                )  # for what a function makes: a concatenation
+                results[node] = _functions.call(self.ctx, _name(node.target), args, kwargs)
+        return None
+
+    def _input(self, position: int) -> Value:
+        name = "in" if not position else f"in:{position + 1}"
+        return Value(source=self.populations.new(name, 0, is_input=True))
+
+    def _attribute(self, owner: nn.Module, target: str) -> Any:
+        tensor: Any = owner
+        for part in target.split("."):
+            tensor = getattr(tensor, part)
+        if id(tensor) in self.names:
+            return Parameter(self.names[id(tensor)])
+        if isinstance(tensor, Tensor):
+            return Value(rank=tensor.dim(), shape=tuple(tensor.shape))
+        return NUMBER
+
+    def _layer(
+        self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A layer of torch.nn: by its rule, or its parameters left out with a reason."""
+        rule = find_rule(module)
+        self.ctx.layer = path
+        tensors = [item for item in (*args, *kwargs.values()) if item is not None]
+        ready = all(is_ready(p) for p in module.parameters())
+        if rule is None or not ready or len(tensors) != 1:
+            why = (
+                reason_without_rule(module)
+                or f"{type(module).__name__} is called in an unusual way"
+            )
+            for name in self._own_names(module, recurse=True):
+                self.parameters.drop(name, why)
+            result = self.ctx.unknown(type(module).__name__, args, kwargs)
+            if isinstance(module, nn.MultiheadAttention):
+                return Several(Value(rank=getattr(args[0], "rank", None), lost=result.lost))
+            return result
+
+        def own(name: str) -> Parameter | None:
+            tensor = attrgetter(name)(module)
+            return None if tensor is None else Parameter(self.names[id(tensor)])
+
+        return rule(self.ctx, module, own, self.ctx.as_value(tensors[0]))
+
+    def _opaque(self, path: str, module: nn.Module, why: str, args: Any) -> Value:
+        """A module whose forward cannot be followed: its parts are read one by one."""
+        self.failures[path] = why
+        for name in self._own_names(module, recurse=False):
+            self.parameters.drop(name, f"forward of {type(module).__name__} cannot be traced")
+        self._children(path, module)
+        return self.ctx.unknown(type(module).__name__, args)
+
+    def _children(self, path: str, module: nn.Module) -> None:
+        for name, child in module.named_children():
+            self.alone(_join(path, name), child)
+
+    def _unreached(self, path: str, module: nn.Module) -> None:
+        """Reads what the forward pass did not come by."""
+        known = [self.parameters.is_known(n) for n in self._own_names(module, recurse=True)]
+        if known and not any(known):
+            self.alone(path, module)
+        elif not all(known):
+            for name in self._own_names(module, recurse=False):
+                if not self.parameters.is_known(name):
+                    self.parameters.drop(name, "is not used in the forward pass")
+            for name, child in module.named_children():
+                self._unreached(_join(path, name), child)
+
+    def _own_names(self, module: nn.Module, *, recurse: bool) -> Iterator[str]:
+        return (self.names[id(p)] for p in module.parameters(recurse) if id(p) in self.names)
+
+    def _unwrap(self, prefix: str, module: nn.Module) -> tuple[str, nn.Module]:
+        """The module inside wrappers that only forward to it (DataParallel, torch.compile)."""
+        wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+        compiled = module._modules.get("_orig_mod")
+        if isinstance(module, wrappers):
+            return self._unwrap(_join(prefix, "module"), module.module)
+        if compiled is not None:
+            return self._unwrap(_join(prefix, "_orig_mod"), compiled)
+        return prefix, module
+
+
+def is_ready(parameter: Tensor) -> bool:
+    """Whether a parameter has a shape (those of lazy layers have none before the first call)."""
+    return not isinstance(parameter, torch.nn.parameter.UninitializedParameter)
+
+
+def _resolve(tree: Any, results: dict[fx.Node, Any]) -> Any:
+    if isinstance(tree, fx.Node):
+        return results[tree]
+    if isinstance(tree, slice):
+        return slice(*(_resolve(part, results) for part in (tree.start, tree.stop, tree.step)))
+    if isinstance(tree, (list, tuple)):
+        return tuple(_resolve(item, results) for item in tree)
+    if isinstance(tree, dict):
+        return {key: _resolve(item, results) for key, item in tree.items()}
+    return tree
+
+
+def _name(target: Any) -> str:
+    """A function's or method's name; functions of other packages get one that has no rule."""
+    if isinstance(target, str):
+        return target
+    package = (getattr(target, "__module__", None) or "torch").split(".")[0]
+    name = str(getattr(target, "__name__", target))
+    return name if package in _TRUSTED else f"{package}.{name}"
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix and name else prefix or name

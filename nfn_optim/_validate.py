@@ -1,0 +1,107 @@
+"""What an optimizer must refuse, with what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+Group = dict[str, Any]
+
+
+def check_module(module: nn.Module) -> None:
+    """Refuses models whose parameters are shards.
+
+    Raises:
+        TypeError: If a part is wrapped in FullyShardedDataParallel.
+    """
+    for name, part in module.named_modules():
+        if type(part).__name__ == "FullyShardedDataParallel":
+            raise TypeError(
+                f"submodule {name or 'the model'!r} is sharded by FullyShardedDataParallel. "
+                f"{_WHOLE} Use DistributedDataParallel."
+            )
+
+
+def check_options(group: Group) -> None:
+    """Refuses negative options.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    for name in ("lr", "weight_decay"):
+        if group[name] < 0:
+            raise ValueError(f"{name} must not be negative; got {group[name]}.")
+
+
+def check_parameter(name: str, param: Tensor) -> None:
+    """Refuses integers, complex numbers and shards.
+
+    Raises:
+        TypeError: Naming the parameter.
+    """
+    if not param.dtype.is_floating_point:
+        raise TypeError(
+            f"parameter {name!r} is {param.dtype}; NFNOptimizer trains real floating-point "
+            "parameters. Leave it out, or view complex numbers as pairs with torch.view_as_real."
+        )
+    if type(param).__name__ in ("DTensor", "FlatParameter") or hasattr(param, "_is_flat_param"):
+        raise TypeError(
+            f"parameter {name!r} is a {type(param).__name__}, a shard. {_WHOLE} Replicate the "
+            "model with DistributedDataParallel instead of FSDP or tensor parallelism."
+        )
+
+
+def check_gradient(name: str, param: Tensor) -> None:
+    """Refuses sparse gradients.
+
+    Raises:
+        RuntimeError: Naming the parameter.
+    """
+    if param.grad is not None and param.grad.is_sparse:
+        raise RuntimeError(
+            f"the gradient of {name!r} is sparse, which NFNOptimizer cannot read. Make it dense "
+            "(nn.Embedding(..., sparse=False)), or train this one with torch.optim.SparseAdam."
+        )
+
+
+def check_saved(
+    groups: Sequence[Group],
+    state_dict: Mapping[str, Any],
+    slots: Callable[[str], frozenset[str]],
+) -> None:
+    """Refuses a state that was made with other meta-trained weights, parameters or drivers.
+
+    Args:
+        groups: The optimizer's own groups.
+        state_dict: What is to be loaded.
+        slots: Which slots a parameter, given by name, has in this optimizer.
+
+    Raises:
+        ValueError: Naming the difference.
+    """
+    first = 0
+    for own, saved in zip(groups, state_dict["param_groups"], strict=False):
+        if saved.get("rule") != own["rule"]:
+            raise ValueError(
+                f"this state was made with meta-trained weights {saved.get('rule')}, the "
+                f"optimizer has {own['rule']}. Construct it with the same checkpoint."
+            )
+        if saved.get("param_names", own["param_names"]) != own["param_names"]:
+            raise ValueError(
+                f"this state belongs to parameters {saved['param_names']}, the optimizer has "
+                f"{own['param_names']}. Construct it from the same model."
+            )
+        for position, name in enumerate(own["param_names"], start=first):
+            found = frozenset(state_dict["state"].get(position, {}))
+            if found and found != slots(name):
+                raise ValueError(
+                    f"the state of {name!r} has slots {sorted(found)}, the optimizer needs "
+                    f"{sorted(slots(name))}: it was driven otherwise. Construct the optimizer in "
+                    "the same way, from the model or from its parameters."
+                )
+        first += len(own["param_names"])
+
+
+_WHOLE = "NFNOptimizer reads whole weight matrices, so it needs whole parameters on every process."
