@@ -7,6 +7,7 @@ Every channel is unchanged when the loss is multiplied by a constant. Shapes: te
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -37,55 +38,74 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
 def accumulate(slot: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
     """The accumulators after one more gradient."""
     momenta, square = slot["momenta"], slot["square"]
+    grad = grad.to(square.dtype)
     rates = momenta.new_tensor([1 - d for d in DECAYS]).reshape(-1, *(1,) * grad.dim())
     return {
         "step": slot["step"] + 1,
-        "momenta": torch.lerp(momenta, grad.to(momenta.dtype), rates),
-        "square": torch.lerp(square, (grad * grad).to(square.dtype), 1 - SQUARE_DECAY),
+        "momenta": torch.lerp(momenta, grad, rates),
+        "square": torch.addcmul(SQUARE_DECAY * square, grad, grad, value=1 - SQUARE_DECAY),
     }
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Inputs of the network for one parameter.
+class Reading:
+    """One parameter's tensors, and the levels that make them scale-free.
 
     Attributes:
-        entries: `(ENTRY_CHANNELS, *batch, *axes)`.
-        context: `(CONTEXT_CHANNELS, *batch)`.
-        adam: Adam's direction `(*batch, *axes)`.
+        tensors: Parameter, gradient, square `(*batch, *axes)` and momenta `(3, *batch, *axes)`.
+        scales: What multiplies them, `(*batch, 1, ...)`: bias corrections and inverse levels.
+        context: Descriptors `(CONTEXT_CHANNELS, *batch)`.
     """
 
-    entries: Tensor
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor]
+    scales: dict[str, Tensor]
     context: Tensor
-    adam: Tensor
+
+    def slices(self, size: int, axes: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Channels `(ENTRY_CHANNELS, *batch, *axes)` and Adam's direction, in slices of axis 0."""
+        parts = (tensor.split(size, -axes) if axes else (tensor,) for tensor in self.tensors)
+        for param, grad, square, momenta in zip(*parts, strict=True):
+            yield self._channels(param, grad, square, momenta)
+
+    def _channels(
+        self, param: Tensor, grad: Tensor, square: Tensor, momenta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        s = self.scales
+        scale = torch.rsqrt(square * s["square"] + _TINY)
+        normalized = momenta * scale * s["momenta"]
+        spread = 0.5 * torch.log(square * s["level"] + 1e-6)
+        rest = [grad * scale, param * s["size"], spread]
+        channels = [normalized, momenta * s["loudness"], *(c.unsqueeze(0) for c in rest)]
+        return torch.cat(channels).clamp(-_CLIP, _CLIP), normalized[ADAM]
 
 
 def read(
     spec: NetworkSpec, name: str, param: Tensor, grad: Tensor, slot: dict[str, Tensor]
-) -> Inputs:
-    """Channels of one parameter; `slot` already holds `grad`."""
+) -> Reading:
+    """Reads one parameter; `slot` already holds `grad`."""
+    square, momenta, step = slot["square"], slot["momenta"], slot["step"]
+    param, grad = param.to(square.dtype), grad.to(square.dtype)
     axes = len(spec.stored[name])
     dims = tuple(range(-axes, 0))
-    step = slot["step"]
-    param, grad = param.to(slot["square"].dtype), grad.to(slot["square"].dtype)
-    momenta = slot["momenta"] * _correction(step, DECAYS, axes)
-    square = slot["square"] * _correction(step, (SQUARE_DECAY,), axes)[0]
-    scale = torch.rsqrt(square + _TINY)
-    normalized = momenta * scale
-    level = square.mean(dims, keepdim=True)
-    spread = 0.5 * torch.log(square / (level + _TINY) + 1e-6)
-    size = _rms(param, dims)
+    corrections = _correction(step, (*DECAYS, SQUARE_DECAY), axes).to(square.dtype)
+    level = square.mean(dims, keepdim=True) * corrections[-1]
     loudness = _rms(momenta, dims)
-    entries = torch.cat(
-        [
-            normalized.clamp(-_CLIP, _CLIP),
-            (momenta / loudness).clamp(-_CLIP, _CLIP),
-            torch.stack([grad * scale, param / size, spread]).clamp(-_CLIP, _CLIP),
-        ]
-    )
-    ratios = torch.stack([*loudness, _rms(grad, dims)]) / (level + _TINY).sqrt()
+    size = _rms(param, dims)
+    ratios = torch.stack([*(loudness * corrections[:-1]), _rms(grad, dims)])
+    ratios = ratios / (level + _TINY).sqrt()
     context = torch.cat([_time(step), _tensor_context(spec, name, size, ratios)])
-    return Inputs(spec.view(name, entries), context, spec.view(name, normalized[ADAM]))
+    scales = {
+        "square": corrections[-1],
+        "momenta": corrections[:-1],
+        "level": corrections[-1] / (level + _TINY),
+        "loudness": 1 / loudness,
+        "size": 1 / size,
+    }
+    extra = len(spec.shapes[name]) - axes
+    scales = {k: v.reshape(v.shape + (1,) * extra) for k, v in scales.items()}
+    tensors = (param, grad, square, momenta)
+    viewed = [spec.view(name, tensor) for tensor in tensors]
+    return Reading((viewed[0], viewed[1], viewed[2], viewed[3]), scales, context)
 
 
 def _tensor_context(spec: NetworkSpec, name: str, size: Tensor, ratios: Tensor) -> Tensor:
@@ -97,7 +117,7 @@ def _tensor_context(spec: NetworkSpec, name: str, size: Tensor, ratios: Tensor) 
 
 
 def _fans(spec: NetworkSpec, name: str) -> list[float]:
-    """Log fan-out and fan-in around typical values, and whether an axis is the network's input or output."""
+    """Log fan-out and fan-in around typical values, and whether an axis is an input or output."""
     labels, shape = spec.axes[name], spec.shapes[name]
     fan_out = shape[0] if shape else 1
     fan_in = math.prod(shape[1:])
@@ -117,7 +137,9 @@ def _correction(step: Tensor, decays: tuple[float, ...], axes: int) -> Tensor:
 
 
 def _rms(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    return ((x * x).mean(dims, keepdim=True) + _TINY).sqrt()
+    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True) if dims else x.abs()
+    count = math.prod(x.shape[d] for d in dims)
+    return (norm * norm / count + _TINY).sqrt()
 
 
 def _accumulator_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""The learned optimizer: NF-Layers on weights and gradients write a correction to Adam's direction."""
+"""The learned optimizer: NF-Layers on weights and gradients write a correction to Adam's step."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from ..layers import SharedNPLinear
+from .._spec import NetworkSpec
+from ..layers._shared import Parameter, Pooled, SharedNPLinear, Terms, add_terms, plan_of
 from . import _inputs
 from ._base import Params, RuleState, UpdateRule
+
+Slot = dict[str, Tensor]
+
+_SLICE_ENTRIES = 12_000  # entries worked on at once, so that their hidden channels stay in cache
 
 
 @dataclass(frozen=True)
@@ -57,25 +62,49 @@ class NFNRule(UpdateRule):
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step, see the class."""
-        spec = state.spec
+        spec, plan = state.spec, plan_of(state.spec)
         slots = {n: _inputs.accumulate(state.slots[n], grads[n]) for n in params}
-        inputs = {n: _inputs.read(spec, n, params[n], grads[n], slots[n]) for n in params}
-        dtype = self.log_lr.dtype
-        context = {n: i.context.to(dtype) for n, i in inputs.items()}
-        entries = {n: i.entries.to(dtype) for n, i in inputs.items()}
-        hidden = self.read.apply_channels_first(spec, entries, context)
-        hidden = {n: h.relu_() for n, h in hidden.items()}
-        out = self.write.apply_channels_first(spec, hidden, context)
-        delta = {
-            n: spec.unview(n, self._delta(out[n], inputs[n].adam)).to(params[n].dtype)
-            for n in params
+        work = {
+            p.name: self._open(spec, p, params[p.name], grads[p.name], slots[p.name])
+            for p in plan.parameters
         }
+        context = {n: w.context for n, w in work.items()}
+        terms = self.read.terms(plan, {n: w.pool() for n, w in work.items()}, context)
+        hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
+        last = self.write.terms(plan, {n: pooled for n, (_, pooled) in hidden.items()}, context)
+        delta = {n: self._delta(w, hidden[n][0], last[n]) for n, w in work.items()}
+        delta = {n: spec.unview(n, d).to(params[n].dtype) for n, d in delta.items()}
         return delta, RuleState(slots, spec, state.batch_dims)
 
-    def _delta(self, out: Tensor, adam: Tensor) -> Tensor:
-        correction = out[0].clamp(-self.MAX_CORRECTION, self.MAX_CORRECTION)
-        magnitude = out[1].clamp(-self.MAX_LOG_MAGNITUDE, self.MAX_LOG_MAGNITUDE) + self.log_lr
-        return -magnitude.exp() * (adam + correction)
+    def _open(
+        self, spec: NetworkSpec, parameter: Parameter, param: Tensor, grad: Tensor, slot: Slot
+    ) -> _Work:
+        name, dtype = parameter.name, self.log_lr.dtype
+        reading = _inputs.read(spec, name, param, grad, slot)
+        axes = len(spec.shapes[name])
+        size = _slice_size(reading.tensors[0], axes)
+        slices = [(x.to(dtype), adam.to(dtype)) for x, adam in reading.slices(size, axes)]
+        return _Work(parameter, slices, size, axes, reading.context.to(dtype))
+
+    def _hidden(self, work: _Work, terms: Terms) -> tuple[list[Tensor], Pooled]:
+        """The last layer's output from each slice's own entries, and the pooled hidden channels."""
+        outputs, pooled = [], []
+        for (x, _), term in zip(work.slices, terms.split(work.size), strict=True):
+            p = work.parameter
+            hidden = add_terms(p, self.read.entries(p, x), term).relu_()
+            outputs.append(self.write.entries(p, hidden))
+            pooled.append(Pooled.of(p, hidden))
+        return outputs, Pooled.join(pooled)
+
+    def _delta(self, work: _Work, outputs: list[Tensor], terms: Terms) -> Tensor:
+        steps = []
+        parts = zip(outputs, terms.split(work.size), work.slices, strict=True)
+        for output, term, (_, adam) in parts:
+            correction, magnitude = add_terms(work.parameter, output, term)
+            correction = correction.clamp(-self.MAX_CORRECTION, self.MAX_CORRECTION)
+            magnitude = magnitude.clamp(-self.MAX_LOG_MAGNITUDE, self.MAX_LOG_MAGNITUDE)
+            steps.append(-(magnitude + self.log_lr).exp() * (adam + correction))
+        return steps[0] if len(steps) == 1 else torch.cat(steps, -work.axes)
 
     @property
     def step_size(self) -> float:
@@ -85,3 +114,34 @@ class NFNRule(UpdateRule):
     def get_config(self) -> dict[str, float]:
         """The configuration as plain numbers, as a checkpoint stores it."""
         return asdict(self.config)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One parameter during a step, in slices along its output axis.
+
+    Attributes:
+        parameter: How it is read.
+        slices: Input channels `(c, *b, *axes)` and Adam's direction `(*b, *axes)` of each slice.
+        size: Outputs a slice.
+        axes: Number of the parameter's axes.
+        context: Descriptors `(k, *b)`.
+    """
+
+    parameter: Parameter
+    slices: list[tuple[Tensor, Tensor]]
+    size: int
+    axes: int
+    context: Tensor
+
+    def pool(self) -> Pooled:
+        """Pools the input channels."""
+        return Pooled.join([Pooled.of(self.parameter, x) for x, _ in self.slices])
+
+
+def _slice_size(param: Tensor, axes: int) -> int:
+    """Outputs that make up about `_SLICE_ENTRIES` entries; all of them where a compiler fuses."""
+    outputs = param.shape[-axes]
+    if torch.compiler.is_compiling():
+        return outputs
+    return max(1, min(outputs, _SLICE_ENTRIES * outputs // param.numel()))
