@@ -92,7 +92,7 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Terms:
-    """What pooled features add to one parameter: per output neuron `(o, *b, out)`, per input neuron."""
+    """What pooled features add to one parameter: per output `(o, *b, out)`, per input neuron."""
 
     rows: Tensor
     cols: Tensor | None
@@ -153,7 +153,7 @@ class SharedNPLinear(nn.Module):
         plan = plan_of(feats.spec)
         moved = {name: tensor.movedim(-1, 0) for name, tensor in feats.items()}
         turned = {name: t.movedim(-1, 0) for name, t in (context or {}).items()}
-        pooled = {p.name: Pooled.of(p, moved[p.name]) for p in plan.parameters}
+        pooled = {p.name: self.pool(p, moved[p.name]) for p in plan.parameters}
         terms = self.terms(plan, pooled, turned)
         out = {
             p.name: add_terms(p, self.entries(p, moved[p.name]), terms[p.name])
@@ -161,11 +161,15 @@ class SharedNPLinear(nn.Module):
         }
         return WeightSpaceFeatures(feats.spec, {n: t.movedim(0, -1) for n, t in out.items()})
 
+    def pool(self, parameter: Parameter, x: Tensor) -> Pooled:
+        """What `terms` needs to know of features `(c, *b, *axes)`, or of a slice of them."""
+        return Pooled.of(parameter, x)
+
     def entries(self, parameter: Parameter, x: Tensor) -> Tensor:
         """What an entry and its mean over taps say: `(c, *b, *axes)` to `(o, *b, *axes)`."""
-        y = _mix(self.vector if parameter.source is None else self.entry, x)
+        y = mix(self.vector if parameter.source is None else self.entry, x)
         if parameter.taps:
-            thick = _mix(self.taps, mean_over_taps(parameter, x))
+            thick = mix(self.taps, mean_over_taps(parameter, x))
             y = y + thick.reshape(thick.shape + (1,) * parameter.taps)
         return y
 
@@ -181,8 +185,8 @@ class SharedNPLinear(nn.Module):
             if p.source is None or own.cols is None:
                 terms[p.name] = Terms(neurons[p.out][2] + whole, None)
             else:
-                rows = neurons[p.out][0] + _mix(self.own[0], own.rows) + whole
-                cols = neurons[p.source][1] + _mix(self.own[1], own.cols)
+                rows = neurons[p.out][0] + mix(self.own[0], own.rows) + whole
+                cols = neurons[p.source][1] + mix(self.own[1], own.cols)
                 terms[p.name] = Terms(rows, cols)
         return terms
 
@@ -202,7 +206,7 @@ class SharedNPLinear(nn.Module):
                 for of, names in zip(read, roles, strict=True)
             ]
             joined.append(torch.cat(parts))
-        mixed = _mix(self.neurons, torch.cat(joined, -1))  # (3 o, *b, all neurons)
+        mixed = mix(self.neurons, torch.cat(joined, -1))  # (3 o, *b, all neurons)
         return [part.chunk(_ROLES) for part in mixed.split(list(plan.sizes), -1)]
 
     def _network_terms(
@@ -221,7 +225,7 @@ class SharedNPLinear(nn.Module):
                 stacked = torch.stack(
                     [torch.cat([means[n], *network, *_given(context, n)]) for n in names], -1
                 )
-                mixed = _mix(self.network[kind], stacked)  # (o, *b, parameters of this kind)
+                mixed = mix(self.network[kind], stacked)  # (o, *b, parameters of this kind)
                 mixed = mixed + self.bias[kind].reshape(-1, *(1,) * (mixed.dim() - 1))
                 terms.update(zip(names, mixed.unbind(-1), strict=True))
         return terms
@@ -229,12 +233,10 @@ class SharedNPLinear(nn.Module):
 
 def add_terms(parameter: Parameter, y: Tensor, terms: Terms) -> Tensor:
     """Broadcasts terms onto entries `(o, *b, *axes)`, in place."""
-    rows, taps = terms.rows, (1,) * parameter.taps
-    if terms.cols is None:
-        return y.add_(rows.reshape(rows.shape + taps))
-    cols = terms.cols.unsqueeze(-2)
-    y.add_(rows.reshape(*rows.shape, 1, *taps))
-    return y.add_(cols.reshape(cols.shape + taps))
+    rows, cols, taps = terms.rows, terms.cols, (1,) * parameter.taps
+    inputs = () if parameter.source is None else (1,)
+    y.add_(rows.reshape(rows.shape + inputs + taps))
+    return y if cols is None else y.add_(cols.unsqueeze(-2).reshape(*cols.shape[:-1], 1, -1, *taps))
 
 
 def mean_over_taps(parameter: Parameter, x: Tensor) -> Tensor:
@@ -250,6 +252,6 @@ def _average(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors)).mean(0)
 
 
-def _mix(weight: Tensor, x: Tensor) -> Tensor:
+def mix(weight: Tensor, x: Tensor) -> Tensor:
     """`weight` (o, c) on the channels of `x` (c, ...), one matrix product."""
     return (weight @ x.reshape(x.shape[0], -1)).view(-1, *x.shape[1:])

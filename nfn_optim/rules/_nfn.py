@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .._spec import NetworkSpec
 from ..layers._shared import Parameter, Pooled, SharedNPLinear, Terms, add_terms, plan_of
+from ..layers._shared_pointwise import SharedPointwise
 from . import _inputs
 from ._base import Params, RuleState, UpdateRule
 
@@ -46,12 +47,14 @@ class NFNRule(UpdateRule):
     MAX_CORRECTION = 4.0
     MAX_LOG_MAGNITUDE = 6.0
 
+    layer: type[SharedNPLinear] | type[SharedPointwise] = SharedNPLinear
+
     def __init__(self, config: NFNRuleConfig | None = None) -> None:
         super().__init__()
         self.config = config or NFNRuleConfig()
         hidden, context = self.config.hidden, _inputs.CONTEXT_CHANNELS
-        self.read = SharedNPLinear(_inputs.ENTRY_CHANNELS, hidden, context)
-        self.write = SharedNPLinear(hidden, 2, context)
+        self.read = self.layer(_inputs.ENTRY_CHANNELS, hidden, context)
+        self.write = self.layer(hidden, 2, context)
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
         self.log_lr = nn.Parameter(torch.tensor(math.log(self.config.initial_lr)))
@@ -69,7 +72,8 @@ class NFNRule(UpdateRule):
             for p in plan.parameters
         }
         context = {n: w.context for n, w in work.items()}
-        terms = self.read.terms(plan, {n: w.pool() for n, w in work.items()}, context)
+        pooled = {n: self._pool(w) for n, w in work.items()}
+        terms = self.read.terms(plan, pooled, context)
         hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
         last = self.write.terms(plan, {n: pooled for n, (_, pooled) in hidden.items()}, context)
         delta = {n: self._delta(w, hidden[n][0], last[n]) for n, w in work.items()}
@@ -86,6 +90,9 @@ class NFNRule(UpdateRule):
         slices = [(x.to(dtype), adam.to(dtype)) for x, adam in reading.slices(size, axes)]
         return _Work(parameter, slices, size, axes, reading.context.to(dtype))
 
+    def _pool(self, work: _Work) -> Pooled:
+        return Pooled.join([self.read.pool(work.parameter, x) for x, _ in work.slices])
+
     def _hidden(self, work: _Work, terms: Terms) -> tuple[list[Tensor], Pooled]:
         """The last layer's output from each slice's own entries, and the pooled hidden channels."""
         outputs, pooled = [], []
@@ -93,7 +100,7 @@ class NFNRule(UpdateRule):
             p = work.parameter
             hidden = add_terms(p, self.read.entries(p, x), term).relu_()
             outputs.append(self.write.entries(p, hidden))
-            pooled.append(Pooled.of(p, hidden))
+            pooled.append(self.write.pool(p, hidden))
         return outputs, Pooled.join(pooled)
 
     def _delta(self, work: _Work, outputs: list[Tensor], terms: Terms) -> Tensor:
@@ -133,10 +140,6 @@ class _Work:
     size: int
     axes: int
     context: Tensor
-
-    def pool(self) -> Pooled:
-        """Pools the input channels."""
-        return Pooled.join([Pooled.of(self.parameter, x) for x, _ in self.slices])
 
 
 def _slice_size(param: Tensor, axes: int) -> int:

@@ -7,6 +7,7 @@ from torch.func import vmap
 
 from nfn_optim import AdamRule, NetworkSpec, NFNRule, SGDRule, SpecError, UpdateRule
 from nfn_optim._permute import permute_params, random_permutations
+from nfn_optim.rules import ElementwiseRule
 
 
 def network() -> nn.Sequential:
@@ -21,9 +22,9 @@ def gradients(model: nn.Module, inputs: torch.Tensor) -> dict[str, torch.Tensor]
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-def random_rule(seed: int = 0) -> NFNRule:
+def random_rule(seed: int = 0, kind: type[NFNRule] = NFNRule) -> NFNRule:
     torch.manual_seed(seed)
-    rule = NFNRule().double()
+    rule = kind().double()
     for weight in rule.write.parameters():
         nn.init.normal_(weight, std=0.3)
     return rule
@@ -84,7 +85,16 @@ def stacked_inputs(networks: int):
     return spec, params, grads
 
 
-@pytest.mark.parametrize("rule", [random_rule(), AdamRule(0.1), SGDRule(0.1, momentum=0.9)])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        random_rule(),
+        random_rule(kind=ElementwiseRule),
+        AdamRule(0.1),
+        SGDRule(0.1, momentum=0.9),
+    ],
+    ids=["nfn", "elementwise", "adam", "sgd"],
+)
 def test_stacked_networks_equal_a_loop_and_vmap(rule):
     spec, params, grads = stacked_inputs(3)
     state, loop, mapped = rule.init(params, spec), [], None
@@ -118,6 +128,26 @@ def test_rule_commutes_with_renumbering_neurons():
         expected, other = rule(moved(params), moved(grads), other)
     for name, value in moved(delta).items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-12, msg=name)
+
+
+def test_slices_of_large_weights_change_nothing(monkeypatch):
+    spec, params, grads = stacked_inputs(2)
+    rule = random_rule()
+    whole, _ = rule(params, grads, rule.init(params, spec))
+    monkeypatch.setattr("nfn_optim.rules._nfn._SLICE_ENTRIES", 7)
+    sliced, _ = rule(params, grads, rule.init(params, spec))
+    for name in spec.names:
+        torch.testing.assert_close(whole[name], sliced[name])
+
+
+@pytest.mark.parametrize(("kind", "reacts"), [(NFNRule, True), (ElementwiseRule, False)])
+def test_only_the_nfn_rule_sees_other_parameters(kind, reacts):
+    spec, params, grads = stacked_inputs(1)
+    rule = random_rule(kind=kind)
+    delta, _ = rule(params, grads, rule.init(params, spec))
+    other = grads | {"5.weight": grads["5.weight"].roll(1, -1)}
+    changed, _ = rule(params, other, rule.init(params, spec))
+    assert bool((delta["0.weight"] != changed["0.weight"]).any()) is reacts
 
 
 def test_rule_notices_uncoupled_renumbering():
