@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -38,12 +38,14 @@ class Plan:
     """What `SharedNPLinear` does on one network, worked out once from its spec.
 
     Attributes:
-        parameters: In the order of the spec.
+        parameters: Weights first, then vectors, each in the order of the spec.
+        num_weights: How many are weights.
         sizes: Neurons of each population.
-        carriers: For each population and role, the parameters that carry it.
+        carriers: For each role, and each population, the parameters that carry it in this role.
     """
 
     parameters: tuple[Parameter, ...]
+    num_weights: int
     sizes: tuple[int, ...]
     carriers: tuple[tuple[tuple[str, ...], ...], ...]
 
@@ -52,16 +54,18 @@ class Plan:
 def plan_of(spec: NetworkSpec) -> Plan:
     """The plan of a network."""
     populations = {label: i for i, label in enumerate(spec.sizes)}
-    parameters = []
-    carriers: list[tuple[list[str], ...]] = [([], [], []) for _ in populations]
+    weights: list[Parameter] = []
+    vectors: list[Parameter] = []
+    carriers: list[list[list[str]]] = [[[] for _ in populations] for _ in range(_ROLES)]
     for name, labels in spec.axes.items():
         named = [populations[label] for label in labels if label is not None]
         taps = len(labels) - len(named)
-        parameters.append(Parameter(name, named[0], named[1] if named[1:] else None, taps))
+        source = named[1] if named[1:] else None
+        (vectors if source is None else weights).append(Parameter(name, named[0], source, taps))
         for role, population in zip((0, 1) if named[1:] else (2,), named, strict=True):
-            carriers[population][role].append(name)
-    frozen = tuple(tuple(tuple(names) for names in roles) for roles in carriers)
-    return Plan(tuple(parameters), tuple(spec.sizes.values()), frozen)
+            carriers[role][population].append(name)
+    frozen = tuple(tuple(map(tuple, populations)) for populations in carriers)
+    return Plan((*weights, *vectors), len(weights), tuple(spec.sizes.values()), frozen)
 
 
 @dataclass(frozen=True)
@@ -152,9 +156,11 @@ class SharedNPLinear(nn.Module):
         """Applies the layer; `context` has descriptors `(*batch, context_channels)` by name."""
         plan = plan_of(feats.spec)
         moved = {name: tensor.movedim(-1, 0) for name, tensor in feats.items()}
-        turned = {name: t.movedim(-1, 0) for name, t in (context or {}).items()}
+        described = None
+        if context is not None:
+            described = torch.stack([context[p.name].movedim(-1, 0) for p in plan.parameters], -1)
         pooled = {p.name: self.pool(p, moved[p.name]) for p in plan.parameters}
-        terms = self.terms(plan, pooled, turned)
+        terms = self.terms(plan, pooled, described)
         out = {
             p.name: add_terms(p, self.entries(p, moved[p.name]), terms[p.name])
             for p in plan.parameters
@@ -174,60 +180,68 @@ class SharedNPLinear(nn.Module):
         return y
 
     def terms(
-        self, plan: Plan, pooled: Mapping[str, Pooled], context: Mapping[str, Tensor]
+        self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor | None
     ) -> dict[str, Terms]:
-        """What everything else says; `context` has descriptors `(k, *b)` by parameter."""
+        """What everything else says; `context` has descriptors `(k, *b, parameters)`."""
         neurons = self._neuron_terms(plan, pooled)
         network = self._network_terms(plan, pooled, context)
+        rows, cols = self._own_terms([pooled[p.name] for p in plan.parameters[: plan.num_weights]])
         terms = {}
-        for p in plan.parameters:
-            own, whole = pooled[p.name], network[p.name].unsqueeze(-1)
-            if p.source is None or own.cols is None:
+        for i, p in enumerate(plan.parameters):
+            whole = network[i].unsqueeze(-1)
+            if p.source is None:
                 terms[p.name] = Terms(neurons[p.out][2] + whole, None)
             else:
-                rows = neurons[p.out][0] + mix(self.own[0], own.rows) + whole
-                cols = neurons[p.source][1] + mix(self.own[1], own.cols)
-                terms[p.name] = Terms(rows, cols)
+                total = neurons[p.out][0] + rows[i] + whole
+                terms[p.name] = Terms(total, neurons[p.source][1] + cols[i])
+        return terms
+
+    def _own_terms(self, weights: Sequence[Pooled]) -> list[tuple[Tensor, ...]]:
+        """What a weight's own row and column means tell its entries."""
+        terms: list[tuple[Tensor, ...]] = []
+        for own, of in zip(self.own, ("rows", "cols"), strict=True):
+            parts = [getattr(pooled, of) for pooled in weights]
+            mixed = mix(own, torch.cat(parts, -1)) if parts else None
+            sizes = [part.shape[-1] for part in parts]
+            terms.append(() if mixed is None else mixed.split(sizes, -1))
         return terms
 
     def _neuron_terms(self, plan: Plan, pooled: Mapping[str, Pooled]) -> list[tuple[Tensor, ...]]:
         """What neurons tell the weights that end in them, that start in them, and their vectors."""
         first = next(iter(pooled.values())).rows
+        zero = first.new_zeros(()).expand(*first.shape[:-1], 1)
         joined = []
-        for size, roles in zip(plan.sizes, plan.carriers, strict=True):
-            empty = first.new_zeros(()).expand(*first.shape[:-1], size)
-            read: tuple[Callable[[str], Tensor | None], ...] = (
-                lambda n: pooled[n].rows,
-                lambda n: pooled[n].cols,
-                lambda n: pooled[n].rows,
-            )
+        for of, carriers in zip(("rows", "cols", "rows"), plan.carriers, strict=True):
             parts = [
-                _average([t for t in map(of, names) if t is not None]) if names else empty
-                for of, names in zip(read, roles, strict=True)
+                _average([getattr(pooled[n], of) for n in names])
+                if names
+                else zero.expand(*first.shape[:-1], size)
+                for size, names in zip(plan.sizes, carriers, strict=True)
             ]
-            joined.append(torch.cat(parts))
-        mixed = mix(self.neurons, torch.cat(joined, -1))  # (3 o, *b, all neurons)
+            joined.append(torch.cat(parts, -1))
+        mixed = mix(self.neurons, torch.cat(joined))  # (3 o, *b, all neurons)
         return [part.chunk(_ROLES) for part in mixed.split(list(plan.sizes), -1)]
 
     def _network_terms(
-        self, plan: Plan, pooled: Mapping[str, Pooled], context: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """What the whole network and its own descriptors tell a parameter: `(o, *b)`."""
-        means = {name: p.rows.mean(-1) for name, p in pooled.items()}
-        kinds: tuple[list[str], list[str]] = ([], [])
-        for p in plan.parameters:
-            kinds[p.source is None].append(p.name)
-        zero = torch.zeros_like(next(iter(means.values())))
-        network = [_average([means[n] for n in names]) if names else zero for names in kinds]
-        terms: dict[str, Tensor] = {}
-        for kind, names in enumerate(kinds):
-            if names:
-                stacked = torch.stack(
-                    [torch.cat([means[n], *network, *_given(context, n)]) for n in names], -1
-                )
-                mixed = mix(self.network[kind], stacked)  # (o, *b, parameters of this kind)
-                mixed = mixed + self.bias[kind].reshape(-1, *(1,) * (mixed.dim() - 1))
-                terms.update(zip(names, mixed.unbind(-1), strict=True))
+        self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor | None
+    ) -> list[Tensor]:
+        """What the whole network and its own descriptors tell each parameter: `(o, *b)`."""
+        means = torch.stack([pooled[p.name].rows.mean(-1) for p in plan.parameters], -1)
+        sizes = [plan.num_weights, len(plan.parameters) - plan.num_weights]
+        kinds = means.split(sizes, -1)  # (c, *b, parameters of this kind)
+        described = (None, None) if context is None else context.split(sizes, -1)
+        network = [
+            (kind.mean(-1) if size else means[..., 0] * 0).unsqueeze(-1)
+            for kind, size in zip(kinds, sizes, strict=True)
+        ]
+        terms: list[Tensor] = []
+        for position, (kind, given) in enumerate(zip(kinds, described, strict=True)):
+            inputs = [kind, *(n.expand_as(kind) for n in network)]
+            mixed = mix(
+                self.network[position], torch.cat(inputs if given is None else [*inputs, given])
+            )
+            bias = self.bias[position].reshape(-1, *(1,) * (mixed.dim() - 1))
+            terms.extend((mixed + bias).unbind(-1))
         return terms
 
 
@@ -244,14 +258,10 @@ def mean_over_taps(parameter: Parameter, x: Tensor) -> Tensor:
     return x.mean(tuple(range(-parameter.taps, 0))) if parameter.taps else x
 
 
-def _given(context: Mapping[str, Tensor], name: str) -> list[Tensor]:
-    return [context[name]] if context else []
-
-
 def _average(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors)).mean(0)
 
 
 def mix(weight: Tensor, x: Tensor) -> Tensor:
     """`weight` (o, c) on the channels of `x` (c, ...), one matrix product."""
-    return (weight @ x.reshape(x.shape[0], -1)).view(-1, *x.shape[1:])
+    return (weight @ x.reshape(x.shape[0], -1)).view(weight.shape[0], *x.shape[1:])

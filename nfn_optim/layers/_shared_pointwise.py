@@ -37,15 +37,16 @@ class SharedPointwise(nn.Module):
         """`(c, *b, *axes)` to `(o, *b, *axes)`."""
         return mix(self.entry[int(parameter.source is None)], x)
 
-    def terms(
-        self, plan: Plan, pooled: Mapping[str, Pooled], context: Mapping[str, Tensor]
-    ) -> dict[str, Terms]:
-        """What a parameter's descriptors `(k, *b)` add to all of its entries."""
+    def terms(self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor) -> dict[str, Terms]:
+        """What descriptors `(k, *b, parameters)` add to all entries of their parameter."""
+        sizes = [plan.num_weights, len(plan.parameters) - plan.num_weights]
+        added: list[Tensor] = []
+        for kind, given in enumerate(context.split(sizes, -1)):
+            mixed = mix(self.context[kind], given)
+            bias = self.bias[kind].reshape(-1, *(1,) * (mixed.dim() - 1))
+            added.extend((mixed + bias).unbind(-1))
         terms = {}
-        for p in plan.parameters:
-            kind = int(p.source is None)
-            added = mix(self.context[kind], context[p.name])
-            added = added + self.bias[kind].reshape(-1, *(1,) * (added.dim() - 1))
+        for p, whole in zip(plan.parameters, added, strict=True):
             size = pooled[p.name].rows.shape[-1]
-            terms[p.name] = Terms(added.unsqueeze(-1).expand(*added.shape, size), None)
+            terms[p.name] = Terms(whole.unsqueeze(-1).expand(*whole.shape, size), None)
         return terms

@@ -7,13 +7,14 @@ Every channel is unchanged when the loss is multiplied by a constant. Shapes: te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .._spec import NetworkSpec
+from ._base import Params
 
 DECAYS = (0.5, 0.9, 0.99)
 ADAM = 1  # position of the decay that Adam uses
@@ -49,71 +50,84 @@ def accumulate(slot: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Reading:
-    """One parameter's tensors, and the levels that make them scale-free.
+    """One parameter's tensors, and what makes them scale-free.
 
     Attributes:
         tensors: Parameter, gradient, square `(*batch, *axes)` and momenta `(3, *batch, *axes)`.
-        scales: What multiplies them, `(*batch, 1, ...)`: bias corrections and inverse levels.
-        context: Descriptors `(CONTEXT_CHANNELS, *batch)`.
+        scales: Factors `(9, *batch, 1, ...)`: bias corrections of momenta and square, inverse
+            levels of square, momenta and parameter.
+        axes: Number of the parameter's axes.
     """
 
     tensors: tuple[Tensor, Tensor, Tensor, Tensor]
-    scales: dict[str, Tensor]
-    context: Tensor
+    scales: Tensor
+    axes: int
 
-    def slices(self, size: int, axes: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def slices(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Channels `(ENTRY_CHANNELS, *batch, *axes)` and Adam's direction, in slices of axis 0."""
-        parts = (tensor.split(size, -axes) if axes else (tensor,) for tensor in self.tensors)
-        for param, grad, square, momenta in zip(*parts, strict=True):
-            yield self._channels(param, grad, square, momenta)
+        for part in zip(*(tensor.split(size, -self.axes) for tensor in self.tensors), strict=True):
+            yield self._channels(*part)
 
     def _channels(
         self, param: Tensor, grad: Tensor, square: Tensor, momenta: Tensor
     ) -> tuple[Tensor, Tensor]:
-        s = self.scales
-        scale = torch.rsqrt(square * s["square"] + _TINY)
-        normalized = momenta * scale * s["momenta"]
-        spread = 0.5 * torch.log(square * s["level"] + 1e-6)
-        rest = [grad * scale, param * s["size"], spread]
-        channels = [normalized, momenta * s["loudness"], *(c.unsqueeze(0) for c in rest)]
-        return torch.cat(channels).clamp(-_CLIP, _CLIP), normalized[ADAM]
+        correct, correct_square, level, loudness, size = self.scales.split((3, 1, 1, 3, 1))
+        square = square.unsqueeze(0)
+        scale = torch.rsqrt(square * correct_square + _TINY)
+        normalized = momenta * scale * correct
+        spread = 0.5 * torch.log(square * level + 1e-6)
+        rest = [grad * scale, param * size, spread]
+        channels = torch.cat([normalized, momenta * loudness, *rest]).clamp(-_CLIP, _CLIP)
+        return channels, normalized[ADAM]
 
 
 def read(
-    spec: NetworkSpec, name: str, param: Tensor, grad: Tensor, slot: dict[str, Tensor]
-) -> Reading:
-    """Reads one parameter; `slot` already holds `grad`."""
-    square, momenta, step = slot["square"], slot["momenta"], slot["step"]
-    param, grad = param.to(square.dtype), grad.to(square.dtype)
-    axes = len(spec.stored[name])
-    dims = tuple(range(-axes, 0))
-    corrections = _correction(step, (*DECAYS, SQUARE_DECAY), axes).to(square.dtype)
-    level = square.mean(dims, keepdim=True) * corrections[-1]
-    loudness = _rms(momenta, dims)
-    size = _rms(param, dims)
-    ratios = torch.stack([*(loudness * corrections[:-1]), _rms(grad, dims)])
-    ratios = ratios / (level + _TINY).sqrt()
-    context = torch.cat([_time(step), _tensor_context(spec, name, size, ratios)])
-    scales = {
-        "square": corrections[-1],
-        "momenta": corrections[:-1],
-        "level": corrections[-1] / (level + _TINY),
-        "loudness": 1 / loudness,
-        "size": 1 / size,
+    spec: NetworkSpec, params: Params, grads: Params, slots: Mapping[str, dict[str, Tensor]]
+) -> tuple[dict[str, Reading], Tensor]:
+    """Reads parameters whose slots already hold their gradients, in the order of `params`.
+
+    Returns:
+        Readings by name, and descriptors `(CONTEXT_CHANNELS, *batch, parameters)`.
+    """
+    tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
+    sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
+    step = torch.stack([slots[n]["step"] for n in params], -1)  # (*batch, parameters)
+    square = torch.stack(
+        [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
+    )
+    size, loud, loudness = (
+        torch.stack([_rms(t[i], sizes[n]) for n, t in tensors.items()], -1) for i in (0, 1, 3)
+    )
+    corrections = _corrections(step.to(square.dtype))
+    level = square * corrections[-1]
+    ratios = torch.cat([loudness * corrections[:-1], loud.unsqueeze(0)]) / (level + _TINY).sqrt()
+    logs = torch.log(torch.cat([size.unsqueeze(0), ratios]) + 1e-4)
+    fixed = step.new_tensor([_fans(spec, n) for n in params]).T
+    fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(params)).expand(-1, *step.shape)
+    context = torch.cat([_time(step), logs, fixed])
+    inverse = corrections[-1] / (level + _TINY)
+    factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
+    scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
+    readings = {
+        n: _reading(spec, n, t, s) for (n, t), s in zip(tensors.items(), scales, strict=True)
     }
-    extra = len(spec.shapes[name]) - axes
-    scales = {k: v.reshape(v.shape + (1,) * extra) for k, v in scales.items()}
-    tensors = (param, grad, square, momenta)
-    viewed = [spec.view(name, tensor) for tensor in tensors]
-    return Reading((viewed[0], viewed[1], viewed[2], viewed[3]), scales, context)
+    return readings, context
 
 
-def _tensor_context(spec: NetworkSpec, name: str, size: Tensor, ratios: Tensor) -> Tensor:
-    """Logarithms of the parameter's size, its gradients' coherence, and its fans; `(8, *batch)`."""
-    batch = size.shape[: size.dim() - len(spec.stored[name])]
-    logs = torch.log(torch.cat([size.unsqueeze(0), ratios]) + 1e-4).reshape(-1, *batch)
-    fixed = logs.new_tensor(_fans(spec, name)).reshape(-1, *(1,) * len(batch))
-    return torch.cat([logs, fixed.expand(-1, *batch)])
+def _tensors(
+    param: Tensor, grad: Tensor, slot: dict[str, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    square = slot["square"]
+    return param.to(square.dtype), grad.to(square.dtype), square, slot["momenta"]
+
+
+def _reading(
+    spec: NetworkSpec, name: str, tensors: tuple[Tensor, Tensor, Tensor, Tensor], scales: Tensor
+) -> Reading:
+    axes = len(spec.shapes[name])
+    param, grad, square, momenta = (spec.view(name, tensor) for tensor in tensors)
+    factors = scales.reshape(scales.shape + (1,) * axes)
+    return Reading((param.unsqueeze(0), grad.unsqueeze(0), square, momenta), factors, axes)
 
 
 def _fans(spec: NetworkSpec, name: str) -> list[float]:
@@ -130,14 +144,14 @@ def _time(step: Tensor) -> Tensor:
     return torch.tanh(step / scales - 1)
 
 
-def _correction(step: Tensor, decays: tuple[float, ...], axes: int) -> Tensor:
-    """Adam's bias correction `1 / (1 - decay^step)`: `(decays, *batch, 1, ...)`."""
-    base = step.new_tensor(decays).reshape(-1, *(1,) * step.dim())
-    return (1 / (1 - base**step)).reshape(-1, *step.shape, *(1,) * axes)
+def _corrections(step: Tensor) -> Tensor:
+    """Adam's bias corrections `1 / (1 - decay^step)` of momenta and square: `(4, *step)`."""
+    decays = step.new_tensor((*DECAYS, SQUARE_DECAY)).reshape(-1, *(1,) * step.dim())
+    return 1 / (1 - decays**step)
 
 
 def _rms(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True) if dims else x.abs()
+    norm = torch.linalg.vector_norm(x, dim=dims) if dims else x.abs()
     count = math.prod(x.shape[d] for d in dims)
     return (norm * norm / count + _TINY).sqrt()
 

@@ -8,13 +8,10 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from .._spec import NetworkSpec
 from ..layers._shared import Parameter, Pooled, SharedNPLinear, Terms, add_terms, plan_of
 from ..layers._shared_pointwise import SharedPointwise
 from . import _inputs
 from ._base import Params, RuleState, UpdateRule
-
-Slot = dict[str, Tensor]
 
 _SLICE_ENTRIES = 12_000  # entries worked on at once, so that their hidden channels stay in cache
 
@@ -65,30 +62,21 @@ class NFNRule(UpdateRule):
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step, see the class."""
-        spec, plan = state.spec, plan_of(state.spec)
-        slots = {n: _inputs.accumulate(state.slots[n], grads[n]) for n in params}
-        work = {
-            p.name: self._open(spec, p, params[p.name], grads[p.name], slots[p.name])
-            for p in plan.parameters
+        spec, plan, dtype = state.spec, plan_of(state.spec), self.log_lr.dtype
+        slots = {
+            p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in plan.parameters
         }
-        context = {n: w.context for n, w in work.items()}
+        ordered = {p.name: params[p.name] for p in plan.parameters}
+        readings, context = _inputs.read(spec, ordered, grads, slots)
+        context = context.to(dtype)
+        work = {p.name: _Work.open(p, readings[p.name], dtype) for p in plan.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}
         terms = self.read.terms(plan, pooled, context)
         hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
         last = self.write.terms(plan, {n: pooled for n, (_, pooled) in hidden.items()}, context)
-        delta = {n: self._delta(w, hidden[n][0], last[n]) for n, w in work.items()}
+        delta = {n: self._delta(work[n], hidden[n][0], last[n]) for n in params}
         delta = {n: spec.unview(n, d).to(params[n].dtype) for n, d in delta.items()}
-        return delta, RuleState(slots, spec, state.batch_dims)
-
-    def _open(
-        self, spec: NetworkSpec, parameter: Parameter, param: Tensor, grad: Tensor, slot: Slot
-    ) -> _Work:
-        name, dtype = parameter.name, self.log_lr.dtype
-        reading = _inputs.read(spec, name, param, grad, slot)
-        axes = len(spec.shapes[name])
-        size = _slice_size(reading.tensors[0], axes)
-        slices = [(x.to(dtype), adam.to(dtype)) for x, adam in reading.slices(size, axes)]
-        return _Work(parameter, slices, size, axes, reading.context.to(dtype))
+        return delta, RuleState({n: slots[n] for n in params}, spec, state.batch_dims)
 
     def _pool(self, work: _Work) -> Pooled:
         return Pooled.join([self.read.pool(work.parameter, x) for x, _ in work.slices])
@@ -132,14 +120,19 @@ class _Work:
         slices: Input channels `(c, *b, *axes)` and Adam's direction `(*b, *axes)` of each slice.
         size: Outputs a slice.
         axes: Number of the parameter's axes.
-        context: Descriptors `(k, *b)`.
     """
 
     parameter: Parameter
     slices: list[tuple[Tensor, Tensor]]
     size: int
     axes: int
-    context: Tensor
+
+    @classmethod
+    def open(cls, parameter: Parameter, reading: _inputs.Reading, dtype: torch.dtype) -> _Work:
+        """Turns what was read into channels of the rule's type."""
+        size = _slice_size(reading.tensors[0], reading.axes)
+        slices = [(x.to(dtype), adam.to(dtype)) for x, adam in reading.slices(size)]
+        return cls(parameter, slices, size, reading.axes)
 
 
 def _slice_size(param: Tensor, axes: int) -> int:
