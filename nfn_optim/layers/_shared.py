@@ -3,107 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec
-
-_ROLES = 3  # neurons are the outputs of some weights, the inputs of others, and carry vectors
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """How one parameter is read.
-
-    Attributes:
-        name: The parameter.
-        out: Position of the population of its output axis in `Plan.sizes`.
-        source: Position of the population of its input axis; None for a vector. A depthwise kernel
-            is a vector with taps.
-        taps: Number of trailing axes whose order matters.
-    """
-
-    name: str
-    out: int
-    source: int | None
-    taps: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What `SharedNPLinear` does on one network, worked out once from its spec.
-
-    Attributes:
-        parameters: Weights first, then vectors, each in the order of the spec.
-        num_weights: How many are weights.
-        sizes: Neurons of each population.
-        carriers: For each role, and each population, the parameters that carry it in this role.
-    """
-
-    parameters: tuple[Parameter, ...]
-    num_weights: int
-    sizes: tuple[int, ...]
-    carriers: tuple[tuple[tuple[str, ...], ...], ...]
-
-
-@lru_cache(maxsize=256)
-def plan_of(spec: NetworkSpec) -> Plan:
-    """The plan of a network."""
-    populations = {label: i for i, label in enumerate(spec.sizes)}
-    weights: list[Parameter] = []
-    vectors: list[Parameter] = []
-    carriers: list[list[list[str]]] = [[[] for _ in populations] for _ in range(_ROLES)]
-    for name, labels in spec.axes.items():
-        named = [populations[label] for label in labels if label is not None]
-        taps = len(labels) - len(named)
-        source = named[1] if named[1:] else None
-        (vectors if source is None else weights).append(Parameter(name, named[0], source, taps))
-        for role, population in zip((0, 1) if named[1:] else (2,), named, strict=True):
-            carriers[role][population].append(name)
-    frozen = tuple(tuple(map(tuple, populations)) for populations in carriers)
-    return Plan((*weights, *vectors), len(weights), tuple(spec.sizes.values()), frozen)
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Means of one parameter's features: per output `(c, *b, out)` and per input `(c, *b, in)`."""
-
-    rows: Tensor
-    cols: Tensor | None
-
-    @classmethod
-    def of(cls, parameter: Parameter, x: Tensor) -> Pooled:
-        """Pools features `(c, *b, *axes)`."""
-        matrix = mean_over_taps(parameter, x)
-        if parameter.source is None:
-            return cls(matrix, None)
-        return cls(matrix.mean(-1), matrix.mean(-2))
-
-    @classmethod
-    def join(cls, parts: Sequence[Pooled]) -> Pooled:
-        """Of a parameter from those of its slices along the output axis."""
-        if len(parts) == 1:
-            return parts[0]
-        total = sum(part.rows.shape[-1] for part in parts)
-        rows = torch.cat([part.rows for part in parts], -1)
-        weighted = [p.cols * (p.rows.shape[-1] / total) for p in parts if p.cols is not None]
-        return cls(rows, torch.stack(weighted).sum(0) if weighted else None)
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What pooled features add to one parameter: per output `(o, *b, out)`, per input neuron."""
-
-    rows: Tensor
-    cols: Tensor | None
-
-    def split(self, size: int) -> list[Terms]:
-        """For slices of `size` along the output axis."""
-        return [Terms(rows, self.cols) for rows in self.rows.split(size, -1)]
+from ._shared_parts import ROLES, Parameter, Plan, Pooled, Slice, Terms, add_terms, plan_of
 
 
 class SharedNPLinear(nn.Module):
@@ -137,7 +42,7 @@ class SharedNPLinear(nn.Module):
         self.vector = nn.Parameter(torch.empty(o, c))
         self.taps = nn.Parameter(torch.empty(o, c))
         self.own = nn.Parameter(torch.empty(2, o, c))
-        self.neurons = nn.Parameter(torch.empty(_ROLES * o, _ROLES * c))
+        self.neurons = nn.Parameter(torch.empty(ROLES * o, ROLES * c))
         self.network = nn.Parameter(torch.empty(2, o, 3 * c + context_channels))
         self.bias = nn.Parameter(torch.zeros(2, o, 1))
         self.reset_parameters()
@@ -145,7 +50,7 @@ class SharedNPLinear(nn.Module):
     def reset_parameters(self) -> None:
         """Uniform with the fan-in of all terms that add into one weight entry (appendix A)."""
         c = self.in_channels
-        bound = (c * (2 + 2 + 2 * _ROLES + 3) + self.context_channels) ** -0.5
+        bound = (c * (2 + 2 + 2 * ROLES + 3) + self.context_channels) ** -0.5
         for weight in self.parameters():
             nn.init.uniform_(weight, -bound, bound)
         nn.init.zeros_(self.bias)
@@ -155,29 +60,26 @@ class SharedNPLinear(nn.Module):
     ) -> WeightSpaceFeatures:
         """Applies the layer; `context` has descriptors `(*batch, context_channels)` by name."""
         plan = plan_of(feats.spec)
-        moved = {name: tensor.movedim(-1, 0) for name, tensor in feats.items()}
+        whole = {p.name: Slice.of(p, feats[p.name].movedim(-1, 0)) for p in plan.parameters}
         described = None
         if context is not None:
             described = torch.stack([context[p.name].movedim(-1, 0) for p in plan.parameters], -1)
-        pooled = {p.name: self.pool(p, moved[p.name]) for p in plan.parameters}
+        pooled = {p.name: self.pool(p, whole[p.name]) for p in plan.parameters}
         terms = self.terms(plan, pooled, described)
         out = {
-            p.name: add_terms(p, self.entries(p, moved[p.name]), terms[p.name])
+            p.name: add_terms(p, self.entries(p, whole[p.name]), terms[p.name])
             for p in plan.parameters
         }
         return WeightSpaceFeatures(feats.spec, {n: t.movedim(0, -1) for n, t in out.items()})
 
-    def pool(self, parameter: Parameter, x: Tensor) -> Pooled:
-        """What `terms` needs to know of features `(c, *b, *axes)`, or of a slice of them."""
-        return Pooled.of(parameter, x)
+    def pool(self, parameter: Parameter, part: Slice) -> Pooled:
+        """What `terms` needs to know of a slice."""
+        return Pooled.of(parameter, part)
 
-    def entries(self, parameter: Parameter, x: Tensor) -> Tensor:
-        """What an entry and its mean over taps say: `(c, *b, *axes)` to `(o, *b, *axes)`."""
-        y = mix(self.vector if parameter.source is None else self.entry, x)
-        if parameter.taps:
-            thick = mix(self.taps, mean_over_taps(parameter, x))
-            y = y + thick.reshape(thick.shape + (1,) * parameter.taps)
-        return y
+    def entries(self, parameter: Parameter, part: Slice) -> Slice:
+        """What an entry says and, apart, what its mean over taps says (nothing without taps)."""
+        y = mix(self.vector if parameter.source is None else self.entry, part.entries)
+        return Slice(y, mix(self.taps, part.matrix) if parameter.taps else y)
 
     def terms(
         self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor | None
@@ -220,7 +122,7 @@ class SharedNPLinear(nn.Module):
             ]
             joined.append(torch.cat(parts, -1))
         mixed = mix(self.neurons, torch.cat(joined))  # (3 o, *b, all neurons)
-        return [part.chunk(_ROLES) for part in mixed.split(list(plan.sizes), -1)]
+        return [part.chunk(ROLES) for part in mixed.split(list(plan.sizes), -1)]
 
     def _network_terms(
         self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor | None
@@ -243,19 +145,6 @@ class SharedNPLinear(nn.Module):
             bias = self.bias[position].reshape(-1, *(1,) * (mixed.dim() - 1))
             terms.extend((mixed + bias).unbind(-1))
         return terms
-
-
-def add_terms(parameter: Parameter, y: Tensor, terms: Terms) -> Tensor:
-    """Broadcasts terms onto entries `(o, *b, *axes)`, in place."""
-    rows, cols, taps = terms.rows, terms.cols, (1,) * parameter.taps
-    inputs = () if parameter.source is None else (1,)
-    y.add_(rows.reshape(rows.shape + inputs + taps))
-    return y if cols is None else y.add_(cols.unsqueeze(-2).reshape(*cols.shape[:-1], 1, -1, *taps))
-
-
-def mean_over_taps(parameter: Parameter, x: Tensor) -> Tensor:
-    """`(c, *b, *neurons, *taps)` to `(c, *b, *neurons)`."""
-    return x.mean(tuple(range(-parameter.taps, 0))) if parameter.taps else x
 
 
 def _average(tensors: Sequence[Tensor]) -> Tensor:

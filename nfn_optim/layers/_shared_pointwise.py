@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ._shared import Parameter, Plan, Pooled, Terms, mix
+from ._shared import mix
+from ._shared_parts import Parameter, Plan, Pooled, Slice, Terms
 
 
 class SharedPointwise(nn.Module):
@@ -28,14 +29,14 @@ class SharedPointwise(nn.Module):
         )
         self.bias = nn.Parameter(torch.zeros(2, out_channels, 1))
 
-    def pool(self, parameter: Parameter, x: Tensor) -> Pooled:
-        """Nothing is pooled; only sizes are kept."""
-        inner = parameter.taps + (parameter.source is not None)
-        return Pooled(x[(..., *(0,) * inner)], None)
+    def pool(self, parameter: Parameter, part: Slice) -> Pooled:
+        """Nothing is pooled; only the number of outputs is kept."""
+        return Pooled(part.matrix if parameter.source is None else part.matrix[..., 0], None)
 
-    def entries(self, parameter: Parameter, x: Tensor) -> Tensor:
-        """`(c, *b, *axes)` to `(o, *b, *axes)`."""
-        return mix(self.entry[int(parameter.source is None)], x)
+    def entries(self, parameter: Parameter, part: Slice) -> Slice:
+        """What an entry says."""
+        y = mix(self.entry[int(parameter.source is None)], part.entries)
+        return Slice(y, torch.zeros_like(y[(..., *(0,) * parameter.taps)]) if parameter.taps else y)
 
     def terms(self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor) -> dict[str, Terms]:
         """What descriptors `(k, *b, parameters)` add to all entries of their parameter."""

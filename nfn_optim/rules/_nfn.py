@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from ..layers._shared import Parameter, Pooled, SharedNPLinear, Terms, add_terms, plan_of
+from ..layers import SharedNPLinear
+from ..layers._shared_parts import Parameter, Pooled, Slice, Terms, add_terms, plan_of
 from ..layers._shared_pointwise import SharedPointwise
 from . import _inputs
 from ._base import Params, RuleState, UpdateRule
@@ -81,17 +82,17 @@ class NFNRule(UpdateRule):
     def _pool(self, work: _Work) -> Pooled:
         return Pooled.join([self.read.pool(work.parameter, x) for x, _ in work.slices])
 
-    def _hidden(self, work: _Work, terms: Terms) -> tuple[list[Tensor], Pooled]:
+    def _hidden(self, work: _Work, terms: Terms) -> tuple[list[Slice], Pooled]:
         """The last layer's output from each slice's own entries, and the pooled hidden channels."""
         outputs, pooled = [], []
         for (x, _), term in zip(work.slices, terms.split(work.size), strict=True):
             p = work.parameter
-            hidden = add_terms(p, self.read.entries(p, x), term).relu_()
+            hidden = Slice.of(p, add_terms(p, self.read.entries(p, x), term).relu_())
             outputs.append(self.write.entries(p, hidden))
             pooled.append(self.write.pool(p, hidden))
         return outputs, Pooled.join(pooled)
 
-    def _delta(self, work: _Work, outputs: list[Tensor], terms: Terms) -> Tensor:
+    def _delta(self, work: _Work, outputs: list[Slice], terms: Terms) -> Tensor:
         steps = []
         parts = zip(outputs, terms.split(work.size), work.slices, strict=True)
         for output, term, (_, adam) in parts:
@@ -117,13 +118,13 @@ class _Work:
 
     Attributes:
         parameter: How it is read.
-        slices: Input channels `(c, *b, *axes)` and Adam's direction `(*b, *axes)` of each slice.
+        slices: Input channels and Adam's direction `(*b, *axes)` of each slice.
         size: Outputs a slice.
         axes: Number of the parameter's axes.
     """
 
     parameter: Parameter
-    slices: list[tuple[Tensor, Tensor]]
+    slices: list[tuple[Slice, Tensor]]
     size: int
     axes: int
 
@@ -131,7 +132,9 @@ class _Work:
     def open(cls, parameter: Parameter, reading: _inputs.Reading, dtype: torch.dtype) -> _Work:
         """Turns what was read into channels of the rule's type."""
         size = _slice_size(reading.tensors[0], reading.axes)
-        slices = [(x.to(dtype), adam.to(dtype)) for x, adam in reading.slices(size)]
+        slices = [
+            (Slice.of(parameter, x.to(dtype)), adam.to(dtype)) for x, adam in reading.slices(size)
+        ]
         return cls(parameter, slices, size, reading.axes)
 
 
