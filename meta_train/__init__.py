@@ -7,6 +7,9 @@ from ._results import Evaluation as Evaluation
 from ._trainer import MetaTrainer as MetaTrainer
 from ._unroll import Unrolled as Unrolled
 from ._unroll import unroll as unroll
+from .estimators import PES as PES
+from .estimators import FullES as FullES
+from .estimators import NoiseReuseES as NoiseReuseES
 from .estimators import TruncatedBPTT as TruncatedBPTT
 from .tasks import Task as Task
 from .tasks import TaskFamily as TaskFamily

@@ -28,6 +28,7 @@ class TrainConfig:
         ema: Decay of the average of the meta-parameters that is kept as the result.
         save_every: Outer steps between checkpoints.
         threads: Intra-op threads; one is fastest on small networks.
+        device: Where networks and rule live: `cpu`, `cuda`, `cuda:1`, ...
     """
 
     seed: int = 0
@@ -48,6 +49,7 @@ class TrainConfig:
     ema: float = 0.998
     save_every: int = 500
     threads: int = 1
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Checks ranges.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree
 
 from nfn_optim import UpdateRule
 from nfn_optim.rules import RuleState
@@ -22,7 +23,9 @@ _MAX_SEED = 2**31
 class InnerRun:
     """Networks of one sampled task on their way to a sampled horizon.
 
-    Everything is derived from one seed, so a run is restored from its seed and its tensors.
+    Everything is derived from one seed, so a run is restored from its seed and its tensors. An
+    estimator that perturbs the meta-parameters keeps one copy of the networks for each perturbation
+    (`spread`), and what it has to remember of the perturbations (`noise`).
 
     Args:
         family: Where the task is drawn from.
@@ -44,23 +47,45 @@ class InnerRun:
         size = max(1, min(config.max_networks, config.entries // self.task.spec.num_entries))
         seeds = torch.randint(_MAX_SEED, (size,), generator=generator).tolist()
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
-        self.params: Params = stack([self.task.init(g) for g in self.generators])
+        self.device = torch.device(config.device)
+        self.params: Params = self._placed(stack([self.task.init(g) for g in self.generators]))
         self.state: RuleState = rule.init(self.params, self.task.spec)
+        self.particles: int | None = None
+        self.noise: Params | None = None
+        self.noise_generator = torch.Generator().manual_seed(_MAX_SEED + seed)
         self.initial_loss: float | None = None
 
     def batches(self, count: int) -> Iterator[Batch]:
         """The next batches, stacked over networks."""
         for _ in range(count):
-            yield stack([self.task.batch(g) for g in self.generators])
+            yield self._placed(stack([self.task.batch(g) for g in self.generators]))
 
     def validation_batch(self) -> Batch:
         """One validation batch a network, stacked."""
-        return stack([self.task.validation_batch(g) for g in self.generators])
+        return self._placed(stack([self.task.validation_batch(g) for g in self.generators]))
+
+    def spread(self, particles: int) -> None:
+        """Gives each of `particles` its own copy of the networks, on a new leading axis.
+
+        Raises:
+            ValueError: If the run has another number of particles already.
+        """
+        if self.particles is None:
+            self.particles = particles
+            copies = (self.params, self.state)
+            self.params, self.state = _pytree.tree_map(
+                lambda t: t.expand(particles, *t.shape), copies
+            )
+        elif self.particles != particles:
+            raise ValueError(
+                f"this run has {self.particles} particles, not {particles}. "
+                "Keep to one estimator for a run."
+            )
 
     def advance(self, params: Params, state: RuleState, losses: Tensor) -> None:
-        """Moves on to where an unroll arrived; `losses` is `(steps, n)`."""
-        self.params = {name: p.detach() for name, p in params.items()}
-        self.state, self.steps = state, self.steps + len(losses)
+        """Moves on to where an unroll arrived; `losses` is `(steps, n)` or `(steps, p, n)`."""
+        self.params, self.state = _pytree.tree_map(torch.detach, (params, state))
+        self.steps += len(losses)
         if self.initial_loss is None:
             self.initial_loss = float(losses[0].mean())
         self.converged = float(losses.mean()) < self.floor
@@ -81,14 +106,38 @@ class InnerRun:
             "ended": (self.diverged, self.converged),
             "params": self.params,
             "slots": self.state.slots,
+            "particles": self.particles,
+            "noise": self.noise,
+            "noise_generator": self.noise_generator.get_state(),
             "generators": [g.get_state() for g in self.generators],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues a run of the same seed from `state_dict`."""
+        """Continues a run of the same seed from `state_dict`.
+
+        Raises:
+            ValueError: If the seed gave another task then.
+        """
+        lead = 0 if state["particles"] is None else 1
+        if {n: p.shape[lead:] for n, p in state["params"].items()} != {
+            n: p.shape for n, p in self.params.items()
+        }:
+            raise ValueError(
+                "the saved run trains other networks than this family of tasks gives. "
+                "Resume with the family that the run was started with."
+            )
+        self.particles = state["particles"]
+        self.noise = self._placed(state["noise"])
+        self.noise_generator.set_state(state["noise_generator"])
         self.steps, self.initial_loss = state["steps"], state["initial_loss"]
         self.diverged, self.converged = state["ended"]
-        self.params = state["params"]
-        self.state = RuleState(state["slots"], self.state.spec, self.state.batch_dims)
+        self.params = self._placed(state["params"])
+        slots = self._placed(state["slots"])
+        self.state = RuleState(slots, self.state.spec, self.state.batch_dims)
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.set_state(saved)
+
+    def _placed(self, tree: Any) -> Any:
+        return _pytree.tree_map(
+            lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, tree
+        )

@@ -1,13 +1,19 @@
-"""Inner training of many networks at once, as a differentiable function."""
+"""Inner training of many networks at once, as a differentiable function.
+
+Shape legend: `n` networks, `p` particles (sets of meta-parameters), `k` inner steps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vmap
+from torch.func import functional_call, vmap
+from torch.utils.checkpoint import checkpoint
 
 from nfn_optim import UpdateRule
 from nfn_optim.rules import RuleState
@@ -15,6 +21,7 @@ from nfn_optim.rules import RuleState
 from .tasks import Batch, Params
 
 Loss = Callable[[Params, Batch], Tensor]
+Update = Callable[[Params, Params, RuleState], tuple[Any, RuleState]]
 
 
 @dataclass(frozen=True)
@@ -22,9 +29,9 @@ class Unrolled:
     """Where inner training arrived.
 
     Attributes:
-        params: `(n, *stored)` by name.
+        params: `(n, *stored)` by name; with particles `(p, n, *stored)`.
         state: The rule's state.
-        losses: Training loss before each step, on that step's batch, `(steps, n)`.
+        losses: Training loss before each step, on that step's batch, `(k, n)` or `(k, p, n)`.
     """
 
     params: Params
@@ -41,6 +48,8 @@ def unroll(
     *,
     first_order: bool = True,
     lr: Callable[[int], float | Tensor] | None = None,
+    remat: bool = False,
+    theta: Params | None = None,
 ) -> Unrolled:
     """Trains `n` networks with one rule, one step a batch; differentiable in the rule's parameters.
 
@@ -58,58 +67,89 @@ def unroll(
         first_order: Whether the rule reads its inputs as constants. The meta-gradient then ignores
             how a step changes later gradients: a little less exact, and a third cheaper.
         lr: Multiplier of step `k`'s update, a number or one for each network `(n,)`.
+        remat: Whether backpropagation computes every step again instead of keeping what happened
+            in it: memory for one step and `k` sets of parameters and slots, for a third more time.
+        theta: Meta-parameters of particles, `(p, *shape)` by name, in place of the rule's own of
+            these names. Every particle trains networks `(p, n, *stored)` of its own, on the same
+            batches; `state` carries the same leading axis.
 
     Raises:
         ValueError: If `batches` is empty or the loss is not one scalar a network.
     """
     losses = []
+    many = vmap(loss) if theta is None else vmap(vmap(loss), in_dims=(0, None))
+    update = rule if theta is None else _particles(rule, theta)
     for k, batch in enumerate(batches):
-        params, state, values = _inner_step(
-            rule, loss, params, batch, state, first_order, 1.0 if lr is None else lr(k)
-        )
+        step = _Step(update, many, 1 if theta is None else 2, first_order, _rate(lr, k))
+        if remat and torch.is_grad_enabled():
+            params, state, values = checkpoint(step, params, batch, state, use_reentrant=False)
+        else:
+            params, state, values = step(params, batch, state)
         losses.append(values)
     if not losses:
         raise ValueError("unroll got no batches. Pass one batch for each inner step.")
     return Unrolled(params, state, torch.stack(losses))
 
 
-def _inner_step(
-    rule: UpdateRule,
-    loss: Loss,
-    params: Params,
-    batch: Batch,
-    state: RuleState,
-    first_order: bool,
-    lr: float | Tensor,
-) -> tuple[Params, RuleState, Tensor]:
-    recording = torch.is_grad_enabled()
-    values, grads = _losses_and_grads(loss, params, batch, recording, not first_order)
-    inputs = {n: p.detach() for n, p in params.items()} if first_order else params
-    delta, state = rule(inputs, grads, state)
-    return {n: p + _times(lr, delta[n]) for n, p in params.items()}, state, values
+@dataclass(frozen=True)
+class _Step:
+    """One inner step.
 
+    Attributes:
+        update: `(params, grads, state) -> (delta, state)`.
+        many: Losses of all networks.
+        lead: Number of axes of these losses.
+        first_order: As for `unroll`.
+        lr: Multiplier of the update.
+    """
 
-def _losses_and_grads(
-    loss: Loss, params: Params, batch: Batch, recording: bool, second_order: bool
-) -> tuple[Tensor, Params]:
-    """Loss of every network `(n,)` and gradients; tasks are independent, one sum serves all."""
-    with torch.enable_grad():
-        points = {
-            n: p if p.requires_grad else p.detach().requires_grad_() for n, p in params.items()
-        }
-        values = vmap(loss)(points, batch)
-        if values.dim() != 1:
-            raise ValueError(
-                "a task's loss must be one scalar for one network; "
-                f"got shape {tuple(values.shape[1:])}."
+    update: Update
+    many: Loss
+    lead: int
+    first_order: bool
+    lr: float | Tensor
+
+    def __call__(
+        self, params: Params, batch: Batch, state: RuleState
+    ) -> tuple[Params, RuleState, Tensor]:
+        values, grads = self._losses_and_grads(params, batch)
+        inputs = {n: p.detach() for n, p in params.items()} if self.first_order else params
+        delta, state = self.update(inputs, grads, state)
+        return {n: p + _times(self.lr, delta[n]) for n, p in params.items()}, state, values
+
+    def _losses_and_grads(self, params: Params, batch: Batch) -> tuple[Tensor, Params]:
+        """Loss of every network and gradients; networks are independent, one sum serves all."""
+        recording = torch.is_grad_enabled()
+        with torch.enable_grad():
+            points = {
+                n: p if p.requires_grad else p.detach().requires_grad_() for n, p in params.items()
+            }
+            values = self.many(points, batch)
+            if values.dim() != self.lead:
+                raise ValueError(
+                    "a task's loss must be one scalar for one network; "
+                    f"got shape {tuple(values.shape[self.lead :])}."
+                )
+            grads = torch.autograd.grad(
+                values.sum(),
+                list(points.values()),
+                create_graph=recording and not self.first_order,
+                retain_graph=recording,
             )
-        grads = torch.autograd.grad(
-            values.sum(),
-            list(points.values()),
-            create_graph=recording and second_order,
-            retain_graph=recording,
-        )
-    return (values if recording else values.detach()), dict(zip(points, grads, strict=True))
+        return (values if recording else values.detach()), dict(zip(points, grads, strict=True))
+
+
+def _particles(rule: UpdateRule, theta: Params) -> Update:
+    """The rule under every particle's meta-parameters, as one stacked computation."""
+
+    def one(own: Params, params: Params, grads: Params, state: RuleState) -> Any:
+        return functional_call(rule, own, (params, grads, state))
+
+    return partial(vmap(one), theta)
+
+
+def _rate(lr: Callable[[int], float | Tensor] | None, k: int) -> float | Tensor:
+    return 1.0 if lr is None else lr(k)
 
 
 def _times(lr: float | Tensor, delta: Tensor) -> Tensor:

@@ -2,4 +2,10 @@
 
 from ._base import GradientEstimator as GradientEstimator
 from ._base import MetaGradient as MetaGradient
+from ._base import advance as advance
+from ._base import trained as trained
 from ._bptt import TruncatedBPTT as TruncatedBPTT
+from ._evolution import PES as PES
+from ._evolution import EvolutionStrategy as EvolutionStrategy
+from ._evolution import FullES as FullES
+from ._evolution import NoiseReuseES as NoiseReuseES

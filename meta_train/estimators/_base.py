@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+from torch.func import vmap
 
 from nfn_optim import UpdateRule
 
 from .._inner_run import InnerRun
+from .._unroll import unroll
+from ..tasks import Params
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class MetaGradient:
 
     Attributes:
         loss: Meta-loss of this truncation.
-        grads: Gradient for each of the rule's parameters, by name.
+        grads: Gradient for each of the rule's trained parameters, by name.
     """
 
     loss: float
@@ -29,5 +33,63 @@ class GradientEstimator(Protocol):
     """Estimates the meta-gradient on a run and moves the run on."""
 
     def estimate(self, rule: UpdateRule, run: InnerRun) -> MetaGradient:
-        """Advances `run` by one truncation; the rule's parameters stay as they are."""
+        """Advances `run` by one truncation; the rule's parameters stay as they are.
+
+        The gradient is that of the parameters with `requires_grad`.
+        """
         ...
+
+
+def trained(rule: UpdateRule) -> dict[str, Tensor]:
+    """The meta-parameters that a gradient is asked for."""
+    return {name: p for name, p in rule.named_parameters() if p.requires_grad}
+
+
+def advance(
+    rule: UpdateRule,
+    run: InnerRun,
+    steps: int,
+    loss_floor: float,
+    *,
+    first_order: bool = True,
+    remat: bool = False,
+    theta: Params | None = None,
+) -> Tensor:
+    """Moves `run` on by `steps`, at most to its horizon; returns the meta-loss of this piece.
+
+    The meta-loss of a network is `log(mean training loss + c) + log(final validation loss + c)`:
+    the mean is over the steps, so that spikes count; the logarithm weighs every decade of progress
+    alike and lets a diverging task be heard, where a clamp would silence it. The loss before the
+    first step depends on no update of this piece; one more batch at the end shows what the last
+    update did.
+
+    Args:
+        rule: The rule.
+        run: What is trained.
+        steps: Inner steps.
+        loss_floor: `c`; losses below it count as equal.
+        first_order: As for `unroll`.
+        remat: As for `unroll`.
+        theta: As for `unroll`.
+
+    Returns:
+        The mean over networks: a scalar, with particles `(p,)`.
+    """
+    steps = min(steps, max(1, run.horizon - run.steps))
+    out = unroll(
+        rule,
+        run.task.loss,
+        run.params,
+        run.batches(steps),
+        run.state,
+        first_order=first_order,
+        remat=remat,
+        theta=theta,
+    )
+    many = vmap(run.task.loss) if theta is None else vmap(vmap(run.task.loss), (0, None))
+    last, held_out = (
+        many(out.params, batch) for batch in (*run.batches(1), run.validation_batch())
+    )
+    training = torch.cat([out.losses[1:], last.unsqueeze(0)]).mean(0)
+    run.advance(out.params, out.state, out.losses.detach())
+    return (training + loss_floor).log().mean(-1) + (held_out + loss_floor).log().mean(-1)

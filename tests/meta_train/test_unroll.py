@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -151,3 +155,74 @@ def test_loss_that_is_no_scalar_is_an_error():
 
     with pytest.raises(ValueError, match=r"one scalar for one network; got shape \(8,\)"):
         unroll(rule, loss, params, batches, rule.init(params, task.spec))
+
+
+def test_vmapped_networks_equal_networks_one_by_one():
+    task, rule = make_task(), perturbed_rule().double()
+    params, batches = double(start(task))
+    with torch.no_grad():
+        both = unroll(rule, task.loss, params, batches, rule.init(params, task.spec))
+        for i in range(2):
+            own = {n: p[i : i + 1] for n, p in params.items()}
+            alone = [tuple(t[i : i + 1] for t in batch) for batch in batches]
+            out = unroll(rule, task.loss, own, alone, rule.init(own, task.spec))
+            torch.testing.assert_close(both.losses[:, i], out.losses[:, 0])
+            for name, param in out.params.items():
+                torch.testing.assert_close(both.params[name][i], param[0])
+
+
+@pytest.mark.parametrize("first_order", [True, False])
+def test_rematerialized_gradients_are_the_same(first_order):
+    task, rule = make_task(), perturbed_rule()
+    params, batches = start(task, steps=6)
+
+    def gradient(remat):
+        out = unroll(
+            rule,
+            task.loss,
+            params,
+            batches,
+            rule.init(params, task.spec),
+            first_order=first_order,
+            remat=remat,
+        )
+        return gradients(out.losses[1:].log().mean(), rule)
+
+    for plain, again in zip(gradient(False), gradient(True), strict=True):
+        assert torch.equal(plain, again)
+
+
+MEMORY = """
+import re, torch
+from pathlib import Path
+from torch import nn
+from meta_train import unroll
+from meta_train.tasks import ModuleTask, stack
+from nfn_optim import NFNRule
+from nfn_optim.rules import NFNRuleConfig
+
+torch.set_num_threads(1)
+generator = torch.Generator().manual_seed(0)
+data = torch.randn(100, 64, generator=generator), torch.randint(10, (100,), generator=generator)
+task = ModuleTask(
+    lambda: nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)),
+    nn.functional.cross_entropy, data, batch_size=8,
+)
+rule = NFNRule(NFNRuleConfig(hidden=64))
+params, batch = stack([task.init(generator)] * 4), stack([task.batch(generator)] * 4)
+
+def peak(steps, remat):
+    state = rule.init(params, task.spec)
+    out = unroll(rule, task.loss, params, [batch] * steps, state, remat=remat)
+    out.losses.log().mean().backward()
+    return re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+
+print(peak(5, True), peak(30, True), peak(30, False))  # each is at least the one before
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's peak of memory")
+def test_rematerialized_memory_is_flat_in_the_length():
+    out = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    short, long, kept = map(int, out.stdout.split())
+    assert long - short < 0.2 * (kept - short)

@@ -1,0 +1,138 @@
+"""Evolution strategies: the meta-gradient from losses under perturbed meta-parameters.
+
+With noise `e ~ N(0, I)`, the mean of `(L(theta + s e) - L(theta - s e)) / (2 s) * e` is the
+gradient of `L` smoothed by a Gaussian of width `s`. Both members of a pair train the same initial
+networks on the same batches, so that their difference is due to the perturbation alone. All
+particles run as one stacked computation, and nothing is backpropagated.
+
+Shape legend: `m` pairs, `p = 2 m` particles.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from nfn_optim import UpdateRule
+
+from .._inner_run import InnerRun
+from ..tasks import Params
+from ._base import MetaGradient, advance, trained
+
+WORST = 20.0  # meta-loss of a particle whose loss is not finite
+
+
+@dataclass(frozen=True)
+class EvolutionStrategy(ABC):
+    """What evolution strategies share; they differ in which noise perturbs and which is credited.
+
+    Attributes:
+        std: Standard deviation of the perturbations.
+        pairs: Antithetic pairs.
+        loss_floor: Losses below it count as equal.
+    """
+
+    std: float = 0.01
+    pairs: int = 4
+    loss_floor: float = 1e-5
+
+    def estimate(self, rule: UpdateRule, run: InnerRun) -> MetaGradient:
+        """Advances all particles of `run`."""
+        theta = trained(rule)
+        run.spread(2 * self.pairs)
+        noise, credited = self._perturb(theta, run)
+        with torch.no_grad():
+            particles = {
+                name: torch.cat([p + self.std * noise[name], p - self.std * noise[name]])
+                for name, p in theta.items()
+            }
+            losses = advance(rule, run, self._steps(run), self.loss_floor, theta=particles)
+            losses = torch.where(losses.isfinite(), losses, WORST)
+            above, below = losses.chunk(2)
+            slopes = (above - below) / (2 * self.std * self.pairs)  # (m,)
+            grads = {
+                name: torch.tensordot(slopes.to(e.dtype), e, 1) for name, e in credited.items()
+            }
+        return MetaGradient(float(losses.mean()), grads)
+
+    def _draw(self, theta: Params, run: InnerRun) -> Params:
+        """Noise `(m, *shape)` of the first members; the second members get its negative."""
+        return {
+            name: torch.randn(
+                self.pairs, *p.shape, dtype=p.dtype, generator=run.noise_generator
+            ).to(p.device)
+            for name, p in theta.items()
+        }
+
+    @abstractmethod
+    def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:
+        """The noise of this piece, and the noise that its losses are credited to."""
+
+    @abstractmethod
+    def _steps(self, run: InnerRun) -> int:
+        """Inner steps of this piece."""
+
+
+@dataclass(frozen=True)
+class FullES(EvolutionStrategy):
+    """Trains every particle to the horizon of the run: no truncation, one estimate a run."""
+
+    def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:
+        noise = self._draw(theta, run)
+        return noise, noise
+
+    def _steps(self, run: InnerRun) -> int:
+        return run.horizon
+
+
+@dataclass(frozen=True)
+class PES(EvolutionStrategy):
+    """Persistent evolution strategies (arXiv 2112.13835): truncated, and yet unbiased.
+
+    Every truncation has noise of its own; its losses are credited to the sum of all noise that its
+    particle has met in this run, because all of it brought the networks where they are.
+
+    Attributes:
+        std: Standard deviation of the perturbations.
+        pairs: Antithetic pairs.
+        loss_floor: Losses below it count as equal.
+        truncation: Inner steps of an estimate.
+    """
+
+    truncation: int = 20
+
+    def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:
+        noise = self._draw(theta, run)
+        met = run.noise or {name: torch.zeros_like(e) for name, e in noise.items()}
+        run.noise = {name: met[name] + e for name, e in noise.items()}
+        return noise, run.noise
+
+    def _steps(self, run: InnerRun) -> int:
+        return self.truncation
+
+
+@dataclass(frozen=True)
+class NoiseReuseES(EvolutionStrategy):
+    """Noise-reuse evolution strategies (arXiv 2304.12180): a run keeps its noise to the end.
+
+    Truncated and unbiased as `PES`, and of less variance where the truncations' losses vary
+    together.
+
+    Attributes:
+        std: Standard deviation of the perturbations.
+        pairs: Antithetic pairs.
+        loss_floor: Losses below it count as equal.
+        truncation: Inner steps of an estimate.
+    """
+
+    truncation: int = 20
+
+    def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:
+        if run.noise is None:
+            run.noise = self._draw(theta, run)
+        return run.noise, run.noise
+
+    def _steps(self, run: InnerRun) -> int:
+        return self.truncation

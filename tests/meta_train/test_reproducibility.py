@@ -1,0 +1,54 @@
+"""What the shipped checkpoint's command trains on may not change: its first tasks and losses."""
+
+import pytest
+import torch
+
+from meta_train import MetaTrainer, TrainConfig
+from meta_train.tasks import default_family
+
+TASKS = {  # seed: weights' shapes, batch size, scale of the initial weights, first loss
+    0: ([(5, 1, 5, 5), (10, 5)], 29, 1.0, 2.3663082),
+    1: ([(35, 64), (35, 35), (10, 35)], 40, 1.086188, 2.3218438),
+    2: ([(72, 34), (72, 72), (72, 72), (2, 72)], 72, 1.0, 0.6908326),
+    4: ([(19, 1, 5, 5), (10, 19, 16)], 27, 1.011554, 2.3392947),
+    6: ([(14, 576), (46, 14), (23, 46), (41, 23), (10, 41)], 69, 1.0, 2.3106153),
+}
+RUNS = [  # seed, horizon, networks
+    (398764591, 246, 8),
+    (1478610112, 62, 8),
+    (1537364731, 522, 8),
+    (1491434855, 1491, 8),
+]
+META_LOSSES = [1.6254373, 1.5500520, 1.3702381, 0.4644358, 1.4014568, 1.4112968]
+CHECKSUMS = {"read.neurons": 56.599757, "write.entry": 0.0029269, "log_lr": 4.6050673}
+
+
+@pytest.mark.parametrize("seed", TASKS)
+def test_default_family_draws_the_same_tasks(seed):
+    shapes, batch_size, init_scale, loss = TASKS[seed]
+    generator = torch.Generator().manual_seed(seed)
+    task = default_family.sample(generator)
+    assert [task.spec.shapes[name] for name in task.spec.weights] == shapes
+    assert task.batch_size == batch_size
+    assert task.init_scale == pytest.approx(init_scale, abs=1e-5)
+    first = task.loss(task.init(generator), task.batch(generator))
+    assert float(first) == pytest.approx(loss, rel=1e-4)
+
+
+def test_default_settings_train_the_same_way():
+    trainer = MetaTrainer(default_family, TrainConfig(runs=4))
+    assert [(run.seed, run.horizon, len(run.generators)) for run in trainer.runs] == RUNS
+    steps = trainer.train()
+    assert [next(steps) for _ in META_LOSSES] == pytest.approx(META_LOSSES, rel=1e-4)
+    weights = trainer.rule.state_dict()
+    for name, checksum in CHECKSUMS.items():
+        assert float(weights[name].abs().sum()) == pytest.approx(checksum, rel=1e-3)
+
+
+def test_default_settings_are_those_of_the_shipped_checkpoint():
+    config = TrainConfig()
+    assert (config.truncation, config.min_horizon, config.max_horizon) == (20, 50, 2_000)
+    assert (config.runs, config.entries, config.max_networks) == (32, 24_000, 8)
+    assert (config.hidden, config.initial_lr, config.loss_floor) == (16, 1e-2, 1e-5)
+    assert (config.lr, config.final_lr, config.warmup, config.clip) == (1e-3, 5e-5, 200, 0.5)
+    assert (config.outer_steps, config.ema, config.seed) == (20_000, 0.998, 0)
