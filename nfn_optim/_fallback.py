@@ -27,8 +27,9 @@ class FallbackRule(UpdateRule):
         return self.adam.init_slots(_widen(param), batch_dims)
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
-        """One step, see `AdamRule`; half-precision parameters are computed in float32."""
-        wide = ({n: _widen(t) for n, t in tensors.items()} for tensors in (params, grads))
+        """One step, see `AdamRule`, in the precision of the state."""
+        dtypes = {n: state.slots[n]["exp_avg"].dtype for n in params}
+        wide = [{n: tensors[n].to(d) for n, d in dtypes.items()} for tensors in (params, grads)]
         delta, state = self.adam(*wide, state)
         return {n: d.to(params[n].dtype) for n, d in delta.items()}, state
 

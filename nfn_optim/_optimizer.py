@@ -100,7 +100,7 @@ class NFNOptimizer(Optimizer):
             self._assignment = Assignment.of_module(params)
             self._names = {p: n for n, p in params.named_parameters()}
             params = params.named_parameters()
-        defaults = {"lr": lr, "weight_decay": weight_decay, "maximize": maximize}
+        defaults: Group = {"lr": lr, "weight_decay": weight_decay, "maximize": maximize}
         defaults["rule"] = rule_hash(self.rule)
         self._building = True
         super().__init__(params, defaults)

@@ -25,11 +25,13 @@ def check_module(module: nn.Module) -> None:
 
 
 def check_options(group: Group) -> None:
-    """Refuses negative options.
+    """Refuses negative options and a learning rate that is not one number.
 
     Raises:
         ValueError: Naming the option.
     """
+    if isinstance(group["lr"], Tensor) and group["lr"].numel() != 1:
+        raise ValueError(f"Tensor lr must be 1-element; got shape {tuple(group['lr'].shape)}.")
     for name in ("lr", "weight_decay"):
         if group[name] < 0:
             raise ValueError(f"{name} must not be negative; got {group[name]}.")
