@@ -52,9 +52,17 @@ class Plan:
     carriers: tuple[tuple[tuple[str, ...], ...], ...]
 
 
-@lru_cache(maxsize=256)
 def plan_of(spec: NetworkSpec) -> Plan:
-    """The plan of a network."""
+    """The plan of a network; remembered, except by a compiler, which runs this once."""
+    return _plan(spec) if torch.compiler.is_compiling() else _remembered_plan(spec)
+
+
+@lru_cache(maxsize=256)
+def _remembered_plan(spec: NetworkSpec) -> Plan:
+    return _plan(spec)
+
+
+def _plan(spec: NetworkSpec) -> Plan:
     populations = {label: i for i, label in enumerate(spec.sizes)}
     weights: list[Parameter] = []
     vectors: list[Parameter] = []

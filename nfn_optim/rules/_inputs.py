@@ -152,7 +152,7 @@ def _corrections(step: Tensor) -> Tensor:
 
 def _rms(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     norm = torch.linalg.vector_norm(x, dim=dims) if dims else x.abs()
-    count = math.prod(x.shape[d] for d in dims)
+    count = math.prod([x.shape[d] for d in dims])
     return (norm * norm / count + _TINY).sqrt()
 
 

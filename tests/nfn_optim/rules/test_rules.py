@@ -186,6 +186,17 @@ def test_steps_are_bounded_whatever_the_weights():
     assert all(d.isfinite().all() and d.abs().max() <= largest for d in delta.values())
 
 
+@pytest.mark.parametrize("kind", [NFNRule, ElementwiseRule])
+def test_rule_compiles_as_one_graph(kind):
+    spec, params, grads = stacked_inputs(1)
+    rule = random_rule(kind=kind).requires_grad_(False)
+    _, state = rule(params, grads, rule.init(params, spec))
+    expected, _ = rule(params, grads, state)
+    delta, _ = torch.compile(rule, fullgraph=True, backend="eager")(params, grads, state)
+    for name in spec.names:
+        torch.testing.assert_close(delta[name], expected[name])
+
+
 def test_state_is_untouched_by_a_step():
     spec, params, grads = stacked_inputs(1)
     rule = random_rule()
