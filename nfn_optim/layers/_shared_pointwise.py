@@ -36,7 +36,9 @@ class SharedPointwise(nn.Module):
     def entries(self, parameter: Parameter, part: Slice) -> Slice:
         """What an entry says."""
         y = mix(self.entry[int(parameter.source is None)], part.entries)
-        return Slice(y, torch.zeros_like(y[(..., *(0,) * parameter.taps)]) if parameter.taps else y)
+        return Slice(
+            y, torch.zeros_like(y.flatten(-parameter.taps)[..., 0]) if parameter.taps else y
+        )
 
     def terms(self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor) -> dict[str, Terms]:
         """What descriptors `(k, *b, parameters)` add to all entries of their parameter."""

@@ -1,0 +1,141 @@
+"""Cost of one optimizer step beside Adam's, in one process, interleaved.
+
+    python tests/benchmarks/step_bench.py [--threads 2] [--repeats 20] [--compile]
+
+Every optimizer steps after a forward and backward pass, as in training ("in training"), and then
+again at once, when its state is still in cache ("alone"). Milliseconds are the best of the repeats,
+since other load only ever adds time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nfn_optim import NFNOptimizer, WeightSpaceFeatures
+from nfn_optim.rules import ElementwiseRule
+
+Step = Callable[[], object]
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    layers = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def cnn() -> nn.Sequential:
+    convs = [m for a, b in pairwise((3, 16, 32, 32)) for m in (nn.Conv2d(a, b, 3), nn.ReLU())]
+    return nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "MLP 784-128-10": (lambda: mlp(784, 128, 10), (64, 784)),
+    "CNN 16-32-32": (cnn, (128, 3, 32, 32)),
+    "MLP 784-1024-1024-10": (lambda: mlp(784, 1024, 1024, 10), (64, 784)),
+}
+
+
+def reference_layers(model: nn.Module, channels: int) -> Step:
+    """Two NPLinear layers of the nfn package at our rule's width, forward only."""
+    from nfn.common import WeightSpaceFeatures as Reference
+    from nfn.common import network_spec_from_wsfeat
+    from nfn.layers import NPLinear
+
+    feats = WeightSpaceFeatures.from_modules([model])
+    feats = feats.map(lambda t: t.detach().expand(*t.shape[:-1], 9))
+    inputs = Reference(*(tuple(t.contiguous() for t in part) for part in feats.to_tuple()))
+    spec = network_spec_from_wsfeat(inputs)
+    first, second = NPLinear(spec, 9, channels), NPLinear(spec, channels, 2)
+
+    @torch.no_grad()
+    def run() -> object:
+        hidden = first(inputs)
+        active = ([t.relu() for t in part] for part in (hidden.weights, hidden.biases))
+        return second(Reference(*active))
+
+    return run
+
+
+def optimizers(model: nn.Module, compiled: bool) -> dict[str, torch.optim.Optimizer]:
+    """All on the same parameters; a rate of zero leaves them alone at the same cost."""
+    params = list(model.parameters())
+    result: dict[str, torch.optim.Optimizer] = {"Adam": torch.optim.Adam(params, 0.0, foreach=True)}
+    eager, elementwise = NFNOptimizer(model, lr=0.0), NFNOptimizer(model, lr=0.0)
+    elementwise.rule = ElementwiseRule(eager.rule.config).requires_grad_(False)
+    result |= {"NFNOptimizer": eager, "elementwise rule": elementwise}
+    if compiled:
+        result["NFNOptimizer, compiled"] = fast = NFNOptimizer(model, lr=0.0)
+        fast.rule.compile()
+    return result
+
+
+def iteration(model: nn.Module, shape: tuple[int, ...]) -> Callable[[], Tensor]:
+    """Forward and backward on one random batch."""
+    inputs, labels = torch.randn(shape), torch.randint(10, shape[:1])
+
+    def run() -> Tensor:
+        model.zero_grad()
+        loss = F.cross_entropy(model(inputs), labels)
+        loss.backward()
+        return loss
+
+    return run
+
+
+def best(train: Step, steps: dict[str, Step], repeats: int) -> dict[tuple[str, str], float]:
+    """Milliseconds of each step, in training and alone, and of the training pass; interleaved."""
+    times: dict[tuple[str, str], float] = {}
+    for repeat in range(-3, repeats):
+        for name, step in steps.items():
+            order = (("", "", train), (name, "in training", step), (name, "alone", step))
+            for label, when, function in order:
+                start = time.perf_counter()
+                function()
+                milliseconds = 1e3 * (time.perf_counter() - start)
+                if repeat >= 0:
+                    times[label, when] = min(times.get((label, when), milliseconds), milliseconds)
+    return times
+
+
+def bytes_per_parameter(optimizer: torch.optim.Optimizer) -> float:
+    slots = [v for state in optimizer.state.values() for v in state.values()]
+    return sum(v.numel() * v.element_size() for v in slots) / sum(
+        p.numel() for p in optimizer.state
+    )
+
+
+def main() -> None:
+    """Prints one table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--compile", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print("| network | optimizer | ms in training | x Adam | share | ms alone | x Adam | state B |")
+    print("|---|---|---|---|---|---|---|---|")
+    for label, (build, shape) in CASES.items():
+        torch.manual_seed(0)
+        model = build()
+        train, all_of_them = iteration(model, shape), optimizers(model, args.compile)
+        steps: dict[str, Step] = {name: o.step for name, o in all_of_them.items()}
+        steps["nfn layers"] = reference_layers(model, NFNOptimizer(model).rule.config.hidden)
+        times = best(train, steps, args.repeats)
+        work = times.pop("")
+        for name, ms in times.items():
+            state = f"{bytes_per_parameter(all_of_them[name]):.1f}" if name in all_of_them else ""
+            ratio, share = ms / times["Adam"], ms / (ms + work)
+            print(
+                f"| {label} | {name} | {ms:.2f} | {ratio:.1f} | {share:.0%} | {state} |", flush=True
+            )
+        print(f"| {label} | forward and backward | {work:.2f} | {work / times['Adam']:.1f} | | |")
+
+
+if __name__ == "__main__":
+    main()
