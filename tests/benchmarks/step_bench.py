@@ -127,14 +127,19 @@ def main() -> None:
         steps: dict[str, Step] = {name: o.step for name, o in all_of_them.items()}
         steps["nfn layers"] = reference_layers(model, NFNOptimizer(model).rule.config.hidden)
         times = best(train, steps, args.repeats)
-        work = times.pop("")
-        for name, ms in times.items():
-            state = f"{bytes_per_parameter(all_of_them[name]):.1f}" if name in all_of_them else ""
-            ratio, share = ms / times["Adam"], ms / (ms + work)
-            print(
-                f"| {label} | {name} | {ms:.2f} | {ratio:.1f} | {share:.0%} | {state} |", flush=True
+        work = times["", ""]
+        for name in steps:
+            cells = []
+            for when in ("in training", "alone"):
+                ms = times[name, when]
+                cells += [f"{ms:.2f}", f"{ms / times['Adam', when]:.1f}"]
+            cells.insert(
+                2, f"{times[name, 'in training'] / (times[name, 'in training'] + work):.0%}"
             )
-        print(f"| {label} | forward and backward | {work:.2f} | {work / times['Adam']:.1f} | | |")
+            known = name in all_of_them
+            cells.append(f"{bytes_per_parameter(all_of_them[name]):.1f}" if known else "")
+            print("|", " | ".join((label, name, *cells)), "|", flush=True)
+        print(f"| {label} | forward and backward | {work:.2f} | | | | | |")
 
 
 if __name__ == "__main__":
