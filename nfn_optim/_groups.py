@@ -56,10 +56,16 @@ def descent_gradient(param: Tensor, maximize: bool) -> Tensor:
     return -param.grad if maximize else param.grad
 
 
-def all_finite(grads: list[Tensor]) -> bool:
-    """One number a gradient, one transfer a device."""
-    largest = torch._foreach_norm(grads, float("inf"))
-    return all(bool(torch.isfinite(norm)) for norm in largest)
+def all_usable(grads: Sequence[Tensor]) -> bool:
+    """Whether all gradients are finite and small enough to be squared and summed.
+
+    One number a gradient, one transfer a device.
+    """
+    ratios: dict[torch.device, list[Tensor]] = {}
+    for grad, norm in zip(grads, torch._foreach_norm(grads, float("inf")), strict=True):
+        limit = 1e150 if grad.dtype == torch.float64 else 1e18
+        ratios.setdefault(grad.device, []).append((norm * (grad.numel() ** 0.5 / limit)).float())
+    return all(bool((torch.stack(found) < 1).all()) for found in ratios.values())
 
 
 def restore_slots(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ._checkpoint import DEFAULT, load_rule, rule_hash
 from ._coverage import Assignment, Coverage
 from ._fallback import NO_SPEC, FallbackRule
 from ._groups import (
-    all_finite,
+    all_usable,
     by_name,
     descent_gradient,
     named_params,
@@ -31,6 +30,7 @@ from ._validate import (
     check_options,
     check_parameter,
     check_saved,
+    warn_skipped,
 )
 from .rules import NFNRule, RuleState
 
@@ -50,7 +50,8 @@ class NFNOptimizer(Optimizer):
     writes all updates at once with an `NFNRule`. What has no place in the network's spec
     (embeddings, attention, custom parameters) is driven by AdamW in the same optimizer;
     `coverage()` says which.
-    Steps with non-finite gradients are skipped and counted in `skipped_steps`.
+    Steps with gradients that are not finite, or too large to square, are skipped and counted in
+    `skipped_steps`.
 
     Main arguments:
         params: The model (its structure is traced), or parameters, named parameters or parameter
@@ -168,12 +169,13 @@ class NFNOptimizer(Optimizer):
             check_gradient(name, param)
         if not live:
             return loss
-        if all_finite([p.grad for p in live.values() if p.grad is not None]):
+        if all_usable([p.grad for p in live.values() if p.grad is not None]):
             self._norms = {}
             for device in {p.device for p in live.values()}:
                 self._update({n: p for n, p in live.items() if p.device == device}, device)
         else:
-            self._skip()
+            self.skipped_steps += 1
+            warn_skipped(self.skipped_steps)
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -242,12 +244,3 @@ class NFNOptimizer(Optimizer):
     def _slot_names(self, name: str) -> frozenset[str]:
         rule = self.rule if self._assignment.covers(name) else self.fallback
         return frozenset(rule.init_slots(torch.zeros(1), 0))
-
-    def _skip(self) -> None:
-        self.skipped_steps += 1
-        if self.skipped_steps == 1:
-            warnings.warn(
-                "NFNOptimizer skipped a step because a gradient is not finite; parameters and "
-                "state are unchanged. Further skips are counted in skipped_steps, unwarned.",
-                stacklevel=5,
-            )

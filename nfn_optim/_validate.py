@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -104,6 +105,16 @@ def check_saved(
                     "the same way, from the model or from its parameters."
                 )
         first += len(own["param_names"])
+
+
+def warn_skipped(count: int) -> None:
+    """Warns of the first skipped step; the others are only counted."""
+    if count == 1:
+        warnings.warn(
+            "NFNOptimizer skipped a step because a gradient is not finite or too large to square; "
+            "parameters and state are unchanged. Further skips are only counted, in skipped_steps.",
+            stacklevel=5,
+        )
 
 
 _WHOLE = "NFNOptimizer reads whole weight matrices, so it needs whole parameters on every process."

@@ -1,0 +1,226 @@
+"""Networks as people write them, small: what NFNOptimizer is to understand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BasicBlock(nn.Module):
+    """The block of torchvision's ResNet-18."""
+
+    def __init__(self, inputs: int, width: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = None
+        if stride != 1 or inputs != width:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        if self.downsample is not None:
+            identity = self.downsample(x)
+        out += identity
+        return self.relu(out)
+
+
+class ResNet18(nn.Module):
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        inputs = width
+        for stage in range(4):
+            out = width * 2**stage
+            blocks = [BasicBlock(inputs, out, 2 if stage else 1), BasicBlock(out, out)]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+            inputs = out
+        self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
+        self.fc = nn.Linear(inputs, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(torch.flatten(self.avgpool(x), 1))
+
+
+class VGG(nn.Module):
+    """Convolutions with batch norm, three linear layers behind a flatten."""
+
+    def __init__(self, width: int = 4):
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 3
+        for out in (width, "pool", 2 * width, "pool", 4 * width, 4 * width, "pool"):
+            if isinstance(out, str):
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [nn.Conv2d(inputs, out, 3, padding=1), nn.BatchNorm2d(out), nn.ReLU(True)]
+                inputs = out
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            *(nn.Linear(inputs * 16, 24), nn.ReLU(True), nn.Dropout(0.1)),
+            *(nn.Linear(24, 24), nn.ReLU(True), nn.Dropout(0.1), nn.Linear(24, 5)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        return self.classifier(x.view(x.size(0), -1))
+
+
+class UNet(nn.Module):
+    """An encoder and a decoder that reads both its own input and the encoder's (concatenated)."""
+
+    def __init__(self, width: int = 4):
+        super().__init__()
+        self.down1, self.down2 = self.twice(3, width), self.twice(width, 2 * width)
+        self.middle = self.twice(2 * width, 4 * width)
+        self.up2 = nn.ConvTranspose2d(4 * width, 2 * width, 2, 2)
+        self.join2 = self.twice(4 * width, 2 * width)
+        self.up1 = nn.ConvTranspose2d(2 * width, width, 2, 2)
+        self.join1 = self.twice(2 * width, width)
+        self.head = nn.Conv2d(width, 5, 1)
+
+    @staticmethod
+    def twice(inputs: int, out: int) -> nn.Sequential:
+        return nn.Sequential(
+            *(nn.Conv2d(inputs, out, 3, padding=1), nn.GroupNorm(1, out), nn.SiLU()),
+            *(nn.Conv2d(out, out, 3, padding=1), nn.GroupNorm(1, out), nn.SiLU()),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.down1(x)
+        second = self.down2(F.max_pool2d(first, 2))
+        x = self.middle(F.max_pool2d(second, 2))
+        x = self.join2(torch.cat([second, self.up2(x)], dim=1))
+        x = self.join1(torch.cat([first, self.up1(x)], dim=1))
+        return self.head(x).mean((2, 3))
+
+
+class MixerBlock(nn.Module):
+    def __init__(self, tokens: int, width: int):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.tokens = nn.Sequential(nn.Linear(tokens, 12), nn.GELU(), nn.Linear(12, tokens))
+        self.channels = nn.Sequential(nn.Linear(width, 20), nn.GELU(), nn.Linear(20, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.tokens(self.norm1(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.channels(self.norm2(x))
+
+
+class Mixer(nn.Module):
+    def __init__(self, width: int = 8):
+        super().__init__()
+        self.embed = nn.Conv2d(3, width, 8, 8)
+        self.blocks = nn.ModuleList([MixerBlock(16, width) for _ in range(2)])
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x).mean(dim=1))
+
+
+class ViTBlock(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(width, 20), nn.GELU(), nn.Linear(20, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(x)
+        y, _ = self.attention(y, y, y, need_weights=False)
+        x = x + y
+        return x + self.mlp(self.norm2(x))
+
+
+class ViT(nn.Module):
+    def __init__(self, width: int = 8):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 8, 8)
+        self.cls = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 17, width))
+        self.blocks = nn.Sequential(*[ViTBlock(width) for _ in range(2)])
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b = x.shape[0]
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls.expand(b, -1, -1), x], dim=1) + self.positions
+        return self.head(self.norm(self.blocks(x))[:, 0])
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network and what is to be found in it.
+
+    Attributes:
+        make: Builds it; it maps images (batch, 3, 32, 32) to 5 numbers.
+        free: Number of populations that may be renumbered.
+        share: Least share of entries under the NFN.
+        fallback: What every parameter that the fallback drives has in its name.
+        same: Axes that must run over the same neurons, as (parameter, axis).
+    """
+
+    make: Callable[[], nn.Module]
+    free: int
+    share: float
+    fallback: tuple[str, ...] = ()
+    same: tuple[tuple[str, int], ...] = ()
+
+
+ARCHITECTURES = {
+    "resnet": Architecture(
+        *(ResNet18, 12, 1.0, ()),
+        (
+            *(("layer2.0.conv2.weight", 0), ("layer2.0.downsample.0.weight", 0)),
+            *(("layer2.0.bn2.bias", 0), ("layer2.1.conv2.weight", 0), ("layer3.0.conv1.weight", 1)),
+        ),
+    ),
+    "vgg": Architecture(
+        VGG,
+        6,
+        1.0,
+        (),
+        (("features.11.weight", 0), ("features.12.bias", 0), ("classifier.0.weight", 1)),
+    ),
+    "unet": Architecture(
+        UNet, 8, 1.0, (), (("middle.3.weight", 0), ("middle.4.bias", 0), ("up2.weight", 1))
+    ),
+    "mixer": Architecture(
+        *(Mixer, 5, 1.0, ()),
+        (
+            *(("embed.weight", 0), ("blocks.0.channels.2.weight", 0), ("blocks.1.norm1.bias", 0)),
+            *(("head.weight", 1), ("norm.weight", 0)),
+        ),
+    ),
+    "vit": Architecture(
+        *(ViT, 2, 0.65, ("attention", "positions")),
+        (("blocks.0.mlp.0.weight", 0), ("blocks.0.mlp.0.bias", 0), ("blocks.0.mlp.2.weight", 1)),
+    ),
+}
+
+
+@pytest.fixture(params=ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
+def architecture(request: pytest.FixtureRequest) -> Architecture:
+    """One after the other."""
+    torch.manual_seed(0)
+    return request.param
