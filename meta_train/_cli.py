@@ -6,14 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from ._config import TrainConfig
+from ._train_command import train, with_settings
 
 _QUICK_SEEDS = 2
 _QUICK_STEPS = 500
@@ -133,31 +133,6 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
     _write_json(json, content)
 
 
-def train(
-    *,
-    out: Path,
-    tasks: str | None = None,
-    config: Annotated[TrainConfig, tyro.conf.OmitArgPrefixes] = TrainConfig(),  # noqa: B008
-    resume: bool = False,
-    json: Path | None = None,
-) -> None:
-    """Meta-trains an optimizer.
-
-    Args:
-        out: Safetensors file to write; `out.resume` beside it holds what `resume` needs.
-        tasks: A family of tasks, `file.py:name` or `package.module:name`; the bundled one without.
-        config: Settings.
-        resume: Continue the run that wrote `out`.
-        json: Where to write the run's card: settings, progress, versions.
-    """
-    from ._train import DEFAULT_TASKS
-    from ._train import train as run
-
-    trainer = run(out, config, tasks=tasks or DEFAULT_TASKS, resume=resume)
-    print(f"Optimizer: {out}")
-    _write_json(json, trainer.card("nfn-optim train"))
-
-
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
@@ -170,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; a user's mistake ends it with one line and exit status 2."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
+            COMMANDS | {"train": with_settings(sys.argv[1:] if arguments is None else arguments)},
             prog="nfn-optim",
             description="Learned optimizers: try, evaluate and meta-train them.",
             args=arguments,

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+
+EstimatorName = Literal["bptt", "full-es", "pes", "nres"]
 
 
 @dataclass(frozen=True)
@@ -12,20 +17,35 @@ class TrainConfig:
     Attributes:
         seed: Seeds task sampling, initial networks, batches and the rule's initial weights.
         outer_steps: Updates of the meta-parameters.
-        truncation: Inner steps differentiated at once.
+        truncation: Inner steps of an estimate of the meta-gradient.
         min_horizon: Shortest inner run; lengths are log-uniform.
         max_horizon: Longest inner run.
-        runs: Inner runs kept alive; each outer step advances one of them.
+        runs: Inner runs kept alive.
+        runs_per_step: Inner runs that an outer step advances; their meta-gradients are averaged.
         entries: Weights trained at once in a run: small networks are trained in larger groups.
         max_networks: Largest group of networks in a run.
         hidden: Hidden channels of the rule.
         initial_lr: Step size of the untrained rule.
+        init: A checkpoint to start from, which then decides on `hidden`; a new rule without.
+        parameters: Names (regular expressions) of the meta-parameters to train; all without.
+        estimator: Estimator of the meta-gradient: truncated backpropagation, or full, persistent
+            or noise-reuse evolution strategies.
+        first_order: bptt: whether the rule reads its inputs as constants.
+        remat: bptt: whether steps are computed again on the way back, to save memory.
+        std: Evolution strategies: standard deviation of the perturbations.
+        pairs: Evolution strategies: antithetic pairs of a run.
+        optimizer: Outer optimizer, a class of `torch.optim`.
+        weight_decay: Its weight decay.
         lr: Peak outer learning rate.
         final_lr: Outer learning rate at the end of the cosine.
         warmup: Outer steps of linear warm-up.
-        clip: Largest norm of a meta-gradient.
+        clip: Largest norm of a run's meta-gradient, before averaging over runs.
         loss_floor: `c` in the meta-loss `log(loss + c)`; a run whose loss falls below it is over.
         ema: Decay of the average of the meta-parameters that is kept as the result.
+        validate_every: Outer steps between meta-validations, which keep the best result so far; 0
+            for none.
+        validation_runs: Held-out inner runs of a meta-validation.
+        validation_steps: Inner steps of each.
         save_every: Outer steps between checkpoints.
         threads: Intra-op threads; one is fastest on small networks.
         device: Where networks and rule live: `cpu`, `cuda`, `cuda:1`, ...
@@ -37,16 +57,29 @@ class TrainConfig:
     min_horizon: int = 50
     max_horizon: int = 2_000
     runs: int = 32
+    runs_per_step: int = 1
     entries: int = 24_000
     max_networks: int = 8
     hidden: int = 16
     initial_lr: float = 1e-2
+    init: str | None = None
+    parameters: tuple[str, ...] = ()
+    estimator: EstimatorName = "bptt"
+    first_order: bool = True
+    remat: bool = False
+    std: float = 0.01
+    pairs: int = 4
+    optimizer: str = "Adam"
+    weight_decay: float = 0.0
     lr: float = 1e-3
     final_lr: float = 5e-5
     warmup: int = 200
     clip: float = 0.5
     loss_floor: float = 1e-5
     ema: float = 0.998
+    validate_every: int = 0
+    validation_runs: int = 8
+    validation_steps: int = 200
     save_every: int = 500
     threads: int = 1
     device: str = "cpu"
@@ -57,14 +90,37 @@ class TrainConfig:
         Raises:
             ValueError: Naming the setting that is out of range.
         """
-        for name in ("outer_steps", "truncation", "min_horizon", "runs", "entries", "save_every"):
+        at_least_one = ("outer_steps", "truncation", "min_horizon", "runs", "runs_per_step")
+        sizes = ("entries", "max_networks", "hidden", "pairs", "validation_runs")
+        for name in (*at_least_one, *sizes, "validation_steps", "save_every", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        for name in ("warmup", "validate_every", "weight_decay", "final_lr"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative; got {getattr(self, name)}.")
+        for name in ("lr", "initial_lr", "clip", "loss_floor", "std"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+        self._check_relations()
+
+    def _check_relations(self) -> None:
         if self.max_horizon < self.min_horizon:
             raise ValueError(
                 f"max_horizon ({self.max_horizon}) must not be below min_horizon "
                 f"({self.min_horizon})."
             )
-        for name in ("lr", "clip", "loss_floor"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+        if self.runs_per_step > self.runs:
+            raise ValueError(
+                f"runs_per_step ({self.runs_per_step}) must not exceed runs ({self.runs})."
+            )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be in [0, 1); got {self.ema}.")
+        known = get_args(EstimatorName)
+        if self.estimator not in known:
+            raise ValueError(
+                f"there is no estimator {self.estimator!r}. Choose one of {', '.join(known)}."
+            )
+        if not hasattr(torch.optim, self.optimizer):
+            raise ValueError(
+                f"torch.optim has no {self.optimizer!r}. Give the name of a class, e.g. AdamW."
+            )

@@ -118,7 +118,7 @@ class InnerRun:
         Raises:
             ValueError: If the seed gave another task then.
         """
-        lead = 0 if state["particles"] is None else 1
+        lead = 0 if state.get("particles") is None else 1
         if {n: p.shape[lead:] for n, p in state["params"].items()} != {
             n: p.shape for n, p in self.params.items()
         }:
@@ -126,9 +126,10 @@ class InnerRun:
                 "the saved run trains other networks than this family of tasks gives. "
                 "Resume with the family that the run was started with."
             )
-        self.particles = state["particles"]
-        self.noise = self._placed(state["noise"])
-        self.noise_generator.set_state(state["noise_generator"])
+        self.particles = state.get("particles")
+        self.noise = self._placed(state.get("noise"))
+        if "noise_generator" in state:
+            self.noise_generator.set_state(state["noise_generator"])
         self.steps, self.initial_loss = state["steps"], state["initial_loss"]
         self.diverged, self.converged = state["ended"]
         self.params = self._placed(state["params"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,23 +13,28 @@ import torch
 from torch import Tensor
 
 from nfn_optim import NFNRule, save_rule
-from nfn_optim.rules import NFNRuleConfig
 
 from ._config import TrainConfig
-from ._inner_run import InnerRun
-from .estimators import GradientEstimator, TruncatedBPTT
+from ._distributed import Processes
+from ._outer import make_estimator, make_optimizer, make_rule, outer_lr
+from ._pool import RunPool
+from ._runs import best_path, load_resume, provenance, resume_path, save_resume
+from ._validation import Validation
+from .estimators import GradientEstimator, trained
 from .tasks import TaskFamily
-
-_MAX_SEED = 2**31
 
 
 class MetaTrainer:
     """Meta-trains an `NFNRule` on a family of tasks.
 
-    Args:
+    Main arguments:
         family: Tasks to train on.
         config: Settings; the run is a function of these and the family.
-        estimator: Meta-gradient estimator; truncated BPTT without one.
+
+    Other arguments:
+        estimator: Meta-gradient estimator; the one that `config` names without.
+        validation: Family of the held-out tasks; `family` without.
+        processes: The processes that share the inner runs.
     """
 
     def __init__(
@@ -39,59 +42,86 @@ class MetaTrainer:
         family: TaskFamily,
         config: TrainConfig | None = None,
         estimator: GradientEstimator | None = None,
+        *,
+        validation: TaskFamily | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.family, self.config = family, config or TrainConfig()
-        self.estimator = estimator or TruncatedBPTT(self.config.truncation, self.config.loss_floor)
-        torch.manual_seed(self.config.seed)
-        self.rule = NFNRule(NFNRuleConfig(self.config.hidden, self.config.initial_lr))
+        self.processes = processes or Processes()
+        self.estimator = estimator or make_estimator(self.config)
+        self.rule = make_rule(self.config)
         self.average = {n: p.detach().clone() for n, p in self.rule.named_parameters()}
-        self.optimizer = torch.optim.Adam(self.rule.parameters(), lr=self.config.lr)
-        self.generator = torch.Generator().manual_seed(self.config.seed)
+        self.optimizer = make_optimizer(self.config, self.rule.parameters())
+        self.pool = RunPool(family, self.rule, self.config, self.processes)
+        self.validation = Validation(validation or family, self.config, self.processes)
         self.step, self.seconds, self.skipped = 0, 0.0, 0
-        self.runs = [self._new_run() for _ in range(self.config.runs)]
+        self.best: tuple[float, int] | None = None
 
     def train(self) -> Iterator[float]:
         """Takes outer steps up to `config.outer_steps`; yields the meta-loss of each."""
         while self.step < self.config.outer_steps:
             start = time.perf_counter()
-            loss = self._outer_step()
+            loss, grads = self.estimate()
+            self._apply(grads)
+            self.step += 1
             self.seconds += time.perf_counter() - start
             yield loss
 
-    def _outer_step(self) -> float:
-        slot = self.step % len(self.runs)
-        if self.runs[slot].over:
-            self.runs[slot] = self._new_run()
-        estimate = self.estimator.estimate(self.rule, self.runs[slot])
-        self._apply(estimate.grads)
-        self.step += 1
-        return estimate.loss
+    def estimate(self) -> tuple[float, dict[str, Tensor]]:
+        """Advances this step's runs: the mean meta-loss and the mean of the clipped meta-gradients.
+
+        Runs whose meta-gradient is not finite are left out and counted in `skipped`; there is no
+        gradient where none is left.
+        """
+        theta = trained(self.rule)
+        total = torch.zeros(sum(p.numel() for p in theta.values()) + 2, device=self.device)
+        for run in self.pool.take(self.step):
+            estimate = self.estimator.estimate(self.rule, run)
+            clipped = self._clipped(estimate.grads)
+            total[0] += estimate.loss
+            if clipped is not None:
+                total[1] += 1
+                total[2:] += torch.cat([clipped[name].flatten() for name in theta])
+        loss, used = self.processes.sum(total)[:2].tolist()
+        self.skipped += self.config.runs_per_step - round(used)
+        mean_loss = loss / self.config.runs_per_step
+        if not used:
+            return mean_loss, {}
+        parts = (total[2:] / used).split([p.numel() for p in theta.values()])
+        return mean_loss, {n: g.view_as(theta[n]) for n, g in zip(theta, parts, strict=True)}
+
+    def _clipped(self, grads: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        norm = torch.nn.utils.get_total_norm(list(grads.values()))
+        if not math.isfinite(norm):
+            return None
+        scale = (self.config.clip / (norm + 1e-6)).clamp(max=1.0)
+        return {name: grad * scale for name, grad in grads.items()}
 
     def _apply(self, grads: dict[str, Tensor]) -> None:
-        params = dict(self.rule.named_parameters())
-        for name, param in params.items():
-            param.grad = grads[name]
-        norm = torch.nn.utils.clip_grad_norm_(params.values(), self.config.clip)
-        if not math.isfinite(norm):
-            self.skipped += 1
+        if not grads:
             return
+        params = dict(self.rule.named_parameters())
+        for name, grad in grads.items():
+            params[name].grad = grad
         for group in self.optimizer.param_groups:
-            group["lr"] = self._lr()
+            group["lr"] = outer_lr(self.config, self.step)
         self.optimizer.step()
         for name, mean in self.average.items():
             mean.lerp_(params[name].detach(), 1 - self.config.ema)
 
-    def _lr(self) -> float:
-        """Linear warm-up, then a cosine from `lr` to `final_lr`."""
-        c = self.config
-        if self.step < c.warmup:
-            return c.lr * (self.step + 1) / c.warmup
-        progress = (self.step - c.warmup) / max(1, c.outer_steps - c.warmup)
-        return c.final_lr + (c.lr - c.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+    def validate(self) -> tuple[Tensor, bool]:
+        """Meta-loss of the averaged rule on every held-out run, and whether it is the best yet."""
+        losses = self.validation.losses(self.result().to(self.device))
+        score = float(losses.mean())
+        is_best = self.best is None or score < self.best[0]
+        if is_best:
+            self.best = score, self.step
+        return losses, is_best
 
-    def _new_run(self) -> InnerRun:
-        seed = int(torch.randint(_MAX_SEED, (), generator=self.generator))
-        return InnerRun(self.family, self.rule, self.config, seed)
+    @property
+    def device(self) -> torch.device:
+        """Where the rule is."""
+        return self.rule.log_lr.device
 
     def result(self) -> NFNRule:
         """The rule with averaged meta-parameters."""
@@ -101,39 +131,44 @@ class MetaTrainer:
 
     def card(self, command: str) -> dict[str, Any]:
         """What is needed to rerun: settings, progress, versions."""
+        best = {} if self.best is None else {"meta_loss": self.best[0], "outer_step": self.best[1]}
         return {
             "family": repr(self.family),
             "config": asdict(self.config),
             "outer_steps": self.step,
             "skipped_outer_steps": self.skipped,
+            "best_validation": best,
+            "processes": self.processes.size,
             "wall_seconds": round(self.seconds, 1),
             "command": command,
-            "torch": torch.__version__,
-            "git": _git_hash(),
+            **provenance(),
         }
 
     def save(self, path: Path, command: str) -> None:
         """Writes the result to `path` and what `resume` needs to `path.resume` beside it."""
-        save_rule(self.result(), path, self.card(command))
-        _save_atomically(self.state_dict(), _resume_path(path))
+        state = self.state_dict()
+        if self.processes.is_first:
+            save_rule(self.result(), path, self.card(command))
+            save_resume(state, path)
+
+    def save_best(self, path: Path, command: str) -> None:
+        """Writes the result beside `path`, as the best in meta-validation."""
+        if self.processes.is_first:
+            save_rule(self.result(), best_path(path), self.card(command))
 
     def resume(self, path: Path) -> None:
         """Continues the run that wrote `path`, bit for bit.
 
         Raises:
             FileNotFoundError: If there is nothing to resume.
-            ValueError: If it was started with other settings.
+            ValueError: If it was started with other settings or another family of tasks.
         """
-        source = _resume_path(path)
-        if not source.exists():
-            raise FileNotFoundError(
-                f"nothing to resume: {source} does not exist. Leave out --resume."
-            )
-        state = torch.load(source, weights_only=True)
-        changed = {k for k, v in asdict(self.config).items() if state["config"].get(k) != v}
+        state = load_resume(path)
+        saved = {**asdict(TrainConfig()), **state["config"]}
+        changed = {k for k, v in asdict(self.config).items() if saved[k] != v}
         if changed:
             raise ValueError(
-                f"{source} was started with other settings: {sorted(changed)} differ. "
+                f"{resume_path(path)} was started with other settings: {sorted(changed)} differ. "
                 "Use the same settings, or another output path."
             )
         self.load_state_dict(state)
@@ -142,42 +177,24 @@ class MetaTrainer:
         """Everything that changes during training, as tensors and numbers."""
         return {
             "config": asdict(self.config),
-            "progress": {"step": self.step, "seconds": self.seconds, "skipped": self.skipped},
+            "progress": {
+                "step": self.step,
+                "seconds": self.seconds,
+                "skipped": self.skipped,
+                "best": self.best,
+            },
             "rule": self.rule.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "runs": [run.state_dict() for run in self.runs],
+            **self.pool.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict`."""
-        self.step, self.seconds = state["progress"]["step"], state["progress"]["seconds"]
-        self.skipped = state["progress"]["skipped"]
+        progress = state["progress"]
+        self.step, self.seconds = progress["step"], progress["seconds"]
+        self.skipped, self.best = progress["skipped"], progress.get("best")
+        self.pool.load_state_dict(state)
         self.rule.load_state_dict(state["rule"])
-        self.average = state["average"]
+        self.average = {n: t.to(self.device) for n, t in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-        self.runs = [self._restored(saved) for saved in state["runs"]]
-
-    def _restored(self, saved: dict[str, Any]) -> InnerRun:
-        run = InnerRun(self.family, self.rule, self.config, saved["seed"])
-        run.load_state_dict(saved)
-        return run
-
-
-def _resume_path(path: Path) -> Path:
-    return path.with_name(path.name + ".resume")
-
-
-def _save_atomically(state: dict[str, Any], path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
-
-
-def _git_hash() -> str:
-    call = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
-    return call.stdout.strip() or "unknown"

@@ -24,10 +24,12 @@ ROWS = {
         "testing __init__",
     ],
     "meta_train": [
-        "_unroll _horizon _config _inner_run tasks",
-        "estimators _higher",
-        "_trainer _train _demo _runs _tracking suites"
+        "_unroll _horizon _config _inner_run _distributed tasks",
+        "estimators _higher _pool",
+        "_outer _validation",
+        "_trainer _train _preflight _family_source _demo _runs _tracking suites"
         " _evaluate _measure _report _results _baselines _statistics _sweep _sweep_cache _timing",
+        "_train_command",
         "_cli __init__",
         "__main__",
     ],
@@ -40,7 +42,12 @@ DEPENDENCIES = {
     },
 }
 # Imported by the one function that needs it: an extra, not a dependency.
-EXTRAS = {("nfn_optim.testing", "hypothesis")}
+EXTRAS = {
+    ("nfn_optim.testing", "hypothesis"),
+    ("meta_train._tracking", "wandb"),
+    ("meta_train._train_command", "yaml"),
+    ("meta_train._higher", "higher"),
+}
 # NetworkSpec.from_module calls the tracer that makes specs: the one import upwards, when called.
 CALLED_LATE = {("nfn_optim._spec", "nfn_optim._trace")}
 HEAVY = ("sklearn", "matplotlib", "rich", "hypothesis", "meta_train")

@@ -1,5 +1,6 @@
 """Estimators of the meta-gradient, interchangeable behind one call."""
 
+from ._base import WORST as WORST
 from ._base import GradientEstimator as GradientEstimator
 from ._base import MetaGradient as MetaGradient
 from ._base import advance as advance

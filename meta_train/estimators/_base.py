@@ -15,6 +15,8 @@ from .._inner_run import InnerRun
 from .._unroll import unroll
 from ..tasks import Params
 
+WORST = 20.0  # meta-loss that stands for one that is not finite
+
 
 @dataclass(frozen=True)
 class MetaGradient:

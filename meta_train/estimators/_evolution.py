@@ -19,9 +19,7 @@ from nfn_optim import UpdateRule
 
 from .._inner_run import InnerRun
 from ..tasks import Params
-from ._base import MetaGradient, advance, trained
-
-WORST = 20.0  # meta-loss of a particle whose loss is not finite
+from ._base import WORST, MetaGradient, advance, trained
 
 
 @dataclass(frozen=True)

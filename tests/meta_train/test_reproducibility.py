@@ -37,7 +37,7 @@ def test_default_family_draws_the_same_tasks(seed):
 
 def test_default_settings_train_the_same_way():
     trainer = MetaTrainer(default_family, TrainConfig(runs=4))
-    assert [(run.seed, run.horizon, len(run.generators)) for run in trainer.runs] == RUNS
+    assert [(run.seed, run.horizon, len(run.generators)) for run in trainer.pool.runs] == RUNS
     steps = trainer.train()
     assert [next(steps) for _ in META_LOSSES] == pytest.approx(META_LOSSES, rel=1e-4)
     weights = trainer.rule.state_dict()

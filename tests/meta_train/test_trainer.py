@@ -7,8 +7,9 @@ from torch import nn
 
 from meta_train import MetaTrainer, TruncatedBPTT, unroll
 from meta_train._config import TrainConfig
+from meta_train._family_source import load_family
 from meta_train._inner_run import InnerRun
-from meta_train._train import load_family, train
+from meta_train._train import train
 from meta_train.tasks import ModuleTask, Task, TaskFamily, stack
 from nfn_optim import NFNRule, load_rule
 

@@ -1,0 +1,89 @@
+"""Several processes that meta-train one rule: each has its own inner runs, all share the sums.
+
+Started by `torchrun`, which sets the environment that `torch.distributed` reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of a run; by default it is alone.
+
+    Attributes:
+        rank: Number of this process.
+        size: Number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def owns(self, index: int) -> bool:
+        """Whether the item of this index is this process's work."""
+        return index % self.size == self.rank
+
+    def sum(self, vector: Tensor) -> Tensor:
+        """Sum of every process's vector, on each of them.
+
+        Raises:
+            ConnectionError: If a process has ended.
+        """
+        if self.size > 1:
+            try:
+                dist.all_reduce(vector)
+            except RuntimeError as error:
+                raise self._lost() from error
+        return vector
+
+    def gather(self, item: Any) -> list[Any]:
+        """Every process's item on the first one, nothing on the others; errors as for `sum`."""
+        if self.size == 1:
+            return [item]
+        items = [None] * self.size if self.is_first else None
+        try:
+            dist.gather_object(item, items)
+        except RuntimeError as error:
+            raise self._lost() from error
+        return items or []
+
+    def _lost(self) -> ConnectionError:
+        return ConnectionError(
+            f"process {self.rank} of {self.size} lost contact with another one, which has ended. "
+            "The last checkpoint is intact: start all of them again with --resume."
+        )
+
+
+@contextmanager
+def join(device: str) -> Iterator[Processes]:
+    """Meets the other processes that `torchrun` has started, if there are any.
+
+    Args:
+        device: `cuda` gives every process a GPU of its own.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Processes()
+        return
+    is_cuda = torch.device(device).type == "cuda"
+    if is_cuda:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo")
+    try:
+        yield Processes(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
