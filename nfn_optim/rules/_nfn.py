@@ -14,7 +14,7 @@ from ..layers._shared_pointwise import SharedPointwise
 from . import _inputs
 from ._base import Params, RuleState, UpdateRule
 
-_SLICE_ENTRIES = 12_000  # entries worked on at once, so that their hidden channels stay in cache
+_SLICE_ENTRIES = 16_000  # entries worked on at once, so that their hidden channels stay in cache
 
 
 @dataclass(frozen=True)
