@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 NFN_DATA ?= $(if $(wildcard ../shared/data),$(CURDIR)/../shared/data)
 export NFN_DATA
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test ecosystem lint types bench clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -21,6 +21,12 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest
 
+# In an environment of its own: these packages bring many others.
+ecosystem:
+	$(PYTHON) -m venv .venv-ecosystem
+	.venv-ecosystem/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[ecosystem]'
+	.venv-ecosystem/bin/python -m pytest tests/nfn_optim/test_ecosystem.py tests/nfn_optim/test_optimizer_scenarios.py
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,5 +38,5 @@ bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-ecosystem build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
