@@ -32,11 +32,13 @@ class Unrolled:
         params: `(n, *stored)` by name; with particles `(p, n, *stored)`.
         state: The rule's state.
         losses: Training loss before each step, on that step's batch, `(k, n)` or `(k, p, n)`.
+        mean_params: Mean of the parameters after each step, shaped like `params`.
     """
 
     params: Params
     state: RuleState
     losses: Tensor
+    mean_params: Params
 
 
 def unroll(
@@ -76,7 +78,8 @@ def unroll(
     Raises:
         ValueError: If `batches` is empty or the loss is not one scalar a network.
     """
-    losses = []
+    losses: list[Tensor] = []
+    total: Params = {}
     many = vmap(loss) if theta is None else vmap(vmap(loss), in_dims=(0, None))
     update = rule if theta is None else _particles(rule, theta)
     for k, batch in enumerate(batches):
@@ -86,9 +89,11 @@ def unroll(
         else:
             params, state, values = step(params, batch, state)
         losses.append(values)
+        total = {n: p + total[n] if total else p for n, p in params.items()}
     if not losses:
         raise ValueError("unroll got no batches. Pass one batch for each inner step.")
-    return Unrolled(params, state, torch.stack(losses))
+    mean = {n: t / len(losses) for n, t in total.items()}
+    return Unrolled(params, state, torch.stack(losses), mean)
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,13 @@ def advance(
 ) -> Tensor:
     """Moves `run` on by `steps`, at most to its horizon; returns the meta-loss of this piece.
 
-    The meta-loss of a network is `log(mean training loss + c) + log(final validation loss + c)`:
-    the mean is over the steps, so that spikes count; the logarithm weighs every decade of progress
-    alike and lets a diverging task be heard, where a clamp would silence it. The loss before the
-    first step depends on no update of this piece; one more batch at the end shows what the last
-    update did.
+    The meta-loss of a network is `log(mean training loss + c) + 2 log(validation loss + c)`. The
+    first mean is over the steps, so that spikes count; the logarithm weighs every decade of progress
+    alike and lets a diverging task be heard, where a clamp would silence it. The validation loss is
+    that of the piece's mean parameters: averaging removes most of the noise of the steps, so that
+    what counts is progress; at the last parameters a short piece would reward small steps, which
+    lose noise at once and progress only later. The loss before the first step depends on no update
+    of this piece; one more batch at the end shows what the last update did.
 
     Args:
         rule: The rule.
@@ -89,9 +91,8 @@ def advance(
         theta=theta,
     )
     many = vmap(run.task.loss) if theta is None else vmap(vmap(run.task.loss), (0, None))
-    last, held_out = (
-        many(out.params, batch) for batch in (*run.batches(1), run.validation_batch())
-    )
+    (batch,) = run.batches(1)
+    last, held_out = many(out.params, batch), many(out.mean_params, run.validation_batch())
     training = torch.cat([out.losses[1:], last.unsqueeze(0)]).mean(0)
     run.advance(out.params, out.state, out.losses.detach())
-    return (training + loss_floor).log().mean(-1) + (held_out + loss_floor).log().mean(-1)
+    return (training + loss_floor).log().mean(-1) + 2 * (held_out + loss_floor).log().mean(-1)
