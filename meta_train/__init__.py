@@ -3,6 +3,7 @@
 from ._baselines import Contender as Contender
 from ._config import TrainConfig as TrainConfig
 from ._evaluate import evaluate as evaluate
+from ._higher import register_higher as register_higher
 from ._results import Evaluation as Evaluation
 from ._trainer import MetaTrainer as MetaTrainer
 from ._unroll import Unrolled as Unrolled

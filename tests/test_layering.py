@@ -25,7 +25,8 @@ ROWS = {
     ],
     "meta_train": [
         "_unroll _horizon _config _inner_run _distributed tasks",
-        "estimators _higher _pool",
+        "estimators _higher_optimizer _pool",
+        "_higher",
         "_outer _validation",
         "_trainer _train _preflight _family_source _demo _runs _tracking suites"
         " _evaluate _measure _report _results _baselines _statistics _sweep _sweep_cache _timing",
@@ -47,6 +48,7 @@ EXTRAS = {
     ("meta_train._tracking", "wandb"),
     ("meta_train._train_command", "yaml"),
     ("meta_train._higher", "higher"),
+    ("meta_train._higher_optimizer", "higher"),
 }
 # NetworkSpec.from_module calls the tracer that makes specs: the one import upwards, when called.
 CALLED_LATE = {("nfn_optim._spec", "nfn_optim._trace")}
