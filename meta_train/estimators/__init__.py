@@ -3,6 +3,7 @@
 from ._base import WORST as WORST
 from ._base import GradientEstimator as GradientEstimator
 from ._base import MetaGradient as MetaGradient
+from ._base import Piece as Piece
 from ._base import advance as advance
 from ._base import trained as trained
 from ._bptt import TruncatedBPTT as TruncatedBPTT

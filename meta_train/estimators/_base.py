@@ -47,6 +47,23 @@ def trained(rule: UpdateRule) -> dict[str, Tensor]:
     return {name: p for name, p in rule.named_parameters() if p.requires_grad}
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Logarithms of what a piece of a run reached: mean over networks, with particles `(p,)`.
+
+    Attributes:
+        training: `log(mean training loss + c)`. The mean is over the steps, so that spikes count;
+            the logarithm weighs every decade of progress alike and lets a diverging task be heard,
+            where a clamp would silence it.
+        held_out: `log(validation loss + c)` of the last parameters.
+        held_out_mean: The same of the mean of the parameters after each step.
+    """
+
+    training: Tensor
+    held_out: Tensor
+    held_out_mean: Tensor
+
+
 def advance(
     rule: UpdateRule,
     run: InnerRun,
@@ -56,16 +73,11 @@ def advance(
     first_order: bool = True,
     remat: bool = False,
     theta: Params | None = None,
-) -> Tensor:
-    """Moves `run` on by `steps`, at most to its horizon; returns the meta-loss of this piece.
+) -> Piece:
+    """Moves `run` on by `steps`, at most to its horizon.
 
-    The meta-loss of a network is `log(mean training loss + c) + 2 log(validation loss + c)`. The
-    first mean is over the steps, so that spikes count; the logarithm weighs every decade of progress
-    alike and lets a diverging task be heard, where a clamp would silence it. The validation loss is
-    that of the piece's mean parameters: averaging removes most of the noise of the steps, so that
-    what counts is progress; at the last parameters a short piece would reward small steps, which
-    lose noise at once and progress only later. The loss before the first step depends on no update
-    of this piece; one more batch at the end shows what the last update did.
+    The loss before the first step depends on no update of this piece; one more batch at the end
+    shows what the last update did.
 
     Args:
         rule: The rule.
@@ -75,9 +87,6 @@ def advance(
         first_order: As for `unroll`.
         remat: As for `unroll`.
         theta: As for `unroll`.
-
-    Returns:
-        The mean over networks: a scalar, with particles `(p,)`.
     """
     steps = min(steps, max(1, run.horizon - run.steps))
     out = unroll(
@@ -92,7 +101,8 @@ def advance(
     )
     many = vmap(run.task.loss) if theta is None else vmap(vmap(run.task.loss), (0, None))
     (batch,) = run.batches(1)
-    last, held_out = many(out.params, batch), many(out.mean_params, run.validation_batch())
-    training = torch.cat([out.losses[1:], last.unsqueeze(0)]).mean(0)
+    held_out = run.validation_batch()
+    losses = torch.cat([out.losses[1:], many(out.params, batch).unsqueeze(0)])
     run.advance(out.params, out.state, out.losses.detach())
-    return (training + loss_floor).log().mean(-1) + 2 * (held_out + loss_floor).log().mean(-1)
+    reached = (losses.mean(0), many(out.params, held_out), many(out.mean_params, held_out))
+    return Piece(*((loss + loss_floor).log().mean(-1) for loss in reached))

@@ -46,7 +46,8 @@ class EvolutionStrategy(ABC):
                 name: torch.cat([p + self.std * noise[name], p - self.std * noise[name]])
                 for name, p in theta.items()
             }
-            losses = advance(rule, run, self._steps(run), self.loss_floor, theta=particles)
+            piece = advance(rule, run, self._steps(run), self.loss_floor, theta=particles)
+            losses = piece.training + piece.held_out
             losses = torch.where(losses.isfinite(), losses, WORST)
             above, below = losses.chunk(2)
             slopes = (above - below) / (2 * self.std * self.pairs)  # (m,)
