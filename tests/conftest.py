@@ -1,13 +1,42 @@
 """What every test may ask for, and which tests run where."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import nn
+
+from nfn_optim import NetworkSpec
+from nfn_optim._permute import permute_params, random_permutations
 
 
 @pytest.fixture
 def generator() -> torch.Generator:
     """Randomness that is the same in every run."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def assert_renumbering_keeps_the_function(
+    generator: torch.Generator,
+) -> Callable[[nn.Module, torch.Tensor], NetworkSpec]:
+    """The oracle of a trace: it must not claim a symmetry that the network does not have."""
+
+    def check(model: nn.Module, inputs: torch.Tensor) -> NetworkSpec:
+        model, inputs = model.double().eval(), inputs.double()
+        for param in model.parameters():
+            noise = torch.randn(param.shape, generator=generator, dtype=param.dtype)
+            param.data.add_(0.3 * noise)  # gains and biases that differ from neuron to neuron
+        spec = NetworkSpec.from_module(model).hnp()
+        start, expected = dict(model.state_dict()), model(inputs)
+        for _ in range(2):
+            permutations = random_permutations(spec, generator)
+            permuted = permute_params(spec, dict(model.named_parameters()), permutations)
+            model.load_state_dict({**start, **permuted})
+            torch.testing.assert_close(model(inputs), expected)
+        return spec
+
+    return check
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,19 +31,17 @@ ELEMENTWISE = frozenset(
     ones_like
     """.split()
 )
-_SPATIAL = {
-    f"{kind}pool{dim}d": dim
-    for dim in (1, 2, 3)
-    for kind in ("max_", "avg_", "lp_", "adaptive_max_", "adaptive_avg_")
-}
+_POOLS = ("max", "avg", "lp")
 _IGNORED = frozenset("_assert _assert_is_none __assert__ is_ is_not _log_api_usage_once".split())
 
 
-def spatial(ctx: Context, x: Value, dims: int) -> Value:
-    """What acts along the last axes only and keeps their number: pooling."""
+def spatial(ctx: Context, x: Value, dims: int, to: object = None) -> Value:
+    """Pooling along the last axes, which stay as many; `to` is their size afterwards if given."""
     rank = x.rank if x.rank is not None else (dims + 2 if -dims - 1 in x.axes else None)
-    x = ctx.without(x, range(-dims, 0), pin=True)
-    return Value(x.axes, rank, None, x.source, x.lost)
+    pooled = range(-dims, 0)
+    x = ctx.without(x, pooled, pin=True)
+    ones = frozenset(pooled if to == 1 or to == (1,) * dims else ())
+    return Value(x.axes, rank, None, x.source, x.lost, ones)
 
 
 def pool(
@@ -51,6 +49,15 @@ def pool(
 ) -> Value:
     """`F.max_pool2d` and its like."""
     return ctx.unknown("pooling with indices", x) if return_indices else spatial(ctx, x, dims)
+
+
+def adaptive_pool(
+    ctx: Context, x: Value, output_size: object, return_indices: bool = False, *, dims: int
+) -> Value:
+    """`F.adaptive_avg_pool2d` and its like."""
+    if return_indices:
+        return ctx.unknown("pooling with indices", x)
+    return spatial(ctx, x, dims, output_size)
 
 
 def channelwise(ctx: Context, x: Value, *_: object, **__: object) -> Value:
@@ -150,7 +157,12 @@ def rms_norm(
 
 
 RULES: dict[str, Rule] = {
-    **{name: partial(pool, dims=dims) for name, dims in _SPATIAL.items()},
+    **{f"{kind}_pool{d}d": partial(pool, dims=d) for kind in _POOLS for d in (1, 2, 3)},
+    **{
+        f"adaptive_{kind}_pool{d}d": partial(adaptive_pool, dims=d)
+        for kind in _POOLS
+        for d in (1, 2, 3)
+    },
     **dict.fromkeys(("mean", "sum", "amax", "amin", "std", "var", "logsumexp"), _axes.reduce),
     **dict.fromkeys(("max", "min"), _axes.reduce_with_indices),
     **dict.fromkeys(("view", "reshape"), _shapes.reshape),

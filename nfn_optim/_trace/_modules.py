@@ -132,7 +132,7 @@ def _pool(dims: int) -> Rule:
     def rule(ctx: Context, module: Any, own: Own, x: Value) -> Value:
         if getattr(module, "return_indices", False):
             return ctx.unknown("pooling with indices", x)
-        return spatial(ctx, x, dims)
+        return spatial(ctx, x, dims, getattr(module, "output_size", None))
 
     return rule
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ._context import Context
 from ._value import Axis, Size, Value
@@ -26,11 +26,16 @@ def flatten(ctx: Context, x: Value, start_dim: int = 0, end_dim: int = -1) -> Va
     axes = {}
     for dim, axis in x.axes.items():
         if dim in merged:
-            before, after = axis.before or dim > start, axis.after or dim < end
+            before = axis.before or _is_wide(x, range(start, dim))
+            after = axis.after or _is_wide(x, range(dim + 1, end + 1))
             axes[end] = Axis(axis.node, before, after)
         else:
             axes[dim if dim > end else dim + (end - start)] = axis
     return Value(axes, rank - (end - start), None, x.source, x.lost)
+
+
+def _is_wide(x: Value, dims: Iterable[int]) -> bool:
+    return any(dim not in x.ones for dim in dims)
 
 
 def _flatten_unknown_rank(ctx: Context, x: Value, start: int, end: int) -> Value:
@@ -91,7 +96,11 @@ def _keep_channels(ctx: Context, x: Value, dims: Sequence[object]) -> Value | No
 
 
 def _flatten_view(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
-    """`(batch, -1)` and `(-1, features)`: everything but the batch becomes one axis."""
+    """`(batch, -1)` and `(-1, features)`: everything but the batch becomes one axis.
+
+    That `(-1, features)` keeps the batch is taken for granted, unless there are as many features as
+    neurons and the neurons are spread over positions.
+    """
     if len(dims) != 2 or len(x.axes) != 1 or not (_is_batch(dims[0]) or dims[0] == -1):
         return None
     [axis] = x.axes.values()
@@ -100,7 +109,9 @@ def _flatten_view(ctx: Context, x: Value, dims: Sequence[object]) -> Value | Non
     fits = isinstance(size, int) and size > 0 and size % ctx.populations.size(axis.node) == 0
     if not (whole or fits or _counts(ctx, size, axis)):
         return None
-    return flatten(ctx, x, 1, -1)
+    flat = flatten(ctx, x, 1, -1)
+    keeps_batch = dims[0] != -1 or flat.axes.get(-1, axis).is_plain
+    return flat if keeps_batch or not _counts(ctx, size, axis) else None
 
 
 def _is_batch(size: object) -> bool:

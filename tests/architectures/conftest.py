@@ -168,6 +168,26 @@ class ViT(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
+class Separable(nn.Module):
+    """Depthwise and pointwise convolutions, squeeze and excite, as in EfficientNet."""
+
+    def __init__(self, width: int = 6):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, 2, bias=False)
+        self.depthwise = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.squeeze, self.excite = nn.Conv2d(width, 3, 1), nn.Conv2d(3, width, 1)
+        self.pointwise = nn.Conv2d(width, 10, 1)
+        self.head = nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        y = F.silu(self.bn(self.depthwise(x)))
+        scale = self.excite(F.silu(self.squeeze(F.adaptive_avg_pool2d(y, 1))))
+        x = x + y * torch.sigmoid(scale)
+        return self.head(F.silu(self.pointwise(x)).mean((2, 3)))
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A network and what is to be found in it.
@@ -211,6 +231,10 @@ ARCHITECTURES = {
             *(("embed.weight", 0), ("blocks.0.channels.2.weight", 0), ("blocks.1.norm1.bias", 0)),
             *(("head.weight", 1), ("norm.weight", 0)),
         ),
+    ),
+    "separable": Architecture(
+        *(Separable, 3, 1.0, ()),
+        (("stem.weight", 0), ("depthwise.weight", 0), ("bn.bias", 0), ("pointwise.weight", 1)),
     ),
     "vit": Architecture(
         *(ViT, 2, 0.65, ("attention", "positions")),

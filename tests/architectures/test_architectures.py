@@ -10,21 +10,33 @@ from nfn_optim import NetworkSpec, NFNOptimizer
 from nfn_optim._permute import permute_params, random_permutations
 
 
-def test_renumbering_hidden_neurons_keeps_the_function(architecture):
+def test_renumbering_hidden_neurons_keeps_the_function(
+    architecture, assert_renumbering_keeps_the_function
+):
     """No population is claimed that the network does not have, and no fewer than there are."""
+    model = architecture.make()
+    spec = assert_renumbering_keeps_the_function(model, torch.randn(2, 3, 32, 32))
+    assert len(spec.populations) == architecture.free
+
+
+def test_renumbering_then_training_equals_training_then_renumbering(architecture):
     generator = torch.Generator().manual_seed(0)
     model = architecture.make().double().eval()
-    for param in model.parameters():
-        param.data += 0.1 * torch.randn(param.shape, generator=generator, dtype=param.dtype)
-    images = torch.randn(2, 3, 32, 32, generator=generator, dtype=torch.float64)
-    expected = model(images)
     spec = NetworkSpec.from_module(model).hnp()
-    assert len(spec.populations) == architecture.free
-    permuted = permute_params(
-        spec, dict(model.named_parameters()), random_permutations(spec, generator)
-    )
-    model.load_state_dict(permuted, strict=False)
-    torch.testing.assert_close(model(images), expected)
+    twin, permutations = copy.deepcopy(model), random_permutations(spec, generator)
+    permuted = permute_params(spec, dict(twin.named_parameters()), permutations)
+    twin.load_state_dict(permuted, strict=False)
+    images = torch.randn(4, 3, 32, 32, generator=generator, dtype=torch.float64)
+    for network in (model, twin):
+        optimizer = NFNOptimizer(network)
+        for _ in range(3):
+            optimizer.zero_grad()
+            network(images).square().mean().backward()
+            optimizer.step()
+    expected = permute_params(spec, dict(model.named_parameters()), permutations)
+    for name, param in twin.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(param, expected[name], rtol=0, atol=1e-5, msg=name)
 
 
 def test_layers_that_meet_share_their_neurons(architecture):

@@ -110,7 +110,7 @@ def test_gradients_too_large_to_square_are_skipped(spike):
 def assert_no_blow_up(losses: list[float]) -> None:
     tail = losses[-len(losses) // 10 :]
     assert all(map(math.isfinite, losses))
-    assert max(tail) < losses[0]
+    assert max(tail) < 3 * losses[0]  # of single batches
     assert sum(tail) / len(tail) < 0.7 * losses[0]
 
 
