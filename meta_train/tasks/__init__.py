@@ -1,16 +1,25 @@
 """Task families to meta-train on, and the data behind them."""
 
+from ._augment import Augmentation as Augmentation
+from ._augment import PermutedInputs as PermutedInputs
+from ._augment import PermutedLabels as PermutedLabels
+from ._augment import ReparametrizedWeights as ReparametrizedWeights
+from ._augment import ScaledLoss as ScaledLoss
 from ._base import Batch as Batch
 from ._base import ModuleTask as ModuleTask
 from ._base import Params as Params
 from ._base import Task as Task
 from ._base import TaskFamily as TaskFamily
 from ._base import stack as stack
+from ._broad import broad_family as broad_family
 from ._data import Dataset as Dataset
 from ._data import load_data as load_data
+from ._draw import mlp as mlp
 from ._families import DigitsCNNs as DigitsCNNs
 from ._families import DigitsMLPs as DigitsMLPs
 from ._families import Mixture as Mixture
 from ._families import TeacherMLPs as TeacherMLPs
 from ._families import default_family as default_family
-from ._families import mlp as mlp
+from ._images import Autoencoders as Autoencoders
+from ._images import ImageCNNs as ImageCNNs
+from ._images import ImageMLPs as ImageMLPs
