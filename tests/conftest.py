@@ -1,5 +1,6 @@
 """What every test may ask for, and which tests run where."""
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,10 @@ from torch import nn
 
 from nfn_optim import NetworkSpec
 from nfn_optim._permute import permute_params, random_permutations
+
+# Small tensors are slower on several threads, and stall where other processes use the cores.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 
 @pytest.fixture
