@@ -123,4 +123,4 @@ class Assignment:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=5)
+    warnings.warn(message, stacklevel=4)

@@ -56,7 +56,7 @@ def descent_gradient(param: Tensor, maximize: bool) -> Tensor:
     return -param.grad if maximize else param.grad
 
 
-def all_usable(grads: Sequence[Tensor]) -> bool:
+def all_usable(grads: list[Tensor]) -> bool:
     """Whether all gradients are finite and small enough to be squared and summed.
 
     One number a gradient, one transfer a device.

@@ -181,6 +181,10 @@ def test_parts_that_the_forward_pass_does_not_reach_are_read_alone():
     assert {"unused.0", "unused.0.in"} <= spec.pinned
 
 
-def test_a_wrapped_model_is_read_through_its_wrapper():
-    model = nn.DataParallel(mlp())
-    assert NetworkSpec.from_module(model).axes["module.2.weight"] == ("out", "module.0")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # torch.compile's own
+@pytest.mark.parametrize(
+    ("wrap", "prefix"), [(nn.DataParallel, "module"), (torch.compile, "_orig_mod")]
+)
+def test_a_wrapped_model_is_read_through_its_wrapper(wrap, prefix):
+    spec = NetworkSpec.from_module(wrap(mlp()))
+    assert spec.axes[f"{prefix}.2.weight"] == ("out", f"{prefix}.0")
