@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .._features import WeightSpaceFeatures
 from .._spec import NetworkSpec, SpecError
 from ._check import check_features
-from ._gather import Mixer, counts
+from ._gather import Mixer
 from ._init import Block, Init, keep_variance
 from ._mix import mix
 from ._plan import make_plan
@@ -60,8 +60,6 @@ class DerivedLinear(nn.Module):
             torch.empty(level.width * in_channels, level.width * out_channels) for level in levels
         )
         self.bias = nn.Parameter(torch.empty(levels[-1].width * out_channels))
-        self._counts: Tensor  # whole numbers, so that no change of dtype makes averages inexact
-        self.register_buffer("_counts", counts(self._mixer), persistent=False)
         self.reset_parameters(init)
 
     @property
@@ -95,8 +93,7 @@ class DerivedLinear(nn.Module):
     def forward(self, feats: WeightSpaceFeatures) -> WeightSpaceFeatures:
         """Maps features of the spec's network."""
         check_features(self, feats, self.spec, self.in_channels)
-        factor = self._counts.to(self.bias.dtype).reciprocal()
-        tensors = mix(self._mixer, tuple(feats.values()), tuple(self.weights), self.bias, factor)
+        tensors = mix(self._mixer, tuple(feats.values()), tuple(self.weights), self.bias)
         return feats.like(tensors)
 
     def __repr__(self) -> str:

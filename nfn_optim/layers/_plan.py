@@ -1,9 +1,8 @@
 """The plan of a derived layer: which parameter is averaged to where, in which columns.
 
 A level is one subset S of labels. At level S every parameter that carries all of S is averaged over
-its other labels; the results stand side by side as columns of one matrix `(B, *S, width*c)`. Sums
-are taken one axis at a time, from the next larger level, adjacent columns together, and divided
-once.
+its other labels; the results stand side by side as columns of one matrix `(B, *S, width*c)`.
+Averages are taken one axis at a time, from the next larger level, adjacent columns together.
 """
 
 from __future__ import annotations
@@ -27,9 +26,10 @@ class Own:
 
 @dataclass(frozen=True)
 class Pooled:
-    """`width` columns from `start` of level `parent`, summed over dimension `dim`.
+    """`width` columns from `start` of level `parent`, averaged over dimension `dim`.
 
-    Counted in channels of width 1; `whole` if these are all columns of the parent.
+    Counted in channels of width 1; `whole` if these are all columns of the parent. `size` is the
+    number of neurons along the dimension.
     """
 
     parent: int
@@ -37,6 +37,7 @@ class Pooled:
     width: int
     whole: bool
     dim: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,9 @@ class _Builder:
             return Own(param, width)
         starts = self.starts(parent)
         start = starts[self.members[parent].index(param)]
-        dim = 1 + self.subsets[parent].index(self.missing(param, index)[0])
-        return Pooled(parent, start, width, width == starts[-1], dim)
+        label = self.missing(param, index)[0]
+        dim = 1 + self.subsets[parent].index(label)
+        return Pooled(parent, start, width, width == starts[-1], dim, self.sizes[label])
 
 
 def _merge(last: list[Own | Pooled], source: Own | Pooled) -> list[Own | Pooled]:

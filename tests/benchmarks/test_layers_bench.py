@@ -131,13 +131,18 @@ def resident(field: str) -> float:
 
 
 def compare(shape: str, repeats: int) -> dict[str, list[float]]:
-    """Seconds of interleaved passes."""
+    """Seconds of interleaved passes.
+
+    An untimed pass of the same library precedes each, so that neither pays for the heap and caches
+    that the other leaves behind.
+    """
     runs = {name: build(*SHAPES[shape]) for name, build in LIBRARIES.items()}
     for run in runs.values():
         run(), run()
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
+            run()
             times[name].append(seconds(run))
     return times
 
