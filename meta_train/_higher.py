@@ -57,10 +57,10 @@ def unroll_higher(
 
     register_higher()
     losses = []
+    model = task.build()
+    optimizer = optimizer_of(rule, model)
     for i in range(len(next(iter(params.values())))):
-        model = task.build()
         model.load_state_dict({name: p[i] for name, p in params.items()})
-        optimizer = optimizer_of(rule, model)
         with higher.innerloop_ctx(model, optimizer) as (fmodel, diffopt):
             for inputs, targets in batches:
                 loss = task.loss_fn(fmodel(inputs[i]), targets[i])

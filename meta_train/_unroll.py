@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
@@ -124,10 +125,11 @@ class _Step:
 
     def _losses_and_grads(self, params: Params, batch: Batch) -> tuple[Tensor, Params]:
         """Loss of every network and gradients; networks are independent, one sum serves all."""
-        recording = torch.is_grad_enabled()
+        second_order = torch.is_grad_enabled() and not self.first_order
         with torch.enable_grad():
             points = {
-                n: p if p.requires_grad else p.detach().requires_grad_() for n, p in params.items()
+                n: p if second_order and p.requires_grad else p.detach().requires_grad_()
+                for n, p in params.items()
             }
             values = self.many(points, batch)
             if values.dim() != self.lead:
@@ -135,13 +137,28 @@ class _Step:
                     "a task's loss must be one scalar for one network; "
                     f"got shape {tuple(values.shape[self.lead :])}."
                 )
-            grads = torch.autograd.grad(
-                values.sum(),
-                list(points.values()),
-                create_graph=recording and not self.first_order,
-                retain_graph=recording,
-            )
-        return (values if recording else values.detach()), dict(zip(points, grads, strict=True))
+            leaves = list(points.values())
+            grads = torch.autograd.grad(values.sum(), leaves, create_graph=second_order)
+        if not second_order:  # the losses' gradients are at hand: no second way back through them
+            values = _Known.apply(values.detach(), *grads, *params.values())
+        return values, dict(zip(points, grads, strict=True))
+
+
+class _Known(torch.autograd.Function):
+    """Losses `(*lead)` as a function of parameters `(*lead, *stored)` with known gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, *tensors: Tensor) -> Tensor:
+        """Takes the losses, then all gradients, then all parameters."""
+        ctx.save_for_backward(*tensors[: len(tensors) // 2])
+        return values.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
+        """The chain rule, network by network."""
+        grads = ctx.saved_tensors
+        return None, *(None for _ in grads), *(_times(adjoint, grad) for grad in grads)
 
 
 def _particles(rule: UpdateRule, theta: Params) -> Update:
