@@ -174,6 +174,26 @@ def test_averages_are_exact_after_a_change_of_dtype(cls, generator):
         assert (tensor - tensor.round()).abs().max() < 1e-12, name
 
 
+@pytest.mark.parametrize("cls", CLASSES)
+@pytest.mark.parametrize("widths", [[3, 4, 2], [64, 32, 3]], ids=["small", "in blocks"])
+def test_written_out_gradients_equal_those_of_plain_operations(cls, widths, generator):
+    """Transforms of functions see plain operations; everything else the adjoint written out."""
+    spec = chain_spec(widths)
+    layer = cls(spec, 2, 3).double()
+    feats = random_features(spec, 2, generator).map(lambda t: t.requires_grad_())
+    weights = dict(layer.named_parameters())
+
+    def loss(weights, feats):
+        out = torch.func.functional_call(layer, weights, (feats,))
+        return sum((t**3).sum() for t in out.values())
+
+    plain = torch.func.grad(loss, argnums=(0, 1))(weights, feats)
+    inputs = [*weights.values(), *feats.values()]
+    written_out = torch.autograd.grad(loss(weights, feats), inputs)
+    for got, expected in zip(written_out, [*plain[0].values(), *plain[1].values()], strict=True):
+        torch.testing.assert_close(got, expected)
+
+
 def test_results_may_be_written_to_in_place(generator):
     layer = NPLinear(SPEC, 2, 2)
     feats = random_features(SPEC, 2, generator, dtype=torch.float32)
