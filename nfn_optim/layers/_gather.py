@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,7 +38,7 @@ class Mixer:
     out_channels: int
     adjoint: bool = False
 
-    @property
+    @cached_property
     def transposed(self) -> Mixer:
         """The mixer of the adjoint map."""
         return Mixer(self.plan, self.out_channels, self.in_channels, not self.adjoint)
@@ -112,8 +114,7 @@ def scatter(
     return tuple(results)
 
 
-@dataclass(frozen=True)
-class Broadcast:
+class Broadcast(NamedTuple):
     """`share * tensor`, on its way to the columns of a larger level."""
 
     source: Pooled
