@@ -1,3 +1,5 @@
+import inspect
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from meta_train import MetaTrainer, TruncatedBPTT, unroll
 from meta_train._config import TrainConfig
 from meta_train._family_source import load_family
 from meta_train._inner_run import InnerRun
+from meta_train._preflight import check_family
 from meta_train._train import train
 from meta_train.tasks import ModuleTask, Task, TaskFamily, stack
 from nfn_optim import NFNRule, load_rule
@@ -143,3 +146,21 @@ def test_unusable_families_are_named(tasks, message):
 def test_settings_out_of_range_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **change)
+
+
+class Own(TaskFamily):
+    def sample(self, generator):
+        inputs = torch.randn(100, 3, generator=generator)
+        return ModuleTask(
+            lambda: nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.SiLU(), nn.Linear(8, 2)),
+            lambda outputs, targets: F.huber_loss(outputs, targets).sqrt(),
+            (inputs, inputs[:, :2].sin()),
+        )
+
+
+def test_any_module_loss_and_data_are_a_task_in_under_ten_lines():
+    assert len(inspect.getsource(Own).splitlines()) < 10
+    check_family(Own())
+    trainer = MetaTrainer(Own(), replace(CONFIG, outer_steps=3))
+    assert all(math.isfinite(loss) for loss in trainer.train())
+    assert trainer.skipped == 0
