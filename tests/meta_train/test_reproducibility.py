@@ -42,7 +42,7 @@ def test_default_settings_train_the_same_way():
     assert [next(steps) for _ in META_LOSSES] == pytest.approx(META_LOSSES, rel=1e-4)
     weights = trainer.rule.state_dict()
     for name, checksum in CHECKSUMS.items():
-        assert float(weights[name].abs().sum()) == pytest.approx(checksum, rel=1e-3)
+        assert float(weights[name].abs().sum()) == pytest.approx(checksum, rel=1e-2)
 
 
 def test_default_settings_are_those_of_the_shipped_checkpoint():
