@@ -11,6 +11,7 @@ from nfn_optim.rules import ElementwiseRule
 
 
 def network() -> nn.Sequential:
+    torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 2)
     ).double()
@@ -77,10 +78,12 @@ def test_rule_equals_torch_optimizer(rule, factory):
 
 
 def stacked_inputs(networks: int):
-    models = [network() for _ in range(networks)]
-    spec = NetworkSpec.from_module(models[0])
-    dicts = [dict(m.named_parameters()) for m in models]
-    params = {n: torch.stack([d[n].detach() for d in dicts]) for n in spec.names}
+    model = network()
+    spec = NetworkSpec.from_module(model)
+    params = {
+        n: p.detach() + 0.1 * torch.randn(networks, *p.shape, dtype=p.dtype)
+        for n, p in model.named_parameters()
+    }
     grads = {n: torch.randn_like(p) for n, p in params.items()}
     return spec, params, grads
 
@@ -195,6 +198,15 @@ def test_rule_compiles_as_one_graph(kind):
     delta, _ = torch.compile(rule, fullgraph=True, backend="eager")(params, grads, state)
     for name in spec.names:
         torch.testing.assert_close(delta[name], expected[name])
+
+
+def test_entries_that_never_had_a_gradient_stay():
+    spec, params, grads = stacked_inputs(1)
+    rule = random_rule()
+    dead = grads | {"3.weight": grads["3.weight"] * (torch.arange(12) > 3)}
+    delta, _ = rule(params, dead, rule.init(params, spec))
+    assert not delta["3.weight"][..., :4].any()
+    assert delta["3.weight"][..., 4:].all()
 
 
 def test_state_is_untouched_by_a_step():
