@@ -360,3 +360,23 @@ def test_a_run_on_a_gpu_resumes_bit_for_bit(tmp_path: Path) -> None:
     trainer.save(parts, "test")
     train(parts, config, tasks=TASKS, resume=True)
     assert_same_rule(parts, whole)
+
+
+def test_a_run_of_an_older_version_resumes(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rule.safetensors"
+    trainer = MetaTrainer(family, replace(CONFIG, validate_every=0))
+    for _ in trainer.train():
+        if trainer.step == 13:
+            break
+    trainer.save(out, "test")
+    path = out.with_name(out.name + ".resume")
+    state = torch.load(path)
+    for setting in ("estimator", "init", "parameters", "optimizer", "device", "runs_per_step"):
+        del state["config"][setting]
+    for run in state["runs"]:
+        for key in ("particles", "noise", "noise_generator"):
+            del run[key]
+    del state["progress"]["best"]
+    torch.save(state, path)
+    train(out, replace(CONFIG, validate_every=0), tasks=TASKS, resume=True)
+    assert_same_rule(out, whole)
