@@ -85,5 +85,6 @@ def join(device: str) -> Iterator[Processes]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo")
     try:
         yield Processes(dist.get_rank(), size)
+        dist.barrier()  # threads of gloo that still hold tensors abort a process that ends
     finally:
         dist.destroy_process_group()

@@ -31,7 +31,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     alone, shared = (tmp_path_factory.mktemp(name) for name in ("alone", "shared"))
     runpy.run_path(str(SCRIPT))["run"](Processes(), alone)
     command = [*TORCHRUN, str(SCRIPT), str(shared)]
-    subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT)
+    run = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    assert run.returncode == 0, run.stderr
     return alone, shared
 
 
