@@ -35,8 +35,9 @@ class NFNRule(UpdateRule):
 
     Two `SharedNPLinear` layers read the weight-space tuple of weights, gradients and momenta and
     write two channels an entry, the correction and the log-magnitude. The last layer starts at
-    zero, so an untrained rule is Adam at `initial_lr`. Entries that never had a gradient stay as
-    they are. The rule runs on any network: it holds no shape of the network it trains.
+    zero, so an untrained rule is Adam at `initial_lr`. The rule runs on any network: it holds no
+    shape of the network it trains. It may move entries that have no gradient, such as the weights
+    of dead units, from what it sees around them.
 
     Args:
         config: Shape of the rule.
@@ -99,8 +100,7 @@ class NFNRule(UpdateRule):
             correction, magnitude = add_terms(work.parameter, output, term)
             correction = correction.clamp(-self.MAX_CORRECTION, self.MAX_CORRECTION)
             magnitude = magnitude.clamp(-self.MAX_LOG_MAGNITUDE, self.MAX_LOG_MAGNITUDE)
-            moved = adam + correction * (adam != 0)  # what never had a gradient stays
-            steps.append(-(magnitude + self.log_lr).exp() * moved)
+            steps.append(-(magnitude + self.log_lr).exp() * (adam + correction))
         return steps[0] if len(steps) == 1 else torch.cat(steps, -work.axes)
 
     @property
