@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 
 from .rules import NFNRule, NFNRuleConfig
 
@@ -38,7 +38,8 @@ def save_rule(rule: NFNRule, path: str | Path, card: Mapping[str, Any] | None = 
         "card": json.dumps(dict(card or {})),
     }
     temporary = path.with_name(path.name + ".tmp")
-    save_file({n: t.contiguous() for n, t in rule.state_dict().items()}, temporary, header)
+    tensors = {n: t.contiguous() for n, t in rule.state_dict().items()}
+    temporary.write_bytes(serialize(tensors, header))
     os.replace(temporary, path)
 
 

@@ -67,7 +67,7 @@ def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nfn_optim._checkpoint.save_file", interrupted)
+    monkeypatch.setattr("nfn_optim._checkpoint.serialize", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_rule(NFNRule(), path, {"run": 2})
     assert read_card(path) == {"run": 1}
