@@ -3,6 +3,7 @@
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,17 +81,21 @@ def test_a_killed_process_ends_the_run_and_leaves_the_checkpoint(tmp_path: Path)
         *("--truncation", "1", "--min-horizon", "1", "--max-horizon", "1", "--entries", "1000"),
         *("--max-networks", "1", "--hidden", "2", "--lr", "1e-6", "--tasks", f"{__file__}:mortal"),
     ]
-    command = [*TORCHRUN, "--monitor-interval", "2", "-m", "meta_train", "train"]
-    run = subprocess.run(
-        [*command, "--out", str(out), *options],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        env=ENVIRONMENT,
-    )
-    assert run.returncode != 0
-    assert "process 0 of 2 lost contact with another one" in run.stderr
-    assert "start all of them again with --resume" in run.stderr
+    command = [sys.executable, "-m", "meta_train", "train", "--out", str(out), *options]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for rank in range(2):  # without torchrun, which would end the other one before it can speak
+        own = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+        environment = {**ENVIRONMENT, **own, "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        processes.append(
+            subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        )
+    errors = [process.communicate(timeout=100)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, -signal.SIGKILL]
+    assert "process 0 of 2 lost contact with another one" in errors[0]
+    assert "start all of them again with --resume" in errors[0]
     done = read_card(out)["outer_steps"]
     assert 0 < done < 1000
     config = TrainConfig(
