@@ -86,5 +86,9 @@ def join(device: str) -> Iterator[Processes]:
     try:
         yield Processes(dist.get_rank(), size)
         dist.barrier()  # threads of gloo that still hold tensors abort a process that ends
-    finally:
+    except ConnectionError:  # leaving the group could wait for the process that is gone
+        raise
+    except BaseException:
         dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
