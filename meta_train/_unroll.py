@@ -33,7 +33,8 @@ class Unrolled:
         params: `(n, *stored)` by name; with particles `(p, n, *stored)`.
         state: The rule's state.
         losses: Training loss before each step, on that step's batch, `(k, n)` or `(k, p, n)`.
-        mean_params: Mean of the parameters after each step, shaped like `params`.
+        mean_params: Mean of the parameters after each step, shaped like `params`; empty unless
+            asked for.
     """
 
     params: Params
@@ -52,6 +53,7 @@ def unroll(
     first_order: bool = True,
     lr: Callable[[int], float | Tensor] | None = None,
     remat: bool = False,
+    averaged: bool = False,
     theta: Params | None = None,
 ) -> Unrolled:
     """Trains `n` networks with one rule, one step a batch; differentiable in the rule's parameters.
@@ -72,6 +74,7 @@ def unroll(
         lr: Multiplier of step `k`'s update, a number or one for each network `(n,)`.
         remat: Whether backpropagation computes every step again instead of keeping what happened
             in it: memory for one step and `k` sets of parameters and slots, for a third more time.
+        averaged: Whether to find `mean_params` too.
         theta: Meta-parameters of particles, `(p, *shape)` by name, in place of the rule's own of
             these names. Every particle trains networks `(p, n, *stored)` of its own, on the same
             batches; `state` carries the same leading axis.
@@ -90,7 +93,8 @@ def unroll(
         else:
             params, state, values = step(params, batch, state)
         losses.append(values)
-        total = {n: p + total[n] if total else p for n, p in params.items()}
+        if averaged:
+            total = {n: p + total[n] if total else p for n, p in params.items()}
     if not losses:
         raise ValueError("unroll got no batches. Pass one batch for each inner step.")
     mean = {n: t / len(losses) for n, t in total.items()}

@@ -55,13 +55,11 @@ class Piece:
         training: `log(mean training loss + c)`. The mean is over the steps, so that spikes count;
             the logarithm weighs every decade of progress alike and lets a diverging task be heard,
             where a clamp would silence it.
-        held_out: `log(validation loss + c)` of the last parameters.
-        held_out_mean: The same of the mean of the parameters after each step.
+        held_out: `log(validation loss + c)` of the parameters that the piece is judged by.
     """
 
     training: Tensor
     held_out: Tensor
-    held_out_mean: Tensor
 
 
 def advance(
@@ -72,6 +70,7 @@ def advance(
     *,
     first_order: bool = True,
     remat: bool = False,
+    averaged: bool = False,
     theta: Params | None = None,
 ) -> Piece:
     """Moves `run` on by `steps`, at most to its horizon.
@@ -86,6 +85,8 @@ def advance(
         loss_floor: `c`; losses below it count as equal.
         first_order: As for `unroll`.
         remat: As for `unroll`.
+        averaged: Whether the held-out loss is that of the mean of the parameters after each step,
+            not that of the last ones.
         theta: As for `unroll`.
     """
     steps = min(steps, max(1, run.horizon - run.steps))
@@ -97,6 +98,7 @@ def advance(
         run.state,
         first_order=first_order,
         remat=remat,
+        averaged=averaged,
         theta=theta,
     )
     many = vmap(run.task.loss) if theta is None else vmap(vmap(run.task.loss), (0, None))
@@ -104,5 +106,6 @@ def advance(
     held_out = run.validation_batch()
     losses = torch.cat([out.losses[1:], many(out.params, batch).unsqueeze(0)])
     run.advance(out.params, out.state, out.losses.detach())
-    reached = (losses.mean(0), many(out.params, held_out), many(out.mean_params, held_out))
+    judged = out.mean_params if averaged else out.params
+    reached = (losses.mean(0), many(judged, held_out))
     return Piece(*((loss + loss_floor).log().mean(-1) for loss in reached))

@@ -43,8 +43,9 @@ class TruncatedBPTT:
             self.loss_floor,
             first_order=self.first_order,
             remat=self.remat,
+            averaged=True,
         )
-        loss = piece.training + 2 * piece.held_out_mean
+        loss = piece.training + 2 * piece.held_out
         grads = torch.autograd.grad(
             loss, list(theta.values()), allow_unused=True, materialize_grads=True
         )

@@ -152,5 +152,11 @@ def _average(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def mix(weight: Tensor, x: Tensor) -> Tensor:
-    """`weight` (o, c) on the channels of `x` (c, ...), one matrix product."""
-    return (weight @ x.reshape(x.shape[0], -1)).view(weight.shape[0], *x.shape[1:])
+    """`weight` (o, c) on the channels of `x` (c, ...), one matrix product.
+
+    What is returned may be written to in place: a view of the product would make autograd copy all
+    of it on the way back, so the reshape is the one that `torch.matmul` itself ends with.
+    """
+    product = weight @ x.reshape(x.shape[0], -1)
+    mixed: Tensor = torch.ops.aten._unsafe_view(product, (weight.shape[0], *x.shape[1:]))
+    return mixed

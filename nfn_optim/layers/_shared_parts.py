@@ -112,7 +112,7 @@ class Pooled:
         """Pools a slice."""
         if parameter.source is None:
             return cls(part.matrix, None)
-        return cls(part.matrix.mean(-1), part.matrix.mean(-2))
+        return cls(_mean(part.matrix, -1), _mean(part.matrix, -2))
 
     @classmethod
     def join(cls, parts: Sequence[Pooled]) -> Pooled:
@@ -123,6 +123,11 @@ class Pooled:
         rows = torch.cat([part.rows for part in parts], -1)
         weighted = [p.cols * (p.rows.shape[-1] / total) for p in parts if p.cols is not None]
         return cls(rows, torch.stack(weighted).sum(0) if weighted else None)
+
+
+def _mean(x: Tensor, dim: int) -> Tensor:
+    """As `x.mean(dim)`, whose adjoint would divide every entry instead of every mean."""
+    return x.sum(dim) / x.shape[dim]
 
 
 @dataclass(frozen=True)

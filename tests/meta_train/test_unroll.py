@@ -121,6 +121,23 @@ def test_two_halves_equal_one_unroll():
         assert torch.equal(param, rest.params[name])
 
 
+def test_mean_params_average_what_each_step_reached():
+    task, rule = make_task(), perturbed_rule()
+    params, batches = start(task)
+
+    def reached(steps, averaged=False):
+        state = rule.init(params, task.spec)
+        return unroll(rule, task.loss, params, batches[:steps], state, averaged=averaged)
+
+    with torch.no_grad():
+        mean = reached(4, averaged=True).mean_params
+        ways = [reached(steps) for steps in range(1, 5)]
+    for name in params:
+        expected = torch.stack([way.params[name] for way in ways]).mean(0)
+        torch.testing.assert_close(mean[name], expected)
+    assert not any(way.mean_params for way in ways)
+
+
 def test_lr_scales_each_network_and_step():
     task, rule = make_task(), perturbed_rule()
     params, batches = start(task)
