@@ -137,13 +137,12 @@ class SharedNPLinear(nn.Module):
             for kind, size in zip(kinds, sizes, strict=True)
         ]
         terms: list[Tensor] = []
-        for position, (kind, given) in enumerate(zip(kinds, described, strict=True)):
+        for weight, bias, kind, given in zip(
+            self.network, self.bias, kinds, described, strict=True
+        ):
             inputs = [kind, *(n.expand_as(kind) for n in network)]
-            mixed = mix(
-                self.network[position], torch.cat(inputs if given is None else [*inputs, given])
-            )
-            bias = self.bias[position].reshape(-1, *(1,) * (mixed.dim() - 1))
-            terms.extend((mixed + bias).unbind(-1))
+            mixed = mix(weight, torch.cat(inputs if given is None else [*inputs, given]))
+            terms.extend((mixed + bias.reshape(-1, *(1,) * (mixed.dim() - 1))).unbind(-1))
         return terms
 
 
