@@ -25,7 +25,7 @@ ROWS = {
     ],
     "meta_train": [
         "_unroll _horizon _config _inner_run _distributed tasks",
-        "estimators _higher_optimizer _pool",
+        "estimators _higher_optimizer _pool zoo",
         "_higher",
         "_outer _validation",
         "_trainer _train _preflight _family_source _demo _runs _tracking suites"

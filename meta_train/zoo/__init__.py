@@ -1,0 +1,9 @@
+"""Zoos: thousands of small networks trained at once, to learn from their weights."""
+
+from ._cache import cache_folder as cache_folder
+from ._fields import FieldConfig as FieldConfig
+from ._fields import evaluate_fields as evaluate_fields
+from ._fields import fit_fields as fit_fields
+from ._fields import fit_sirens as fit_sirens
+from ._fields import image_grid as image_grid
+from ._fields import siren as siren

@@ -1,0 +1,92 @@
+"""Training many small networks at once: `unroll` on flat weights, chunk by chunk.
+
+Shape legend: `n` networks of `d` parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from nfn_optim import NetworkSpec, UpdateRule
+from nfn_optim.rules import RuleState
+
+from .._unroll import Loss, unroll
+from ..tasks import Batch, Params
+
+Progress = Callable[[int, int], None]
+_FLAT = "flat"
+
+
+@dataclass(frozen=True)
+class Population:
+    """Networks in training, each one row of a matrix.
+
+    Rules for single entries (SGD, Adam) need no structure, and one matrix takes far fewer calls
+    than a tensor for every layer.
+
+    Attributes:
+        spec: The networks' spec.
+        rule: What trains them; its hyperparameters are numbers or one for each network `(n,)`.
+        weights: `(n, d)`.
+        state: The rule's state.
+    """
+
+    spec: NetworkSpec
+    rule: UpdateRule
+    weights: Tensor
+    state: RuleState
+
+    @classmethod
+    def start(cls, spec: NetworkSpec, rule: UpdateRule, params: Params) -> Population:
+        """Networks before the first step; `params` are stacked, `(n, *stored)` by name."""
+        weights = torch.cat([params[name].flatten(1) for name in spec.names], dim=1)
+        entries = NetworkSpec({_FLAT: (None,)}, {_FLAT: weights.shape[1:]})
+        return cls(spec, rule, weights, rule.init({_FLAT: weights}, entries))
+
+    @property
+    def params(self) -> Params:
+        """Stacked parameters, `(n, *stored)` by name."""
+        return as_params(self.spec, self.weights)
+
+    def train(
+        self,
+        loss: Loss,
+        batches: Iterable[Batch],
+        lr: Callable[[int], float] | None = None,
+    ) -> Population:
+        """One step a batch; `loss` is one network's, `lr` multiplies the rate of step `k`."""
+
+        def flat_loss(weights: Params, batch: Batch) -> Tensor:
+            return loss(as_params(self.spec, weights[_FLAT]), batch)
+
+        with torch.no_grad():
+            done = unroll(self.rule, flat_loss, {_FLAT: self.weights}, batches, self.state, lr=lr)
+        return Population(self.spec, self.rule, done.params[_FLAT], done.state)
+
+
+def as_params(spec: NetworkSpec, weights: Tensor) -> Params:
+    """`(*batch, d)` as parameters `(*batch, *stored)` by name: views."""
+    parts = weights.split([prod(spec.stored[name]) for name in spec.names], dim=-1)
+    return {n: p.unflatten(-1, spec.stored[n]) for n, p in zip(spec.names, parts, strict=True)}
+
+
+def chunks(total: int, size: int) -> Iterator[slice]:
+    """Slices of `size` networks, the last one of what is left."""
+    for begin in range(0, total, size):
+        yield slice(begin, min(begin + size, total))
+
+
+def chunk_seed(seed: int, chunk: slice) -> torch.Generator:
+    """Randomness of one chunk, which does not depend on how many others there are."""
+    mixed = torch.tensor([seed, chunk.start], dtype=torch.int64) * torch.tensor([1_000_003, 7_919])
+    return torch.Generator().manual_seed(int(mixed.sum()) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def join(parts: list[Params]) -> Params:
+    """Chunks of stacked tensors as one."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

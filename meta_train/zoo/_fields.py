@@ -1,0 +1,244 @@
+"""Neural fields: thousands of SIRENs, each fitted to one signal (Sitzmann et al., 2020).
+
+Shape legend: `n` fields from `d` coordinates to `c` values, known at `m` points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import cos, pi, sqrt
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+from nfn_optim import AdamRule, NetworkSpec
+
+from ..tasks import Params
+from ._cache import remember
+from ._engine import Population, Progress, chunk_seed, chunks, join
+
+_CHUNK = 100  # fields at once: few calls a field, and activations that stay in the cache
+_BETAS = (0.9, 0.99)  # a field is fitted in hundreds of steps, not thousands
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """A SIREN and how it is fitted: Adam on a few points a step, the rate falling as a cosine.
+
+    The paper's fields take 5,000 steps on all pixels at a rate of 5e-5 (appendix D.3). On MNIST the
+    defaults reach the same fidelity a hundred times faster; see docs/zoo.md.
+
+    Attributes:
+        hidden: Widths of the hidden layers.
+        omega: Frequency factor in every sine.
+        num_steps: Number of Adam steps.
+        lr: Adam's rate at the start.
+        num_points: Points a step; all of them come up equally often.
+    """
+
+    hidden: tuple[int, ...] = (32, 32)
+    omega: float = 30.0
+    num_steps: int = 600
+    lr: float = 4e-3
+    num_points: int = 64
+
+    def __post_init__(self) -> None:
+        if min((self.num_steps, self.num_points, *self.hidden)) < 1 or not self.hidden:
+            raise ValueError(
+                f"hidden widths, num_steps and num_points must be positive; got {self}."
+            )
+
+
+class Sine(nn.Module):
+    """`sin(omega * x)`."""
+
+    def __init__(self, omega: float) -> None:
+        super().__init__()
+        self.omega = omega
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as `x`."""
+        return torch.sin(self.omega * x)
+
+
+def siren(coordinates: int, channels: int, config: FieldConfig = FieldConfig()) -> nn.Sequential:
+    """One field as a module, `(m, coordinates) -> (m, channels)`, that loads fitted parameters."""
+    widths = (coordinates, *config.hidden)
+    layers: list[nn.Module] = []
+    for n_in, n_out in zip(widths, config.hidden, strict=False):
+        layers += [nn.Linear(n_in, n_out), Sine(config.omega)]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], channels))
+
+
+def image_grid(height: int, width: int) -> Tensor:
+    """Coordinates of an image's pixels, row by row, both from -1 to 1: `(height * width, 2)`."""
+    rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
+
+
+def evaluate_fields(params: Params, coords: Tensor, omega: float = 30.0) -> Tensor:
+    """Values of fields at points; differentiable.
+
+    Args:
+        params: Stacked SIRENs, `(n, *shape)` by name.
+        coords: Points, `(m, d)` for all fields or `(n, m, d)`.
+        omega: Frequency factor.
+
+    Returns:
+        Values `(n, m, c)`.
+    """
+    shared = None if coords.dim() == 2 else 0
+    return vmap(partial(_field, omega=omega), in_dims=(0, shared))(params, coords.mT).mT
+
+
+def fit_sirens(
+    images: Tensor,
+    config: FieldConfig = FieldConfig(),
+    *,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+    cache: Path | None = None,
+) -> tuple[NetworkSpec, Params]:
+    """Fits a SIREN to every image, each from a random start of its own.
+
+    Coordinates are `image_grid`'s; values are pixels rescaled from [0, 1] to [-1, 1], as in the
+    paper (appendix D.3).
+
+    Args:
+        images: `(n, c, height, width)`, in [0, 1].
+        config: The SIREN, and how it is fitted.
+        seed: Of starts and order of points.
+        on_progress: Called with the numbers of finished and of all fields.
+        cache: Folder for finished chunks, e.g. `cache_folder()`; None keeps none.
+
+    Returns:
+        The spec, and stacked parameters `(n, *shape)` by name.
+
+    Raises:
+        ValueError: If images have another shape, dtype or range.
+    """
+    if images.dim() != 4 or not images.is_floating_point():
+        raise ValueError(
+            f"images have the shape {tuple(images.shape)} and dtype {images.dtype}. Pass floating "
+            "point images (n, c, height, width) in [0, 1]."
+        )
+    if images.numel() and not (images.min() >= 0 and images.max() <= 1):
+        raise ValueError("images have pixels outside of [0, 1] or not finite. Rescale them.")
+    values = images.flatten(2).mT * 2 - 1
+    grid = image_grid(*images.shape[2:])
+    return fit_fields(grid, values, config, seed=seed, on_progress=on_progress, cache=cache)
+
+
+def fit_fields(
+    coords: Tensor,
+    values: Tensor,
+    config: FieldConfig = FieldConfig(),
+    *,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+    cache: Path | None = None,
+) -> tuple[NetworkSpec, Params]:
+    """Fits a SIREN to every set of values, in the mean square, each from a random start of its own.
+
+    Fields are fitted in chunks that do not depend on how many there are: the first of many equal
+    those fitted alone.
+
+    Args:
+        coords: Points, `(m, d)` for all fields or `(n, m, d)`; best in [-1, 1].
+        values: Values there, `(n, m, c)`.
+        config: The SIREN, and how it is fitted.
+        seed: Of starts and order of points.
+        on_progress: Called with the numbers of finished and of all fields.
+        cache: Folder for finished chunks, e.g. `cache_folder()`; None keeps none.
+
+    Returns:
+        The spec, and stacked parameters `(n, *shape)` by name.
+
+    Raises:
+        ValueError: If shapes disagree, there is nothing to fit, or a number is not finite.
+    """
+    _check(coords, values)
+    spec = NetworkSpec.from_module(siren(coords.shape[-1], values.shape[-1], config))
+    parts = []
+    for chunk in chunks(len(values), _CHUNK):
+        points = coords if coords.dim() == 2 else coords[chunk]
+        settings = {**asdict(config), "seed": seed, "chunk": chunk.start}
+        make = partial(_fit_chunk, spec, points, values[chunk], config, chunk_seed(seed, chunk))
+        parts.append(remember(cache, "fields", settings, (points, values[chunk]), make))
+        if on_progress is not None:
+            on_progress(chunk.stop, len(values))
+    return spec, join(parts)
+
+
+def _check(coords: Tensor, values: Tensor) -> None:
+    fitting = (values.shape[1:2], (*values.shape[:2],))
+    if values.dim() != 3 or coords.dim() not in (2, 3) or coords.shape[:-1] not in fitting:
+        raise ValueError(
+            f"coords {tuple(coords.shape)} do not fit values {tuple(values.shape)}. Pass values "
+            "(n, m, c) and coords (m, d) or (n, m, d)."
+        )
+    if values.numel() == 0:
+        raise ValueError(f"there is nothing to fit: values have the shape {tuple(values.shape)}.")
+    if not (coords.isfinite().all() and values.isfinite().all()):
+        raise ValueError("coords or values are not finite. Remove those points.")
+
+
+def _fit_chunk(
+    spec: NetworkSpec, coords: Tensor, values: Tensor, config: FieldConfig, seed: torch.Generator
+) -> Params:
+    params = _init(spec, len(values), config.omega, seed)
+    population = Population.start(spec, AdamRule(config.lr, betas=_BETAS), params)
+
+    def loss(params: Params, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return (_field(params, batch[0], omega=config.omega) - batch[1]).square().mean()
+
+    batches = _batches(coords.float(), values.float(), config, seed)
+    return population.train(
+        loss, batches, lambda k: (1 + cos(pi * k / config.num_steps)) / 2
+    ).params
+
+
+def _init(spec: NetworkSpec, n: int, omega: float, generator: torch.Generator) -> Params:
+    """SIREN's start: rows of the first layer as wide as 1 / fan-in, later ones by omega."""
+    params: Params = {}
+    for weight, bias in zip(spec.weights, spec.vectors, strict=True):
+        fan_in = spec.stored[weight][1]
+        bound = sqrt(6 / fan_in) / omega if params else 1 / fan_in
+        for name, limit in ((weight, bound), (bias, 1 / sqrt(fan_in))):
+            uniform = torch.rand((n, *spec.stored[name]), generator=generator)
+            params[name] = (2 * uniform - 1) * limit
+    return params
+
+
+def _batches(
+    coords: Tensor, values: Tensor, config: FieldConfig, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Coordinates `(n, d, points)` and values `(n, c, points)` of each step, epoch by epoch."""
+    n, m, _ = values.shape
+    points = min(config.num_points, m)
+    step = 0
+    while True:
+        order = torch.randperm(m, generator=generator)
+        x = coords[..., order, :].mT.contiguous().expand(n, -1, -1)
+        y = values[:, order].mT.contiguous()
+        for begin in range(0, m - points + 1, points):
+            if step == config.num_steps:
+                return
+            yield x[..., begin : begin + points], y[..., begin : begin + points]
+            step += 1
+
+
+def _field(params: Params, coords: Tensor, *, omega: float) -> Tensor:
+    """One SIREN, `(d, m) -> (c, m)`; scaling weights is cheaper than scaling activations."""
+    layers = sorted({int(name.split(".")[0]) for name in params})
+    for layer in layers:
+        scale = 1.0 if layer == layers[-1] else omega
+        weight, bias = scale * params[f"{layer}.weight"], scale * params[f"{layer}.bias"]
+        coords = torch.addmm(bias[:, None], weight, coords)
+        if layer != layers[-1]:
+            coords = torch.sin(coords)
+    return coords

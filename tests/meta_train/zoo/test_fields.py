@@ -1,0 +1,96 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from meta_train.tasks import load_data
+from meta_train.zoo import (
+    FieldConfig,
+    evaluate_fields,
+    fit_fields,
+    fit_sirens,
+    image_grid,
+    siren,
+)
+
+SHORT = FieldConfig(hidden=(16, 16), num_steps=20)
+
+
+def digits(n: int) -> Tensor:
+    return load_data("digits").x_train[:n]
+
+
+def test_fitted_sirens_show_their_images() -> None:
+    images = digits(8)
+    config = FieldConfig(num_steps=300)
+    _, params = fit_sirens(images, config)
+    shown = evaluate_fields(params, image_grid(8, 8)).mT.reshape(images.shape)
+    assert ((shown + 1) / 2 - images).square().mean() < 1e-4
+
+
+def test_the_module_computes_what_was_fitted() -> None:
+    coords, module = image_grid(5, 4), siren(2, 3, SHORT)
+    _, params = fit_fields(coords, torch.rand(2, 20, 3), SHORT)
+    values = evaluate_fields(params, coords)
+    for index in range(2):
+        one = {name: tensor[index] for name, tensor in params.items()}
+        torch.testing.assert_close(functional_call(module, one, (coords,)), values[index])
+
+
+def test_a_field_does_not_depend_on_the_order_of_its_parameters() -> None:
+    _, params = fit_sirens(digits(2), SHORT)
+    other = dict(sorted(params.items()))
+    assert list(other) != list(params)
+    grid = image_grid(8, 8)
+    torch.testing.assert_close(evaluate_fields(other, grid), evaluate_fields(params, grid))
+
+
+def test_points_may_differ_from_field_to_field(generator: torch.Generator) -> None:
+    coords = torch.rand(2, 40, 3, generator=generator)
+    values = coords.norm(dim=-1, keepdim=True)
+    config = FieldConfig(hidden=(16, 16), omega=20.0, num_steps=300)
+    _, params = fit_fields(coords, values, config)
+    fitted = evaluate_fields(params, coords, omega=20.0)
+    assert (fitted - values).abs().mean() < 0.05
+
+
+def test_fields_start_apart_and_repeat_with_their_seed() -> None:
+    image = digits(1).expand(2, -1, -1, -1)
+    (_, one), (_, again), (_, other) = (fit_sirens(image, SHORT, seed=s) for s in (1, 1, 2))
+    assert not torch.equal(one["0.weight"][0], one["0.weight"][1])
+    assert torch.equal(one["2.weight"], again["2.weight"])
+    assert not torch.equal(one["2.weight"], other["2.weight"])
+
+
+def test_the_first_fields_of_many_equal_those_fitted_alone() -> None:
+    images = digits(130)
+    config = FieldConfig(hidden=(8,), num_steps=3)
+    seen: list[tuple[int, int]] = []
+    _, many = fit_sirens(images, config, on_progress=lambda *done: seen.append(done))
+    _, first = fit_sirens(images[:100], config)
+    assert seen == [(100, 130), (130, 130)]
+    assert torch.equal(many["0.weight"][:100], first["0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(2, 8, 8), r"shape \(2, 8, 8\)"),
+        (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), "torch.uint8"),
+        (torch.full((2, 1, 8, 8), 255.0), "outside of"),
+        (torch.full((2, 1, 8, 8), float("nan")), "not finite"),
+        (torch.zeros(0, 1, 8, 8), "nothing to fit"),
+    ],
+)
+def test_wrong_images_are_refused(images: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_sirens(images, SHORT)
+
+
+def test_wrong_points_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"coords \(5, 2\) do not fit values \(3, 4, 1\)"):
+        fit_fields(torch.zeros(5, 2), torch.zeros(3, 4, 1), SHORT)
+    with pytest.raises(ValueError, match="not finite"):
+        fit_fields(torch.full((4, 2), torch.inf), torch.zeros(3, 4, 1), SHORT)
+    with pytest.raises(ValueError, match="num_steps=0"):
+        FieldConfig(num_steps=0)
