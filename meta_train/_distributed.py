@@ -1,4 +1,4 @@
-"""Several processes that meta-train one rule: each has its own inner runs, all share the sums.
+"""Several processes that meta-train one rule: each has its own work, all share the sums.
 
 Started by `torchrun`, which sets the environment that `torch.distributed` reads.
 """
@@ -37,6 +37,30 @@ class Processes:
         """Whether the item of this index is this process's work."""
         return index % self.size == self.rank
 
+    def check_even(self, name: str, count: int) -> None:
+        """Holds the processes to equal shares.
+
+        Raises:
+            ValueError: If `count` items cannot be shared evenly.
+        """
+        if count % self.size:
+            raise ValueError(
+                f"{name} ({count}) must be a multiple of the number of processes ({self.size}), "
+                "so that each has as much to do."
+            )
+
+    def part(self, tensor: Tensor) -> Tensor:
+        """This process's share of the first axis."""
+        return tensor.chunk(self.size)[self.rank]
+
+    def whole(self, part: Tensor, dim: int) -> Tensor:
+        """Every process's part, side by side along `dim`, on each of them; errors as for `sum`."""
+        if self.size == 1:
+            return part
+        parts = part.new_zeros(self.size, *part.shape)
+        parts[self.rank] = part
+        return torch.cat(self.sum(parts).unbind(), dim)
+
     def sum(self, vector: Tensor) -> Tensor:
         """Sum of every process's vector, on each of them.
 
@@ -68,6 +92,9 @@ class Processes:
         )
 
 
+ALONE = Processes()
+
+
 @contextmanager
 def join(device: str) -> Iterator[Processes]:
     """Meets the other processes that `torchrun` has started, if there are any.
@@ -77,7 +104,7 @@ def join(device: str) -> Iterator[Processes]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Processes()
+        yield ALONE
         return
     is_cuda = torch.device(device).type == "cuda"
     if is_cuda:

@@ -14,10 +14,12 @@ from nfn_optim import UpdateRule
 from nfn_optim.rules import RuleState
 
 from ._config import TrainConfig
+from ._distributed import Processes
 from ._horizon import log_uniform_horizon
 from .tasks import Batch, Params, TaskFamily, stack
 
 _MAX_SEED = 2**31
+_SHARED = ("params", "slots")  # what has an axis of particles
 
 
 class InnerRun:
@@ -25,7 +27,7 @@ class InnerRun:
 
     Everything is derived from one seed, so a run is restored from its seed and its tensors. An
     estimator that perturbs the meta-parameters keeps one copy of the networks for each perturbation
-    (`spread`), and what it has to remember of the perturbations (`noise`).
+    of this process (`spread`), and what it has to remember of the perturbations (`noise`).
 
     Args:
         family: Where the task is drawn from.
@@ -142,3 +144,22 @@ class InnerRun:
         return _pytree.tree_map(
             lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, tree
         )
+
+
+def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The state of a run from those of the processes that share its particles."""
+    first = parts[0]
+    if len(parts) == 1 or first["particles"] is None:
+        return first
+    tensors = [{name: part[name] for name in _SHARED} for part in parts]
+    whole = _pytree.tree_map(lambda *shares: torch.cat(shares), *tensors)
+    return {**first, **whole, "particles": sum(part["particles"] for part in parts)}
+
+
+def part_of(state: dict[str, Any], processes: Processes) -> dict[str, Any]:
+    """The share of one of the processes that go on with a run together: undoes `joined`."""
+    particles = state.get("particles")
+    if particles is None:
+        return state
+    own = _pytree.tree_map(processes.part, {name: state[name] for name in _SHARED})
+    return {**state, **own, "particles": particles // processes.size}

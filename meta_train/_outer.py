@@ -13,7 +13,15 @@ from nfn_optim import NFNRule, load_rule
 from nfn_optim.rules import NFNRuleConfig
 
 from ._config import TrainConfig
-from .estimators import PES, FullES, GradientEstimator, NoiseReuseES, TruncatedBPTT
+from ._distributed import ALONE, Processes
+from .estimators import (
+    PES,
+    EvolutionStrategy,
+    FullES,
+    GradientEstimator,
+    NoiseReuseES,
+    TruncatedBPTT,
+)
 
 
 def make_rule(config: TrainConfig) -> NFNRule:
@@ -55,16 +63,26 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def make_estimator(config: TrainConfig) -> GradientEstimator:
-    """The estimator of the meta-gradient."""
+def make_estimator(config: TrainConfig, processes: Processes) -> GradientEstimator:
+    """The estimator of the meta-gradient; evolution strategies share their pairs among processes.
+
+    Raises:
+        ValueError: If the pairs cannot be shared evenly.
+    """
     noise = (config.std, config.pairs, config.loss_floor)
     if config.estimator == "full-es":
-        return FullES(*noise)
+        return FullES(*noise, processes=processes)
     if config.estimator == "pes":
-        return PES(*noise, config.truncation)
+        return PES(*noise, config.truncation, processes=processes)
     if config.estimator == "nres":
-        return NoiseReuseES(*noise, config.truncation)
+        return NoiseReuseES(*noise, config.truncation, processes=processes)
     return TruncatedBPTT(config.truncation, config.loss_floor, config.first_order, config.remat)
+
+
+def sharing(estimator: GradientEstimator, processes: Processes) -> tuple[Processes, Processes]:
+    """Who shares the inner runs, and who the particles of each: the processes do one of the two."""
+    pairs = estimator.processes if isinstance(estimator, EvolutionStrategy) else ALONE
+    return (processes if pairs.size == 1 else ALONE), pairs
 
 
 def make_optimizer(config: TrainConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

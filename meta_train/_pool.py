@@ -9,8 +9,8 @@ import torch
 from nfn_optim import UpdateRule
 
 from ._config import TrainConfig
-from ._distributed import Processes
-from ._inner_run import InnerRun
+from ._distributed import ALONE, Processes
+from ._inner_run import InnerRun, joined, part_of
 from .tasks import TaskFamily
 
 _MAX_SEED = 2**31
@@ -24,21 +24,24 @@ class RunPool:
         rule: Gives initial states.
         config: Number of slots, and of those that an outer step takes.
         processes: Share the slots among them.
+        particles_among: Share the particles of every run among them.
 
     Raises:
         ValueError: If the slots cannot be shared evenly.
     """
 
     def __init__(
-        self, family: TaskFamily, rule: UpdateRule, config: TrainConfig, processes: Processes
+        self,
+        family: TaskFamily,
+        rule: UpdateRule,
+        config: TrainConfig,
+        processes: Processes,
+        particles_among: Processes = ALONE,
     ) -> None:
-        for name in ("runs", "runs_per_step"):
-            if getattr(config, name) % processes.size:
-                raise ValueError(
-                    f"{name} ({getattr(config, name)}) must be a multiple of the number of "
-                    f"processes ({processes.size}), so that each has as much to do."
-                )
-        self.family, self.rule, self.config, self.processes = family, rule, config, processes
+        processes.check_even("runs", config.runs)
+        processes.check_even("runs_per_step", config.runs_per_step)
+        self.family, self.rule, self.config = family, rule, config
+        self.processes, self.particles_among = processes, particles_among
         self.generator = torch.Generator().manual_seed(config.seed)
         self.runs = [self._new(slot) for slot in range(config.runs)]
 
@@ -55,10 +58,12 @@ class RunPool:
     def state_dict(self) -> dict[str, Any]:
         """The runs of all processes, on the first one."""
         own = {i: run.state_dict() for i, run in enumerate(self.runs) if run is not None}
-        merged = {i: run for part in self.processes.gather(own) for i, run in part.items()}
+        gathered = self.processes.gather(self.particles_among.gather(own))
+        parts = [part for shared in gathered for part in shared]
+        slots = sorted({slot for part in parts for slot in part})
         return {
             "generator": self.generator.get_state(),
-            "runs": [merged[slot] for slot in sorted(merged)],
+            "runs": [joined([part[slot] for part in parts if slot in part]) for slot in slots],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -67,7 +72,7 @@ class RunPool:
         for slot, saved in enumerate(state["runs"]):
             if self.processes.owns(slot):
                 run = InnerRun(self.family, self.rule, self.config, saved["seed"])
-                run.load_state_dict(saved)
+                run.load_state_dict(part_of(saved, self.particles_among))
                 self.runs[slot] = run
 
     def _new(self, slot: int) -> InnerRun | None:

@@ -75,7 +75,7 @@ def train(
             trainer.resume(out)
         seconds = trial_step(trainer)
         if dry_run:
-            _report(config, processes, seconds)
+            _report(trainer, seconds)
             return trainer
         mode: WandbMode = wandb if processes.is_first else "disabled"
         with tracking(mode, out.parent, out.stem, asdict(config)) as tracker:
@@ -83,10 +83,11 @@ def train(
     return trainer
 
 
-def _report(config: TrainConfig, processes: Processes, seconds: float) -> None:
+def _report(trainer: MetaTrainer, seconds: float) -> None:
     """What a dry run found."""
-    if processes.is_first:
-        runs = config.runs_per_step / processes.size
+    config = trainer.config
+    if trainer.processes.is_first:
+        runs = config.runs_per_step / trainer.runs_among.size
         hours = seconds * runs * config.outer_steps / 3600
         print(
             f"Everything is in place. A truncation took {seconds:.2f} s (the first is slow); "

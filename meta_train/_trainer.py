@@ -15,8 +15,8 @@ from torch import Tensor
 from nfn_optim import NFNRule, save_rule
 
 from ._config import TrainConfig
-from ._distributed import Processes
-from ._outer import make_estimator, make_optimizer, make_rule, outer_lr
+from ._distributed import ALONE, Processes
+from ._outer import make_estimator, make_optimizer, make_rule, outer_lr, sharing
 from ._pool import RunPool
 from ._runs import best_path, load_resume, provenance, resume_path, save_resume
 from ._validation import Validation
@@ -34,7 +34,8 @@ class MetaTrainer:
     Other arguments:
         estimator: Meta-gradient estimator; the one that `config` names without.
         validation: Family of the held-out tasks; `family` without.
-        processes: The processes that share the inner runs.
+        processes: The processes that share the work: evolution strategies share the pairs of every
+            run, other estimators the runs.
     """
 
     def __init__(
@@ -47,12 +48,13 @@ class MetaTrainer:
         processes: Processes | None = None,
     ) -> None:
         self.family, self.config = family, config or TrainConfig()
-        self.processes = processes or Processes()
-        self.estimator = estimator or make_estimator(self.config)
+        self.processes = processes or ALONE
+        self.estimator = estimator or make_estimator(self.config, self.processes)
+        self.runs_among, particles_among = sharing(self.estimator, self.processes)
         self.rule = make_rule(self.config)
         self.average = {n: p.detach().clone() for n, p in self.rule.named_parameters()}
         self.optimizer = make_optimizer(self.config, self.rule.parameters())
-        self.pool = RunPool(family, self.rule, self.config, self.processes)
+        self.pool = RunPool(family, self.rule, self.config, self.runs_among, particles_among)
         self.validation = Validation(validation or family, self.config, self.processes)
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         self.best: tuple[float, int] | None = None
@@ -82,7 +84,7 @@ class MetaTrainer:
             if clipped is not None:
                 total[1] += 1
                 total[2:] += torch.cat([clipped[name].flatten() for name in theta])
-        loss, used = self.processes.sum(total)[:2].tolist()
+        loss, used = self.runs_among.sum(total)[:2].tolist()
         self.skipped += self.config.runs_per_step - round(used)
         mean_loss = loss / self.config.runs_per_step
         if not used:

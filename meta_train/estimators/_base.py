@@ -11,6 +11,7 @@ from torch.func import vmap
 
 from nfn_optim import UpdateRule
 
+from .._distributed import ALONE, Processes
 from .._inner_run import InnerRun
 from .._unroll import unroll
 from ..tasks import Params
@@ -72,6 +73,7 @@ def advance(
     remat: bool = False,
     averaged: bool = False,
     theta: Params | None = None,
+    processes: Processes = ALONE,
 ) -> Piece:
     """Moves `run` on by `steps`, at most to its horizon.
 
@@ -88,6 +90,7 @@ def advance(
         averaged: Whether the held-out loss is that of the mean of the parameters after each step,
             not that of the last ones.
         theta: As for `unroll`.
+        processes: Share the particles among them; `theta` are this one's, the results everyone's.
     """
     steps = min(steps, max(1, run.horizon - run.steps))
     out = unroll(
@@ -104,8 +107,9 @@ def advance(
     many = vmap(run.task.loss) if theta is None else vmap(vmap(run.task.loss), (0, None))
     (batch,) = run.batches(1)
     held_out = run.validation_batch()
-    losses = torch.cat([out.losses[1:], many(out.params, batch).unsqueeze(0)])
-    run.advance(out.params, out.state, out.losses.detach())
     judged = out.mean_params if averaged else out.params
-    reached = (losses.mean(0), many(judged, held_out))
+    ends = torch.stack([many(out.params, batch), many(judged, held_out)])
+    losses = processes.whole(torch.cat([out.losses, ends]), -2)  # (k + 2, [p,] n)
+    run.advance(out.params, out.state, losses[:-2].detach())
+    reached = (losses[1:-1].mean(0), losses[-1])
     return Piece(*((loss + loss_floor).log().mean(-1) for loss in reached))

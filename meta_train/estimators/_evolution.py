@@ -5,18 +5,22 @@ gradient of `L` smoothed by a Gaussian of width `s`. Both members of a pair trai
 networks on the same batches, so that their difference is due to the perturbation alone. All
 particles run as one stacked computation, and nothing is backpropagated.
 
-Shape legend: `m` pairs, `p = 2 m` particles.
+Several processes share the pairs of every run. All of them draw all noise, train their own share,
+and tell each other the losses: from these, each knows the whole meta-gradient.
+
+Shape legend: `m` pairs, `p = 2 m` particles, the two of a pair side by side.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from nfn_optim import UpdateRule
 
+from .._distributed import Processes
 from .._inner_run import InnerRun
 from ..tasks import Params
 from ._base import WORST, MetaGradient, advance, trained
@@ -30,31 +34,51 @@ class EvolutionStrategy(ABC):
         std: Standard deviation of the perturbations.
         pairs: Antithetic pairs.
         loss_floor: Losses below it count as equal.
+        processes: Share the pairs among them; this one trains its own share.
     """
 
     std: float = 0.01
     pairs: int = 4
     loss_floor: float = 1e-5
+    processes: Processes = field(default_factory=Processes, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Checks the share.
+
+        Raises:
+            ValueError: If the pairs cannot be shared evenly.
+        """
+        self.processes.check_even("pairs", self.pairs)
 
     def estimate(self, rule: UpdateRule, run: InnerRun) -> MetaGradient:
-        """Advances all particles of `run`."""
+        """Advances this process's particles of `run`; the estimate is that of all of them."""
         theta = trained(rule)
-        run.spread(2 * self.pairs)
+        run.spread(2 * self.pairs // self.processes.size)
         noise, credited = self._perturb(theta, run)
         with torch.no_grad():
-            particles = {
-                name: torch.cat([p + self.std * noise[name], p - self.std * noise[name]])
-                for name, p in theta.items()
-            }
-            piece = advance(rule, run, self._steps(run), self.loss_floor, theta=particles)
+            piece = advance(
+                rule,
+                run,
+                self._steps(run),
+                self.loss_floor,
+                theta=self._particles(theta, noise),
+                processes=self.processes,
+            )
             losses = piece.training + piece.held_out
             losses = torch.where(losses.isfinite(), losses, WORST)
-            above, below = losses.chunk(2)
+            above, below = losses.view(-1, 2).unbind(1)
             slopes = (above - below) / (2 * self.std * self.pairs)  # (m,)
             grads = {
                 name: torch.tensordot(slopes.to(e.dtype), e, 1) for name, e in credited.items()
             }
         return MetaGradient(float(losses.mean()), grads)
+
+    def _particles(self, theta: Params, noise: Params) -> Params:
+        """This process's share of the perturbed meta-parameters, `(p, *shape)`."""
+        steps = {name: self.std * self.processes.part(e) for name, e in noise.items()}
+        return {
+            n: torch.stack([p + steps[n], p - steps[n]], 1).flatten(0, 1) for n, p in theta.items()
+        }
 
     def _draw(self, theta: Params, run: InnerRun) -> Params:
         """Noise `(m, *shape)` of the first members; the second members get its negative."""
@@ -98,6 +122,7 @@ class PES(EvolutionStrategy):
         pairs: Antithetic pairs.
         loss_floor: Losses below it count as equal.
         truncation: Inner steps of an estimate.
+        processes: Share the pairs among them; this one trains its own share.
     """
 
     truncation: int = 20
@@ -124,6 +149,7 @@ class NoiseReuseES(EvolutionStrategy):
         pairs: Antithetic pairs.
         loss_floor: Losses below it count as equal.
         truncation: Inner steps of an estimate.
+        processes: Share the pairs among them; this one trains its own share.
     """
 
     truncation: int = 20

@@ -3,16 +3,17 @@
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from meta_train import MetaTrainer, TrainConfig
+from meta_train import PES, MetaTrainer, TrainConfig
+from meta_train._config import EstimatorName
 from meta_train._distributed import Processes, join
 from meta_train.tasks import Task, TaskFamily, default_family
 from nfn_optim import load_rule, read_card
@@ -20,43 +21,55 @@ from nfn_optim import load_rule, read_card
 SCRIPT = Path(__file__).with_name("distributed_script.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+PATIENCE = 900  # seconds, on a machine that is busy with other things
 
 pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="needs torch's gloo"
 )
+each_estimator = pytest.mark.parametrize("estimator", get_args(EstimatorName))
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """What one process and what two processes leave."""
     alone, shared = (tmp_path_factory.mktemp(name) for name in ("alone", "shared"))
-    runpy.run_path(str(SCRIPT))["run"](Processes(), alone)
-    command = [*TORCHRUN, str(SCRIPT), str(shared)]
-    run = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    runpy.run_path(str(SCRIPT))["run"](Processes(), alone, alone)
+    command = [*TORCHRUN, str(SCRIPT), str(shared), str(alone)]
+    run = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
     return alone, shared
 
 
-def test_two_processes_find_the_meta_gradient_of_one(folders: tuple[Path, Path]) -> None:
-    one, two = (torch.load(folder / "grads.pt") for folder in folders)
+@each_estimator
+def test_two_processes_find_the_meta_gradient_of_one(
+    folders: tuple[Path, Path], estimator: str
+) -> None:
+    one, two = (torch.load(folder / estimator / "estimates.pt") for folder in folders)
     assert set(one) == set(two)
-    for name, grad in one.items():
-        torch.testing.assert_close(two[name], grad, rtol=1e-6, atol=1e-6)
-    assert any(grad.abs().max() > 1e-3 for grad in one.values())
+    for when, expected in one.items():
+        assert set(two[when]) == set(expected)
+        for name, grad in expected.items():
+            torch.testing.assert_close(two[when][name], grad, rtol=1e-6, atol=1e-6)
+        assert any(grad.abs().max() > 1e-3 for grad in expected.values())
 
 
-def test_two_processes_train_the_rule_of_one(folders: tuple[Path, Path]) -> None:
-    one, two = (load_rule(folder / "rule.safetensors").state_dict() for folder in folders)
+@each_estimator
+def test_two_processes_train_the_rule_of_one(folders: tuple[Path, Path], estimator: str) -> None:
+    paths = [folder / estimator for folder in folders]
+    one, two = (load_rule(path / "rule.safetensors").state_dict() for path in paths)
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
-    one, two = (torch.load(folder / "validation.pt") for folder in folders)
+    one, two = (torch.load(path / "validation.pt") for path in paths)
     torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-3)
 
 
-def test_two_processes_save_all_runs(folders: tuple[Path, Path]) -> None:
-    one, two = (torch.load(folder / "rule.safetensors.resume")["runs"] for folder in folders)
-    assert [run["seed"] for run in two] == [run["seed"] for run in one]
-    assert [run["steps"] for run in two] == [run["steps"] for run in one]
+@each_estimator
+def test_two_processes_save_all_runs(folders: tuple[Path, Path], estimator: str) -> None:
+    paths = [folder / estimator / "rule.safetensors.resume" for folder in folders]
+    for one, two in zip(*(torch.load(path)["runs"] for path in paths), strict=True):
+        assert (two["seed"], two["steps"]) == (one["seed"], one["steps"])
+        for name, param in one["params"].items():
+            torch.testing.assert_close(two["params"][name], param, rtol=1e-2, atol=1e-3)
 
 
 class Mortal(TaskFamily):
@@ -74,6 +87,28 @@ class Mortal(TaskFamily):
 mortal = Mortal()
 
 
+def run_two(command: list[str], folder: Path) -> tuple[list[int], list[str]]:
+    """Exit codes and errors of two processes, without a torchrun that ends one for the other."""
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    common = {
+        **ENVIRONMENT,
+        **{"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port)},
+        **{"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"},
+    }
+    files = [folder / f"errors-{rank}" for rank in range(2)]
+    processes = []
+    try:
+        for rank, file in enumerate(files):
+            environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            with file.open("w") as stderr:
+                processes.append(subprocess.Popen(command, stderr=stderr, env=environment))
+        codes = [process.wait(PATIENCE) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return codes, [file.read_text() for file in files]
+
+
 def test_a_killed_process_ends_the_run_and_leaves_the_checkpoint(tmp_path: Path) -> None:
     out = tmp_path / "rule.safetensors"
     options = [
@@ -82,19 +117,9 @@ def test_a_killed_process_ends_the_run_and_leaves_the_checkpoint(tmp_path: Path)
         *("--max-networks", "1", "--hidden", "2", "--lr", "1e-6", "--tasks", f"{__file__}:mortal"),
     ]
     command = [sys.executable, "-m", "meta_train", "train", "--out", str(out), *options]
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    processes = []
-    for rank in range(2):  # without torchrun, which would end the other one before it can speak
-        own = {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
-        environment = {**ENVIRONMENT, **own, "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-        processes.append(
-            subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-        )
-    errors = [process.communicate(timeout=100)[1] for process in processes]
-    assert processes[0].returncode != 0
-    assert processes[1].returncode == -signal.SIGKILL
+    codes, errors = run_two(command, tmp_path)
+    assert codes[0] != 0, errors[0]
+    assert codes[1] == -signal.SIGKILL, errors[1]
     assert "process 0 of 2 lost contact with another one" in errors[0]
     assert "start all of them again with --resume" in errors[0]
     done = read_card(out)["outer_steps"]
@@ -121,6 +146,19 @@ def test_slots_that_cannot_be_shared_evenly_are_refused() -> None:
     config = TrainConfig(runs=4, runs_per_step=1)
     with pytest.raises(ValueError, match=r"runs_per_step \(1\) must be a multiple of the number"):
         MetaTrainer(default_family, config, processes=Processes(0, 2))
+
+
+def test_pairs_that_cannot_be_shared_evenly_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"pairs \(3\) must be a multiple of the number"):
+        PES(pairs=3, processes=Processes(0, 2))
+
+
+def test_an_estimator_that_is_alone_leaves_the_runs_to_be_shared() -> None:
+    config = TrainConfig(runs=4, runs_per_step=2, estimator="pes")
+    processes = Processes(1, 2)
+    for estimator, held in ((PES(), 2), (None, 4)):
+        trainer = MetaTrainer(default_family, config, estimator, processes=processes)
+        assert sum(run is not None for run in trainer.pool.runs) == held
 
 
 def test_a_process_is_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

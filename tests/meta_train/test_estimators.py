@@ -183,7 +183,7 @@ def test_stacked_particles_equal_particles_one_by_one(rule_type, estimator):
     noise = estimator._draw(dict(rule.named_parameters()), twin)
     estimator.estimate(rule, run)
     for particle in range(4):
-        sign, pair = (1, particle) if particle < 2 else (-1, particle - 2)
+        sign, pair = 1 - 2 * (particle % 2), particle // 2
         single = rule_type().double()
         single.load_state_dict(
             {n: p + sign * 0.1 * noise[n][pair] for n, p in rule.state_dict().items()}
