@@ -7,3 +7,6 @@ from ._fields import fit_fields as fit_fields
 from ._fields import fit_sirens as fit_sirens
 from ._fields import image_grid as image_grid
 from ._fields import siren as siren
+from ._files import Zoo as Zoo
+from ._files import load_zoo as load_zoo
+from ._files import save_zoo as save_zoo

@@ -1,0 +1,166 @@
+"""Zoos on disk: tensors as safetensors, and a manifest that says what they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from nfn_optim import NetworkSpec, WeightSpaceFeatures
+
+from ..tasks import Params
+
+FORMAT, VERSION = "meta_train.zoo", 1
+MANIFEST, TENSORS = "manifest.json", "zoo.safetensors"
+_WEIGHT, _LABEL = "weights/", "labels/"
+
+
+@dataclass(frozen=True, eq=False)
+class Zoo:
+    """Networks and what is known about each of them.
+
+    Attributes:
+        features: Weights of `n` networks, `(n, *axes, 1)`.
+        labels: Numbers by name (accuracy, learning rate, ...), each `(n, ...)`.
+        categories: What the values of integer labels mean, e.g. `{"activation": ("relu", "tanh")}`.
+        info: How the zoo came about, as JSON values.
+    """
+
+    features: WeightSpaceFeatures
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        wrong = {k: tuple(t.shape) for k, t in self.labels.items() if t.shape[:1] != (len(self),)}
+        if wrong:
+            raise ValueError(f"{len(self)} networks have labels of the shapes {wrong}. Match them.")
+
+    def __len__(self) -> int:
+        return self.features.batch_shape[0]
+
+    @classmethod
+    def from_params(cls, spec: NetworkSpec, params: Params, **fields: Any) -> Zoo:
+        """A zoo of stacked parameters `(n, *stored)` by name; `fields` are the other attributes."""
+        views = {name: spec.view(name, params[name]).unsqueeze(-1) for name in spec.names}
+        return cls(WeightSpaceFeatures(spec, views), **fields)
+
+    def take(self, index: Tensor | slice) -> Zoo:
+        """Some of the networks: indices, a mask such as `zoo.labels["step"] == 500`, or a slice."""
+        features = self.features.map(lambda tensor: tensor[index])
+        labels = {name: tensor[index] for name, tensor in self.labels.items()}
+        return Zoo(features, labels, self.categories, self.info)
+
+
+def save_zoo(zoo: Zoo, folder: str | Path) -> None:
+    """Writes a zoo: `zoo.safetensors`, and `manifest.json` with its spec, origin and checksum.
+
+    Args:
+        zoo: What to save.
+        folder: Where to; made where it does not exist.
+    """
+    folder = Path(folder)
+    spec = zoo.features.spec
+    tensors = {
+        _WEIGHT + name: spec.unview(name, tensor.squeeze(-1)).contiguous()
+        for name, tensor in zoo.features.items()
+    }
+    tensors |= {_LABEL + name: tensor.contiguous() for name, tensor in zoo.labels.items()}
+    content = save(tensors, {"format": FORMAT})
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "networks": len(zoo),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "spec": _spec_to_json(spec),
+        "categories": dict(zoo.categories),
+        "info": dict(zoo.info),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / TENSORS, content)
+    _write(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+
+
+def load_zoo(folder: str | Path) -> Zoo:
+    """Reads what `save_zoo` wrote.
+
+    Args:
+        folder: With `zoo.safetensors` and `manifest.json`.
+
+    Raises:
+        FileNotFoundError: If one of the two is missing.
+        ValueError: If one is damaged, of another version, or not a zoo's.
+    """
+    folder = Path(folder)
+    for name in (MANIFEST, TENSORS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no zoo: {name} is missing. Give a folder written by save_zoo."
+            )
+    manifest = _read_manifest(folder / MANIFEST)
+    content = (folder / TENSORS).read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
+        raise ValueError(
+            f"{folder / TENSORS} is truncated or not the file that {MANIFEST} describes: its "
+            "checksum differs. Copy it again."
+        )
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / TENSORS} is no safetensors file ({error}).") from error
+    spec = _spec_from_json(manifest["spec"])
+    return Zoo.from_params(
+        spec,
+        {name: tensors[_WEIGHT + name] for name in spec.names},
+        labels={n.removeprefix(_LABEL): t for n, t in tensors.items() if n.startswith(_LABEL)},
+        categories={name: tuple(values) for name, values in manifest["categories"].items()},
+        info=manifest["info"],
+    )
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}). Copy it again.") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ValueError(f"{path} is not the manifest of a zoo. Give a folder written by save_zoo.")
+    if manifest["version"] != VERSION:
+        raise ValueError(
+            f"{path} has version {manifest['version']}; this meta_train reads version {VERSION}. "
+            "Install the release that wrote it, or make the zoo again."
+        )
+    return manifest
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+def _spec_to_json(spec: NetworkSpec) -> dict[str, Any]:
+    tables = ("axes", "shapes", "stored", "orders")
+    populations = ("io", "pinned", "fixed")
+    return {name: dict(getattr(spec, name)) for name in tables} | {
+        name: sorted(getattr(spec, name)) for name in populations
+    }
+
+
+def _spec_from_json(content: Mapping[str, Any]) -> NetworkSpec:
+    return NetworkSpec(
+        content["axes"],
+        content["shapes"],
+        **{name: content[name] for name in ("io", "pinned", "fixed", "stored", "orders")},
+    )
