@@ -12,6 +12,8 @@ from nfn_optim.rules import RuleState
 
 from .tasks import Params
 
+NO_SPEC = NetworkSpec({}, {})
+
 
 class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
     """What `higher` makes of an `NFNOptimizer`.
@@ -25,9 +27,7 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
     def __init__(self, other: NFNOptimizer, reference_params: Any, **kwargs: Any) -> None:
         super().__init__(other, reference_params, **kwargs)
         self.rule, self.fallback = other.rule, other.fallback
-        rows = other.coverage().rows
-        self.covered = frozenset(row.name for row in rows if row.is_nfn)
-        self.spec: NetworkSpec | None = other._assignment.spec
+        self.spec = other.coverage().spec or NO_SPEC
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **kwargs: Any) -> None:
         """One step on what has a gradient; `higher` reads the result from `param_groups`."""
@@ -41,15 +41,14 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
                 if grad is not None:
                     place[name], params[name] = (g, i), group["params"][i]
                     grads[name] = -grad if group["maximize"] else grad
-        covered = [name for name in params if name in self.covered]
-        others = [name for name in params if name not in self.covered]
+        covered = [name for name in params if name in self.spec.axes]
+        others = [name for name in params if name not in self.spec.axes]
         if covered:
-            assert self.spec is not None
             spec = self.spec.subset(covered)
             self._drive(self.rule, spec, self.rule.log_lr.exp(), covered, params, grads, place)
         if others:
-            spec, size = NetworkSpec({}, {}), self.fallback.step_size
-            self._drive(self.fallback, spec, size, others, params, grads, place)
+            size = self.fallback.step_size
+            self._drive(self.fallback, NO_SPEC, size, others, params, grads, place)
 
     def _drive(
         self,

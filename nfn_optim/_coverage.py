@@ -30,9 +30,11 @@ class Coverage:
 
     Attributes:
         rows: One for each parameter of the optimizer.
+        spec: Those that the learned rule drives; None where there are none.
     """
 
     rows: tuple[Row, ...]
+    spec: NetworkSpec | None
 
     @property
     def share(self) -> float:
@@ -112,8 +114,10 @@ class Assignment:
 
     def coverage(self, shapes: Mapping[str, Shape]) -> Coverage:
         """The table of these parameters."""
-        rows = (Row(n, shape, self.covers(n), self.why(n)) for n, shape in shapes.items())
-        return Coverage(tuple(rows))
+        rows = tuple(Row(n, shape, self.covers(n), self.why(n)) for n, shape in shapes.items())
+        covered = [row.name for row in rows if row.is_nfn]
+        spec = self.spec.subset(covered) if self.spec is not None and covered else None
+        return Coverage(rows, spec)
 
     def why(self, name: str) -> str:
         """What a parameter runs over, or why it is not in the spec."""

@@ -265,6 +265,7 @@ def test_a_module_that_cannot_be_read_is_driven_by_the_fallback_with_one_warning
         optimizer = NFNOptimizer(model)
     assert [warning.filename for warning in caught] == [__file__]
     assert optimizer.coverage().share == 0
+    assert optimizer.coverage().spec is None
     model(torch.ones(4, 3)).square().mean().backward()
     optimizer.step()
     assert (model.table < 1).all()
@@ -273,7 +274,10 @@ def test_a_module_that_cannot_be_read_is_driven_by_the_fallback_with_one_warning
 def test_layers_without_a_rule_are_driven_by_the_fallback():
     model = nn.Sequential(nn.Linear(2, 3), nn.LSTM(3, 3))
     optimizer = NFNOptimizer(model)
-    rows = {row.name: row for row in optimizer.coverage().rows}
+    coverage = optimizer.coverage()
+    rows = {row.name: row for row in coverage.rows}
+    assert coverage.spec is not None
+    assert list(coverage.spec.axes) == ["0.weight", "0.bias"]
     assert rows["0.weight"].is_nfn
     assert not rows["1.weight_ih_l0"].is_nfn
     assert rows["1.weight_ih_l0"].why == "recurrent layers have no rule"
