@@ -1,0 +1,159 @@
+"""Classifier zoos: networks of one architecture, trained with many hyperparameters.
+
+After the Small CNN Zoo (Unterthiner et al., 2020) and NFN appendix E.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nfn_optim import NetworkSpec
+
+from ..tasks import Dataset, Params
+from ._cache import artefact_key, remember
+from ._engine import Progress, chunk_seed, chunks, join
+from ._files import Zoo
+from ._hyperparameters import ACTIVATIONS, OPTIMIZERS, ClassifierConfig
+from ._sequential import check
+from ._training import Trainer
+
+Build = Callable[[Callable[[], nn.Module]], nn.Sequential]
+
+_CHUNK = 16  # networks at once: activations of more leave the cache
+_LABEL = "label "
+_MODULES: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def small_cnn(
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    *,
+    channels: int = 1,
+    num_classes: int = 10,
+    padding: int = 0,
+) -> nn.Sequential:
+    """The network of the Small CNN Zoo: three convolutions of 16 with stride 2, a mean, a Linear.
+
+    Args:
+        activation: Makes what follows each convolution.
+        channels: Of the images.
+        num_classes: Number of outputs.
+        padding: 0 as in the Small CNN Zoo; 1 for images smaller than 15 x 15.
+    """
+    layers: list[nn.Module] = []
+    for n_in in (channels, 16, 16):
+        layers += [nn.Conv2d(n_in, 16, 3, stride=2, padding=padding), activation()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes))
+
+
+def train_classifiers(
+    build: Build,
+    data: Dataset,
+    num_networks: int,
+    config: ClassifierConfig | None = None,
+    *,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+    cache: Path | None = None,
+) -> Zoo:
+    """Trains classifiers with random hyperparameters and keeps them at several steps.
+
+    Main arguments:
+        build: Makes the network from a maker of activations, of layers that `small_cnn` has:
+            `small_cnn`, or `lambda act: nn.Sequential(nn.Flatten(), ..., act(), ...)`.
+        data: What they learn to classify.
+        num_networks: How many are trained; each appears once for every checkpoint.
+        config: Hyperparameters and checkpoints; `ClassifierConfig()` without.
+
+    Other arguments:
+        seed: Of hyperparameters, starts and batches.
+        on_progress: Called with the numbers of finished and of all networks.
+        cache: Folder for finished chunks, e.g. `cache_folder()`; None keeps none.
+
+    Returns:
+        Networks with the labels `train_loss`, `train_accuracy`, `test_loss`, `test_accuracy`,
+        `step`, `network` (equal for the checkpoints of one) and the hyperparameters `lr`, `l2`,
+        `init_scale`, `dropout`, `train_fraction`, `activation` and `optimizer`. Networks that
+        diverged are left out.
+
+    Raises:
+        ValueError: If the network has other layers, or does not fit the data.
+    """
+    config = config or ClassifierConfig()
+    modules = {name: build(activation) for name, activation in _MODULES.items()}
+    for module in modules.values():
+        _check(module, data, num_networks)
+    spec = NetworkSpec.from_module(modules["relu"])
+    data = _shuffled(data, seed)
+    info = {
+        **asdict(config),
+        "seed": seed,
+        "network": str(modules["relu"]),
+        "data": artefact_key({}, list(vars(data).values())),
+    }
+    kinds = list(product(config.activations, config.optimizers))
+    parts = []
+    for index, chunk in enumerate(chunks(num_networks, _CHUNK)):
+        activation, optimizer = kinds[index % len(kinds)]
+        trainer = Trainer(spec, modules[activation], optimizer, data, config)
+        settings = {**info, "chunk": [chunk.start, chunk.stop]}
+        make = partial(_make, trainer, activation, chunk, seed)
+        parts.append(remember(cache, "classifiers", settings, (), make))
+        if on_progress is not None:
+            on_progress(chunk.stop, num_networks)
+    return _as_zoo(spec, join(parts), {"what": "classifiers", "networks": num_networks, **info})
+
+
+def _check(module: nn.Sequential, data: Dataset, num_networks: int) -> None:
+    check(module)
+    if num_networks < 1:
+        raise ValueError(f"a zoo needs at least one network; got {num_networks}.")
+    classes = int(max(data.y_train.max(), data.y_test.max())) + 1
+    try:
+        outputs = tuple(module(data.x_train[:2]).shape[1:])
+    except RuntimeError as error:
+        images = tuple(data.x_train.shape[1:])
+        raise ValueError(f"the network cannot read images of shape {images}: {error}") from error
+    if len(outputs) != 1 or outputs[0] < classes:
+        raise ValueError(
+            f"the network's outputs have the shape {outputs}, but the data has {classes} classes."
+        )
+
+
+def _shuffled(data: Dataset, seed: int) -> Dataset:
+    """The same in an order of the seed, so that the first samples are a random part."""
+    generator = torch.Generator().manual_seed(seed)
+    train, test = (torch.randperm(len(y), generator=generator) for y in (data.y_train, data.y_test))
+    return Dataset(data.x_train[train], data.y_train[train], data.x_test[test], data.y_test[test])
+
+
+def _make(trainer: Trainer, activation: str, chunk: slice, seed: int) -> Params:
+    """Weights and labels of one chunk as one set of tensors."""
+    network = torch.arange(chunk.start, chunk.stop)
+    params, labels = trainer.train(len(network), chunk_seed(seed, chunk))
+    labels["network"] = network.repeat(len(trainer.config.checkpoints))
+    for name, value in (
+        ("activation", ACTIVATIONS.index(activation)),
+        ("optimizer", OPTIMIZERS.index(trainer.optimizer)),
+    ):
+        labels[name] = torch.full_like(labels["network"], value)
+    return params | {_LABEL + name: tensor for name, tensor in labels.items()}
+
+
+def _as_zoo(spec: NetworkSpec, rows: dict[str, Tensor], info: dict[str, Any]) -> Zoo:
+    finite = torch.stack([t.reshape(len(t), -1).isfinite().all(1) for t in rows.values()]).all(0)
+    rows = {name: tensor[finite] for name, tensor in rows.items()}
+    return Zoo.from_params(
+        spec,
+        rows,
+        labels={n.removeprefix(_LABEL): t for n, t in rows.items() if n.startswith(_LABEL)},
+        categories={"activation": ACTIVATIONS, "optimizer": OPTIMIZERS},
+        info=info,
+    )

@@ -1,0 +1,104 @@
+"""Training a chunk of classifiers of one kind, and measuring them.
+
+Shape legend: `n` networks, `b` samples a batch, images `(c, h, w)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from torch.nn import functional as F
+
+from nfn_optim import NetworkSpec
+
+from ..tasks import Dataset, Params
+from ._engine import Population, join
+from ._hyperparameters import ClassifierConfig, draw, initial, make_rule
+from ._sequential import hidden_channels, run
+
+Batch = tuple[Tensor, Tensor, list[Tensor], Tensor]
+_AT_ONCE = 100  # samples, when networks are measured
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """What networks of one kind have in common.
+
+    Attributes:
+        spec: The networks' spec.
+        module: Their layers.
+        optimizer: Name of what trains them.
+        data: Images and labels, in random order.
+        config: Hyperparameters and checkpoints.
+    """
+
+    spec: NetworkSpec
+    module: nn.Sequential
+    optimizer: str
+    data: Dataset
+    config: ClassifierConfig
+
+    def train(self, n: int, generator: torch.Generator) -> tuple[Params, dict[str, Tensor]]:
+        """Stacked parameters and labels by name, a row for every checkpoint and network."""
+        settings = draw(self.config, n, generator)
+        params = initial(self.spec, settings["init_scale"], generator)
+        rule = make_rule(self.optimizer, settings["lr"])
+        population = Population.start(self.spec, rule, params)
+        weights, labels, done = [], [], 0
+        for step in self.config.checkpoints:
+            if step > done:
+                batches = self._batches(settings, step - done, generator)
+                population, done = population.train(self._loss, batches), step
+            weights.append(population.params)
+            labels.append(
+                {"step": torch.full((n,), step), **settings, **self._measure(weights[-1])}
+            )
+        return join(weights), join(labels)
+
+    def _loss(self, params: Params, batch: Batch) -> Tensor:
+        images, targets, keep, l2 = batch
+        logits = run(self.module, params, images, keep).mT
+        squares = [p.square().sum() for p in params.values() if p.dim() > 1]
+        return F.cross_entropy(logits, targets) + l2 * torch.stack(squares).sum()
+
+    def _batches(
+        self, settings: dict[str, Tensor], steps: int, generator: torch.Generator
+    ) -> Iterator[Batch]:
+        """Images `(n, c, h, w, b)`, targets `(n, b)`, dropout factors `(n, channels, b)`, L2."""
+        n, b = len(settings["lr"]), self.config.batch_size
+        seen = (settings["train_fraction"] * len(self.data.y_train)).floor().clamp(min=1)[:, None]
+        dropout = settings["dropout"][:, None, None]
+        for _ in range(steps):
+            index = (torch.rand(n, b, generator=generator) * seen).long()
+            noise = [torch.rand(n, c, b, generator=generator) for c in hidden_channels(self.module)]
+            keep = [(one >= dropout) / (1 - dropout) for one in noise]
+            images = self.data.x_train[index].movedim(1, -1)
+            yield images, self.data.y_train[index], keep, settings["l2"]
+
+    def _measure(self, params: Params) -> dict[str, Tensor]:
+        """Loss and accuracy `(n,)` on training data that all networks saw, and on test data."""
+        data, count = self.data, self.config.num_evaluated
+        smallest = max(1, int(min(self.config.train_fractions) * len(data.y_train)))
+        train = slice(min(count, smallest))
+        parts = {
+            "train": (data.x_train[train], data.y_train[train]),
+            "test": (data.x_test[:count], data.y_test[:count]),
+        }
+        scores = {}
+        for name, (images, targets) in parts.items():
+            logits = self._logits(params, images)
+            losses = F.cross_entropy(logits, targets.expand(len(logits), -1), reduction="none")
+            scores[f"{name}_loss"] = losses.mean(1)
+            scores[f"{name}_accuracy"] = (logits.argmax(1) == targets).float().mean(1)
+        return scores
+
+    def _logits(self, params: Params, images: Tensor) -> Tensor:
+        """Of all networks for the same images, `(n, classes, images)`."""
+        run_all = vmap(partial(run, self.module), in_dims=(0, None))
+        pieces = images.movedim(0, -1).split(_AT_ONCE, dim=-1)
+        return torch.cat([run_all(params, piece) for piece in pieces], dim=-1)

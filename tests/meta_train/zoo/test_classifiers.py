@@ -1,0 +1,210 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from meta_train.tasks import Dataset, load_data
+from meta_train.zoo import ClassifierConfig, Zoo, small_cnn, train_classifiers
+from meta_train.zoo._hyperparameters import draw, initial
+from meta_train.zoo._sequential import run
+from meta_train.zoo._training import Trainer
+from nfn_optim import NetworkSpec
+
+SHORT = ClassifierConfig(checkpoints=(0, 2), num_evaluated=50)
+GOOD = ClassifierConfig(
+    checkpoints=(0, 150),
+    batch_size=64,
+    lr=(3e-3, 1e-2),
+    init_scale=(1.0, 1.5),
+    dropout=(0.0, 0.1),
+    optimizers=("adam",),
+)
+
+
+def build_cnn(activation: type[nn.Module]) -> nn.Sequential:
+    return small_cnn(activation, padding=1)
+
+
+def build_mlp(activation: type[nn.Module]) -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), activation(), nn.Linear(16, 10))
+
+
+@pytest.fixture(scope="module")
+def zoo() -> Zoo:
+    return train_classifiers(build_mlp, load_data("digits"), 40, GOOD)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+def test_samples_last_computes_what_the_module_computes(
+    activation: type[nn.Module], padding: int
+) -> None:
+    torch.manual_seed(0)
+    module = small_cnn(activation, channels=3, padding=padding)
+    images, targets = torch.rand(5, 3, 17, 20), torch.tensor([0, 1, 2, 3, 9])
+    params = dict(module.named_parameters())
+    outputs = run(module, params, images.movedim(0, -1)).mT
+    torch.testing.assert_close(outputs, module(images))
+    grads = torch.autograd.grad(F.cross_entropy(outputs, targets), list(params.values()))
+    expected = torch.autograd.grad(F.cross_entropy(module(images), targets), list(params.values()))
+    for one, other in zip(grads, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def trainer(optimizer: str, config: ClassifierConfig) -> Trainer:
+    module = build_mlp(nn.Tanh)
+    spec = NetworkSpec.from_module(module)
+    return Trainer(spec, module, optimizer, load_data("digits"), config)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "make"),
+    [
+        ("adam", lambda params, lr: torch.optim.Adam(params, lr)),
+        ("sgd", lambda params, lr: torch.optim.SGD(params, lr)),
+        ("momentum", lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9)),
+    ],
+)
+def test_networks_of_a_chunk_are_trained_as_torch_trains_each_alone(
+    optimizer: str, make: type
+) -> None:
+    config = ClassifierConfig(checkpoints=(5,), batch_size=8, dropout=(0.0, 0.0))
+    ours = trainer(optimizer, config)
+    trained, _ = ours.train(3, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    settings = draw(config, 3, generator)
+    start = initial(ours.spec, settings["init_scale"], generator)
+    batches = list(ours._batches(settings, 5, generator))
+    for index in range(3):
+        params = {n: p[index].clone().requires_grad_() for n, p in start.items()}
+        opt = make(params.values(), float(settings["lr"][index]))
+        for images, targets, _, l2 in batches:
+            opt.zero_grad()
+            logits = functional_call(ours.module, params, (images[index].movedim(-1, 0),))
+            decay = sum(p.square().sum() for p in params.values() if p.dim() > 1)
+            (F.cross_entropy(logits, targets[index]) + l2[index] * decay).backward()
+            opt.step()
+        for name, param in params.items():
+            torch.testing.assert_close(trained[name][index], param.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_good_hyperparameters_learn(zoo: Zoo) -> None:
+    trained = zoo.take(zoo.labels["step"] == 150)
+    assert trained.labels["test_accuracy"].min() > 0.7
+    assert (zoo.labels["test_accuracy"][zoo.labels["step"] == 0] < 0.3).all()
+
+
+def test_labels_are_what_the_weights_score(zoo: Zoo) -> None:
+    data = load_data("digits")
+    module = build_mlp(nn.Tanh)
+    tanh = zoo.take(zoo.labels["activation"] == zoo.categories["activation"].index("tanh"))
+    for state, accuracy, loss in zip(
+        tanh.features.to_state_dicts()[-3:],
+        tanh.labels["test_accuracy"][-3:],
+        tanh.labels["test_loss"][-3:],
+        strict=True,
+    ):
+        logits = functional_call(module, state, (data.x_test,))
+        torch.testing.assert_close((logits.argmax(1) == data.y_test).float().mean(), accuracy)
+        torch.testing.assert_close(F.cross_entropy(logits, data.y_test), loss)
+
+
+def test_every_network_appears_once_a_checkpoint(zoo: Zoo) -> None:
+    assert len(zoo) == 80
+    for step in GOOD.checkpoints:
+        network = zoo.labels["network"][zoo.labels["step"] == step]
+        assert torch.equal(network.sort().values, torch.arange(40))
+
+
+def test_hyperparameters_are_drawn_from_their_ranges() -> None:
+    zoo = train_classifiers(build_mlp, load_data("digits"), 100, SHORT)
+    for name in ("lr", "l2", "init_scale", "dropout"):
+        low, high = getattr(SHORT, name)
+        assert low <= zoo.labels[name].min() < zoo.labels[name].max() <= high
+        assert len(zoo.labels[name].unique()) == 100
+    for name in ("activation", "optimizer"):
+        assert len(zoo.labels[name].unique()) == len(zoo.categories[name])
+
+
+def test_a_network_sees_its_part_of_the_training_data() -> None:
+    ours = trainer("sgd", ClassifierConfig(train_fractions=(0.01,)))
+    settings = draw(ours.config, 2, torch.Generator().manual_seed(0))
+    allowed = ours.data.x_train[: int(0.01 * len(ours.data.y_train))]
+    for images, *_ in ours._batches(settings, 3, torch.Generator().manual_seed(1)):
+        for image in images[0].unbind(-1):
+            assert (allowed == image).flatten(1).all(1).any()
+
+
+def test_dropout_drops_the_part_asked_for_and_keeps_the_mean() -> None:
+    config = ClassifierConfig(dropout=(0.5, 0.5), batch_size=1000)
+    ours = trainer("sgd", config)
+    settings = draw(config, 2, torch.Generator().manual_seed(0))
+    (_, _, (keep,), _) = next(ours._batches(settings, 1, torch.Generator().manual_seed(1)))
+    assert keep.shape == (2, 16, 1000)
+    assert set(keep.unique().tolist()) == {0.0, 2.0}
+    assert keep.mean() == pytest.approx(1, abs=0.05)
+
+
+def test_equal_seeds_give_equal_zoos_and_a_cache_changes_nothing(tmp_path: Path) -> None:
+    data = load_data("digits")
+    one = train_classifiers(build_cnn, data, 20, SHORT, seed=3, cache=tmp_path)
+    two = train_classifiers(build_cnn, data, 20, SHORT, seed=3, cache=tmp_path)
+    alone = train_classifiers(build_cnn, data, 20, SHORT, seed=3)
+    other = train_classifiers(build_cnn, data, 20, SHORT, seed=4)
+    for again in (two, alone):
+        assert all(torch.equal(again.labels[name], one.labels[name]) for name in one.labels)
+        assert all(torch.equal(again.features[name], one.features[name]) for name in one.features)
+    assert not torch.equal(one.features["0.weight"], other.features["0.weight"])
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+
+
+def test_networks_that_diverge_are_left_out() -> None:
+    config = ClassifierConfig(
+        checkpoints=(0, 30), lr=(1e-3, 1e6), activations=("relu",), optimizers=("momentum",)
+    )
+    zoo = train_classifiers(build_mlp, load_data("digits"), 16, config)
+    assert 16 <= len(zoo) < 32
+    assert all(tensor.isfinite().all() for tensor in zoo.features.values())
+
+
+def images(classes: int, size: int = 8) -> Dataset:
+    x, y = torch.rand(classes, 1, size, size), torch.arange(classes)
+    return Dataset(x, y, x, y)
+
+
+def unbuildable(layer: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), layer, nn.Linear(64, 10))
+
+
+@pytest.mark.parametrize(
+    ("build", "data", "message"),
+    [
+        (lambda _: unbuildable(nn.BatchNorm1d(64)), images(10), "layer 1 is BatchNorm1d"),
+        (lambda _: unbuildable(nn.Linear(64, 64, bias=False)), images(10), "layer 1 is Linear"),
+        (lambda _: nn.Sequential(*[nn.ReLU()] * 2), images(10), "appears twice"),
+        (small_cnn, images(10), "cannot read images of shape"),
+        (build_mlp, images(12), "12 classes"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(build: type, data: Dataset, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_classifiers(build, data, 2, SHORT)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"checkpoints": (5, 5)}, "ascending"),
+        ({"checkpoints": ()}, "ascending"),
+        ({"optimizers": ("lion",)}, "lion"),
+        ({"lr": (0.0, 1.0)}, "lr must be"),
+        ({"dropout": (0.0, 1.0)}, "dropout must be"),
+        ({"train_fractions": (0.0,)}, "train_fractions must be"),
+    ],
+)
+def test_wrong_configurations_are_refused(wrong: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ClassifierConfig(**wrong)
