@@ -21,6 +21,33 @@ from torch import Tensor
 from ._plan import Own, Plan, Pooled
 
 
+class Write(NamedTuple):
+    """What a smaller level adds to columns of a larger one: `share` of a piece of its result.
+
+    The piece is broadcast along `dim`, onto `width` columns from `start`.
+    """
+
+    level: int
+    piece: int
+    dim: int
+    share: float
+    start: int
+    width: int
+
+
+class Step(NamedTuple):
+    """What is done with the result of one level.
+
+    `whole` is added to all of its columns and `parts` to some. Its columns are then split by
+    `widths`; `own` has the pieces that are parameters' results: `(piece, parameter)`.
+    """
+
+    whole: tuple[Write, ...]
+    parts: tuple[Write, ...]
+    widths: tuple[int, ...]
+    own: tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True)
 class Mixer:
     """What the arithmetic needs besides tensors.
@@ -42,6 +69,28 @@ class Mixer:
     def transposed(self) -> Mixer:
         """The mixer of the adjoint map."""
         return Mixer(self.plan, self.out_channels, self.in_channels, not self.adjoint)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """How results are scattered, one step a level in the plan's order."""
+        channels, levels = self.out_channels, self.plan.levels
+        writes: list[list[tuple[bool, Write]]] = [[] for _ in levels]
+        for index, level in enumerate(levels):
+            for piece, source in enumerate(level.sources):
+                if isinstance(source, Pooled):
+                    share = 1 / source.size if self.adjoint else 1.0
+                    columns = source.start * channels, source.width * channels
+                    write = Write(index, piece, source.dim, share, *columns)
+                    writes[source.parent].append((source.whole, write))
+        return tuple(
+            Step(
+                tuple(write for whole, write in added if whole),
+                tuple(write for whole, write in added if not whole),
+                tuple(source.width * channels for source in level.sources),
+                tuple((i, s.param) for i, s in enumerate(level.sources) if isinstance(s, Own)),
+            )
+            for level, added in zip(levels, writes, strict=True)
+        )
 
     @property
     def num_params(self) -> int:
@@ -88,58 +137,43 @@ def scatter(
     Returns:
         One `(*batch, *axes, c_out)` a parameter.
     """
-    plan, channels = mixer.plan, mixer.out_channels
+    folds, last = mixer.plan.folds, len(levels) - 1
     results: list[Tensor] = [levels[0]] * mixer.num_params
-    waiting: list[list[Broadcast]] = [[] for _ in levels]
-    for index in reversed(range(len(levels))):
-        sources, x, weight = plan.levels[index].sources, levels[index], weights[index]
-        whole = [part for part in waiting[index] if part.source.whole]
-        if bias is not None and index == len(levels) - 1:
+    pieces: list[Sequence[Tensor]] = [()] * len(levels)
+    for index in range(last, -1, -1):
+        step, x, weight = mixer.steps[index], levels[index], weights[index]
+        if bias is not None and index == last:
             level = torch.addmm(bias, x, weight)
         else:
-            level = _product(x, weight, whole, in_place=in_place)
-        for part in waiting[index]:
-            if not part.source.whole:
-                columns = _columns(level, part.source, channels)
-                columns.add_(part.tensor, alpha=part.share)
-        widths = [source.width * channels for source in sources]
-        pieces = level.split_with_sizes(widths, -1) if len(widths) > 1 else (level,)
-        for source, piece in zip(sources, pieces, strict=True):
-            if isinstance(source, Own):
-                results[source.param] = plan.folds[source.param].unfold(piece, batch)
-            else:
-                share = 1 / source.size if mixer.adjoint else 1.0
-                broadcast = Broadcast(source, piece.unsqueeze(source.dim), share)
-                waiting[source.parent].append(broadcast)
+            whole = [pieces[write.level][write.piece].unsqueeze(write.dim) for write in step.whole]
+            level = _product(x, weight, whole, step.whole, in_place=in_place)
+        for write in step.parts:
+            added = pieces[write.level][write.piece].unsqueeze(write.dim)
+            level.narrow(-1, write.start, write.width).add_(added, alpha=write.share)
+        pieces[index] = level.split_with_sizes(step.widths, -1) if step.widths[1:] else (level,)
+        for piece, param in step.own:
+            results[param] = folds[param].unfold(pieces[index][piece], batch)
     return tuple(results)
 
 
-class Broadcast(NamedTuple):
-    """`share * tensor`, on its way to the columns of a larger level."""
-
-    source: Pooled
-    tensor: Tensor
-    share: float
-
-
-def _product(x: Tensor, weight: Tensor, added: Sequence[Broadcast], *, in_place: bool) -> Tensor:
-    """`x @ weight` plus what is broadcast to all its columns."""
-    if not added:
-        return x.matmul(weight)
-    first, *others = added
-    if not others:
-        result = x.matmul(weight)
-        if in_place:
-            return result.add_(first.tensor, alpha=first.share)
-        return torch.add(result, first.tensor, alpha=first.share)
-    context = first.tensor if first.share == 1 else first.tensor * first.share
-    for other in others:
-        context = torch.add(context, other.tensor, alpha=other.share)
-    flat = context.flatten(0, -2)
+def _product(
+    x: Tensor, weight: Tensor, added: list[Tensor], writes: Sequence[Write], *, in_place: bool
+) -> Tensor:
+    """`x @ weight` plus shares of what is broadcast to all its columns."""
+    if len(added) < 2:
+        level = x.matmul(weight)
+        for tensor, write in zip(added, writes, strict=True):
+            add = level.add_ if in_place else level.add
+            level = add(tensor, alpha=write.share)
+        return level
+    context, share = added[0], writes[0].share
+    for tensor, write in zip(added[1:], writes[1:], strict=True):
+        context = torch.add(context, tensor, alpha=write.share / share)
+    flat, rows = context.flatten(0, -2), x.flatten(0, -2)
     if in_place:
-        flat.addmm_(x.flatten(0, -2), weight)
+        flat.addmm_(rows, weight, beta=share)
         return context
-    return torch.addmm(flat, x.flatten(0, -2), weight).view(context.shape)
+    return torch.addmm(flat, rows, weight, beta=share).view(context.shape)
 
 
 def _columns(level: Tensor, source: Pooled, channels: int) -> Tensor:

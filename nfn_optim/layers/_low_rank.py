@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 
 import torch
@@ -90,7 +91,8 @@ def _shrink(spec: NetworkSpec, wide: list[str], rank: int) -> NetworkSpec:
         )
         for name in spec.names
     }
-    return NetworkSpec(spec.axes, shapes, io=spec.io, fixed=spec.fixed)
+    # No module stores the reduced network, so it has no shapes in storage.
+    return replace(spec, shapes=shapes, stored={}, orders={})
 
 
 def _combine(spec: NetworkSpec, name: str, tensor: Tensor, tables: dict[str, Tensor]) -> Tensor:

@@ -76,14 +76,15 @@ class _Mix(torch.autograd.Function):
         sums = gather(mixer.transposed, filled)
         grad_tensors: Sequence[Tensor | None] = [None] * num_params
         grad_weights: Sequence[Tensor | None] = [None] * num_levels
-        if any(ctx.needs_input_grad[2 : 2 + num_params]):
-            batch = batch_of(mixer.plan, tensors[0])
-            transposed = [weight.t() for weight in weights]
-            grad_tensors = scatter(mixer.transposed, sums, transposed, batch, in_place=True)
+        # Weights first, while the cotangents that were just read are in the cache.
         if any(ctx.needs_input_grad[2 + num_params :]):
             # What was gathered in the forward pass has no history for a second derivative.
             levels = gather(mixer, tensors) if torch.is_grad_enabled() else saved[-num_levels:]
             grad_weights = [_outer(x, g) for x, g in zip(levels, sums, strict=True)]
+        if any(ctx.needs_input_grad[2 : 2 + num_params]):
+            batch = batch_of(mixer.plan, tensors[0])
+            transposed = [weight.t() for weight in weights]
+            grad_tensors = scatter(mixer.transposed, sums, transposed, batch, in_place=True)
         return None, sums[-1].sum(0), *grad_tensors, *grad_weights
 
 

@@ -90,7 +90,12 @@ class Plan:
 
 @lru_cache(maxsize=128)
 def make_plan(spec: NetworkSpec) -> Plan:
-    """Derives the plan of a spec's group."""
+    """Derives the plan of a spec's group.
+
+    A population of one neuron is not permuted: maps that average over it would be superfluous.
+    """
+    alone = {label for label, size in spec.sizes.items() if size == 1}
+    spec = replace(spec, fixed=spec.fixed | alone)
     builder = _Builder(spec)
     levels = tuple(builder.level(index) for index in range(len(builder.subsets)))
     return Plan(spec, builder.folds, levels)

@@ -28,6 +28,8 @@ SPECS = {
     "filters": chain_spec([2, 3, 2], kernels=[(2,), ()]),
     "filters in 2-D and 3-D": chain_spec([2, 3, 2], kernels=[(2, 1), (1, 2, 1)]),
     "residual": residual_spec(),
+    "single inputs and outputs": chain_spec([1, 3, 1]),
+    "a single hidden neuron": chain_spec([2, 1, 3], kernels=[(2,), ()]),
 }
 
 
@@ -57,8 +59,9 @@ def generators_of(spec: NetworkSpec):
     """A transposition and a cycle of each population: together they generate the whole group."""
     for label in spec.populations:
         n = spec.sizes[label]
-        yield {label: torch.tensor([1, 0, *range(2, n)])}
         yield {label: torch.arange(n).roll(1)}
+        if n > 1:
+            yield {label: torch.tensor([1, 0, *range(2, n)])}
 
 
 def action_matrix(spec: NetworkSpec, permutations) -> torch.Tensor:

@@ -17,7 +17,12 @@ from nfn_optim.layers import (
     Pointwise,
     fan_in_uniform,
 )
-from nfn_optim.testing import chain_spec, random_features
+from nfn_optim.testing import (
+    assert_equivariant,
+    chain_spec,
+    equivariance_error,
+    random_features,
+)
 
 CLASSES = [NPLinear, HNPLinear]
 SPECS = {
@@ -104,6 +109,25 @@ def test_the_low_rank_layer_of_full_rank_holds_every_hnp_layer(generator):
             parameter.zero_()
     for name, expected in full(feats).items():
         torch.testing.assert_close(layer(feats)[name], expected)
+
+
+def test_the_low_rank_layer_keeps_pinned_neurons_in_order(generator):
+    """Neurons of a pinned population have weights of their own, those of others do not."""
+    spec = NetworkSpec(
+        {"conv": ("pin", "in", None), "fc": ("h", "pin", None), "head": ("out", "h")},
+        {"conv": (5, 3, 2), "fc": (4, 5, 3), "head": (3, 4)},
+        io=("in", "out"),
+        pinned=("pin",),
+        stored={"conv": (3, 5, 2), "fc": (4, 15)},
+        orders={"conv": (1, 0, 2)},
+    )
+    layer = LowRankHNPLinear(spec, 2, 3, rank=2).double()
+    assert layer._small.pinned == {"pin"}
+    assert layer._small.sizes["pin"] == 2
+    feats = random_features(spec, 2, generator)
+    assert_equivariant(layer, spec.hnp(), feats, generator)
+    turned = {"pin": torch.arange(5).roll(1)}
+    assert min(equivariance_error(layer, feats, turned).values()) > 1e-3
 
 
 @pytest.mark.parametrize("cls", CLASSES)
