@@ -13,3 +13,4 @@ from ._files import Zoo as Zoo
 from ._files import load_zoo as load_zoo
 from ._files import save_zoo as save_zoo
 from ._hyperparameters import ClassifierConfig as ClassifierConfig
+from ._small_cnn_zoo import read_small_cnn_zoo as read_small_cnn_zoo
