@@ -12,6 +12,7 @@ from .estimators import PES as PES
 from .estimators import FullES as FullES
 from .estimators import NoiseReuseES as NoiseReuseES
 from .estimators import TruncatedBPTT as TruncatedBPTT
+from .suites import run_suite as run_suite
 from .tasks import Task as Task
 from .tasks import TaskFamily as TaskFamily
 from .tasks._evaluation import EvaluationTask as EvaluationTask

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import tyro
-from rich import progress
 from rich.console import Console
 from rich.table import Table
 
+from ._console import dumps, progress_bars, write_json
+from ._suite_command import suite
 from ._train_command import train, with_settings
 
 _QUICK_SEEDS = 2
@@ -45,7 +44,7 @@ def demo(
         raise ValueError(f"--steps must be at least 1; got {steps}.")
     load_rule(checkpoint)  # a mistake shows before the training starts
     torch.set_num_threads(1)  # the fastest for networks this small
-    with _bars() as bars:
+    with progress_bars() as bars:
         first = bars.add_task(f"Adam, {_demo.NUM_RATES} rates", total=steps * _demo.NUM_RATES)
         second = bars.add_task("NFNOptimizer", total=steps)
         adam = _demo.run_adam(steps, lambda: bars.advance(first))
@@ -54,7 +53,7 @@ def demo(
     _print_table(f"{_demo.TASK}, {steps} steps, training loss as mean of 25 batches", rows)
     _demo.plot((adam, learned), out)
     print(f"Loss curves: {out.resolve()}")
-    _write_json(json, clean({"versions": versions(), "task": _demo.TASK, "runs": rows}))
+    write_json(json, clean({"versions": versions(), "task": _demo.TASK, "runs": rows}))
 
 
 def evaluate(
@@ -97,7 +96,7 @@ def evaluate(
     names = (*(("adam",) if quick else baselines), *baseline)
     if quick:
         chosen = [task for task in chosen if task.num_steps <= _QUICK_STEPS]
-    with _bars() as bars:
+    with progress_bars() as bars:
         bar = bars.add_task("preparing", total=None)
         evaluation = run(
             checkpoint,
@@ -114,7 +113,7 @@ def evaluate(
     (out / "table.md").write_text(text)
     plot(evaluation.tasks, out / "curves.png")
     print(f"Table: {out / 'table.md'}\nLearning curves: {out / 'curves.png'}")
-    _write_json(json, to_json(evaluation))
+    write_json(json, to_json(evaluation))
 
 
 def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
@@ -129,14 +128,15 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
     from ._report import versions
 
     content = {"versions": versions(), "checkpoint": checkpoint, "card": read_card(checkpoint)}
-    print(_dumps(content))
-    _write_json(json, content)
+    print(dumps(content))
+    write_json(json, content)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "suite": suite,
     "info": info,
 }
 
@@ -159,17 +159,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _bars() -> progress.Progress:
-    """Progress bars with the time left, on stderr."""
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TaskProgressColumn(),
-        progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-
-
 def _print_table(title: str, rows: Sequence[Mapping[str, float | str | None]]) -> None:
     """Prints one column for each row, since there are more figures than optimizers."""
     table = Table(
@@ -184,14 +173,3 @@ def _cell(value: float | str | None) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "-" if value is None else value
-
-
-def _write_json(path: Path | None, content: Any) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_dumps(content) + "\n")
-        print(f"JSON: {path}")
-
-
-def _dumps(content: Any) -> str:
-    return json.dumps(content, indent=2, allow_nan=False)

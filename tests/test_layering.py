@@ -30,7 +30,7 @@ ROWS = {
         "_outer _validation",
         "_trainer _train _preflight _family_source _demo _runs _tracking suites"
         " _evaluate _measure _report _results _baselines _statistics _sweep _sweep_cache _timing",
-        "_train_command",
+        "_console _train_command _suite_command",
         "_cli __init__",
         "__main__",
     ],

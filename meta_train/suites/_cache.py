@@ -1,0 +1,60 @@
+"""Outcomes on disk, found again by what they depend on, so that an interrupted suite goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..zoo._cache import remember
+from ._suite import Outcome
+
+_VERSION = 1  # of training and testing: raise it when equal inputs give other outcomes
+
+
+def network_digest(network: nn.Module, probe: Sequence[Tensor]) -> str:
+    """Hash of a new network: its structure, source and weights, and what it makes of a probe."""
+    digest = hashlib.sha256(f"{network}{_source(network)}".encode())
+    for tensor in network.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for tensor in probe:
+        digest.update(" ".join(f"{x:.3e}" for x in tensor.flatten().tolist()).encode())
+    return digest.hexdigest()
+
+
+def remember_outcome(
+    folder: Path | None, parts: Sequence[str | int], run: Callable[[], Outcome]
+) -> Outcome:
+    """The outcome of a run, read back if there was one with the same parts before.
+
+    Args:
+        folder: Where outcomes are kept; None keeps none.
+        parts: What the outcome depends on.
+        run: Makes the outcome.
+    """
+
+    def make() -> dict[str, Tensor]:
+        outcome = run()
+        return {
+            "numbers": torch.tensor(
+                [outcome.score, outcome.validation, outcome.seconds, outcome.parameters],
+                dtype=torch.float64,
+            ),
+            "predictions": outcome.predictions,
+        }
+
+    settings = {"suites": _VERSION, "parts": list(parts)}
+    tensors = remember(folder, "outcomes", settings, (), make)
+    score, validation, seconds, parameters = tensors["numbers"].tolist()
+    return Outcome(score, validation, seconds, int(parameters), tensors["predictions"])
+
+
+def _source(network: nn.Module) -> str:
+    try:
+        return inspect.getsource(type(network))
+    except (OSError, TypeError):  # defined in an interactive session
+        return type(network).__qualname__

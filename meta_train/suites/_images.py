@@ -1,0 +1,94 @@
+"""The images of a suite: by name or the caller's own, checked and split into three parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..tasks import Dataset, load_data
+from ._suite import Data
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images and labels.
+
+    Attributes:
+        images: float32 in [0, 1], `(n, c, h, w)`.
+        labels: int64, `(n,)`.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def take(self, index: Tensor | slice) -> Images:
+        """Some of the images."""
+        return Images(self.images[index], self.labels[index])
+
+
+def read_images(data: Data) -> Dataset:
+    """Reads a data set by name, or checks one of the caller's own.
+
+    Raises:
+        ValueError: If images or labels have a wrong shape, dtype or range.
+        FileNotFoundError: If the data set is not on this machine and cannot be downloaded.
+    """
+    dataset = load_data(data) if isinstance(data, str) else data
+    _check("train", dataset.x_train, dataset.y_train)
+    _check("test", dataset.x_test, dataset.y_test)
+    if dataset.x_train.shape[1:] != dataset.x_test.shape[1:]:
+        raise ValueError(
+            f"training images have the shape {tuple(dataset.x_train.shape[1:])} and test images "
+            f"{tuple(dataset.x_test.shape[1:])}. Give both the same."
+        )
+    return dataset
+
+
+def num_classes(dataset: Dataset) -> int:
+    """How many classes the labels name."""
+    return int(max(dataset.y_train.max(), dataset.y_test.max())) + 1
+
+
+def split(
+    dataset: Dataset, num_train: int, num_validation: int, num_test: int
+) -> tuple[Images, Images, Images]:
+    """The first training images, the last of them for validation, and the first test images.
+
+    Raises:
+        ValueError: If the data set has too few images.
+    """
+    for part, images, needed in (
+        ("training", dataset.x_train, num_train + num_validation),
+        ("test", dataset.x_test, num_test),
+    ):
+        if len(images) < needed:
+            raise ValueError(
+                f"this size needs {needed} {part} images (validation is among the training "
+                f"images), but the data set has {len(images)}. Use a smaller size."
+            )
+    train = Images(dataset.x_train, dataset.y_train)
+    test = Images(dataset.x_test, dataset.y_test)
+    return (
+        train.take(slice(num_train)),
+        train.take(slice(len(train.labels) - num_validation, None)),
+        test.take(slice(num_test)),
+    )
+
+
+def _check(part: str, images: Tensor, labels: Tensor) -> None:
+    problem = ""
+    if images.dim() != 4 or len(images) == 0:
+        problem = f"have the shape {tuple(images.shape)}, not (n, channels, rows, columns)"
+    elif images.dtype != torch.float32:
+        problem = f"are {images.dtype}, not torch.float32"
+    elif not (images.min() >= 0 and images.max() <= 1):
+        problem = f"go from {images.min():.3g} to {images.max():.3g}, not within [0, 1]"
+    elif labels.dtype != torch.int64 or labels.shape != (len(images),) or labels.min() < 0:
+        problem = (
+            f"come with labels of the shape {tuple(labels.shape)} and {labels.dtype}, not "
+            f"({len(images)},) and torch.int64 from 0 on"
+        )
+    if problem:
+        raise ValueError(f"{part} images {problem}.")

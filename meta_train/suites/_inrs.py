@@ -1,0 +1,106 @@
+"""Images as INRs: the data of the suites on implicit neural representations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from nfn_optim import NetworkSpec, WeightSpaceFeatures
+
+from ..tasks import Dataset
+from ..zoo import (
+    FieldConfig,
+    cache_folder,
+    evaluate_fields,
+    fit_sirens,
+    image_grid,
+    siren,
+)
+from ._images import Images, split
+from ._suite import Progress, Size
+
+_VALIDATION_SEED, _TEST_SEED = 1001, 1002  # copies of training images have seeds from 0 on
+
+
+@dataclass(frozen=True, kw_only=True)
+class INRSize(Size):
+    """How many images, and the INRs that show them.
+
+    Attributes:
+        num_train: Images to learn from.
+        num_validation: Images to stop by.
+        num_test: Images to report on.
+        copies: INRs of each training image, fitted from different initialisations.
+        field: The INR, and how it is fitted.
+    """
+
+    num_train: int
+    num_validation: int
+    num_test: int
+    copies: int = 1
+    field: FieldConfig
+
+
+@dataclass(frozen=True, eq=False)
+class INRs:
+    """INRs and what they show.
+
+    Attributes:
+        features: The INRs' weights, `(n, *axes, 1)`.
+        images: In [0, 1], `(n, c, h, w)`.
+        labels: `(n,)`.
+    """
+
+    features: WeightSpaceFeatures
+    images: Tensor
+    labels: Tensor
+
+
+def inr_spec(size: INRSize, dataset: Dataset) -> NetworkSpec:
+    """The symmetry of the INRs of a data set's images."""
+    return NetworkSpec.from_module(siren(2, dataset.x_train.shape[1], size.field))
+
+
+def make_inrs(
+    size: INRSize, dataset: Dataset, device: torch.device, on_progress: Progress
+) -> tuple[INRs, INRs, INRs]:
+    """INRs of training, validation and test images, on a device.
+
+    Raises:
+        ValueError: If the data set has too few images.
+    """
+    train, validation, test = split(dataset, size.num_train, size.num_validation, size.num_test)
+
+    def fitted(label: str, images: Images, *seeds: int) -> INRs:
+        several = []
+        for seed in seeds:
+            spec, params = fit_sirens(
+                images.images,
+                size.field,
+                seed=seed,
+                on_progress=partial(on_progress, f"SIRENs, {label}, seed {seed}"),
+                cache=cache_folder(),
+            )
+            several.append(params)
+        features = {n: torch.cat([p[n] for p in several]).unsqueeze(-1) for n in spec.names}
+        return INRs(
+            WeightSpaceFeatures(spec, features).to(device),
+            torch.cat([images.images] * len(seeds)),
+            torch.cat([images.labels] * len(seeds)).to(device),
+        )
+
+    return (
+        fitted("training", train, *range(size.copies)),
+        fitted("validation", validation, _VALIDATION_SEED),
+        fitted("test", test, _TEST_SEED),
+    )
+
+
+def render(features: WeightSpaceFeatures, image_size: tuple[int, int], omega: float) -> Tensor:
+    """The images that INRs `(n, *axes, 1)` show, `(n, c, h, w)`, about in [-1, 1]."""
+    coordinates = image_grid(*image_size).to(next(iter(features.values())))
+    params = {name: tensor.squeeze(-1) for name, tensor in features.items()}
+    return evaluate_fields(params, coordinates, omega).mT.unflatten(-1, image_size)

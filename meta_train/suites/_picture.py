@@ -1,0 +1,32 @@
+"""Pictures of what suites reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+
+def draw_images(rows: Mapping[str, Tensor], path: Path) -> None:
+    """Writes a grid of images, a labelled row of each kind.
+
+    Args:
+        rows: Images `(n, c, h, w)` in [-1, 1] by label.
+        path: Of the PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = max(len(images) for images in rows.values())
+    figure = Figure(figsize=(columns + 1.2, len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (label, images) in zip(panels, rows.items(), strict=True):
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
+        shown = ((images.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).numpy()
+        for panel, image in zip(line, shown, strict=False):
+            panel.imshow(image, cmap="gray", vmin=0, vmax=1)
+        for panel in line:
+            panel.set(xticks=[], yticks=[])
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,109 @@
+"""Runs a suite: checks everything, makes the data, trains and tests every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nfn_optim import NetworkSpec
+
+from ._choose import choose, choose_device
+from ._entrant import entrants
+from ._registry import SUITES
+from ._result import MethodResult, SuiteResult
+from ._suite import Data, Outcome, Progress, Size, Suite
+
+
+def run_suite(
+    name: str,
+    *,
+    build: Callable[[NetworkSpec], nn.Module] | None = None,
+    methods: Sequence[str] | None = None,
+    data: Data | None = None,
+    size: str | Size = "small",
+    num_seeds: int | None = None,
+    device: str = "cpu",
+    out: Path | None = None,
+    on_progress: Progress = lambda label, done, total: None,
+) -> SuiteResult:
+    """Runs one of the paper's tasks on its methods or on a network of one's own.
+
+    Data and outcomes are kept in the cache, so a second run starts at once and an interrupted one
+    goes on.
+
+    Main arguments:
+        name: Which suite; `nfn-optim suite list` lists them.
+        build: Makes a network from the spec of the networks that it reads; it is tried on two of
+            them before anything long. Its result is called `yours`.
+        methods: Which of the suite's methods to run; all of them, or none beside `build`.
+        data: The name of a data set, or images and labels of one's own; the size's own without.
+        size: `tiny`, `small` or `paper`, or a configuration of the suite's type.
+
+    Other arguments:
+        num_seeds: Networks trained a method; the size's own number without.
+        device: Where networks are trained, as torch names it.
+        out: Folder for a picture, where the suite has one; none without.
+        on_progress: Called with what is being done, how much of it is done, and how much there is.
+
+    Raises:
+        ValueError: If there is no such suite, method, data set, size or device, or the network does
+            not fit the suite.
+        FileNotFoundError: If the data set is not on this machine and cannot be downloaded.
+    """
+    suite = SUITES[choose("suite", name, SUITES)]
+    size_name, config = _find_size(suite, size)
+    source = config.data if data is None else data
+    data_name = choose("data set", source, suite.data) if isinstance(source, str) else "custom"
+    seeds = range(config.num_seeds if num_seeds is None else num_seeds)
+    if not seeds:
+        raise ValueError(f"a suite needs at least one seed; got {num_seeds}.")
+    target = choose_device(device)
+    tried = entrants(suite, config, suite.interface(config, source), target, build, methods)
+    for entrant in tried.values():
+        entrant.make(seeds[0])  # mistakes show before the long work
+    problem = suite.prepare(config, source, target, on_progress)
+    outcomes = {
+        method: [
+            entrant.run(problem, seed, partial(on_progress, f"{method}, seed {seed}"))
+            for seed in seeds
+        ]
+        for method, entrant in tried.items()
+    }
+    file_name = f"{suite.name}-{data_name}-{size_name}.png"
+    return SuiteResult(
+        suite=suite.name,
+        size=size_name,
+        data=data_name,
+        metric=suite.metric,
+        num_seeds=len(seeds),
+        methods={method: MethodResult.of(several) for method, several in outcomes.items()},
+        paper=suite.paper.get(data_name, {}),
+        picture=_draw(suite, problem, outcomes, out / file_name) if out is not None else None,
+    )
+
+
+def _find_size(suite: Suite[Any, Any], size: str | Size) -> tuple[str, Any]:
+    """A size and what it is called."""
+    if isinstance(size, str):
+        return size, suite.sizes[choose("size", size, suite.sizes)]
+    kind = type(next(iter(suite.sizes.values())))
+    if not isinstance(size, kind):
+        raise ValueError(
+            f"{suite.name} needs a size of the type {kind.__name__}; got {type(size).__name__}. "
+            "Take one of the suite's and change it by dataclasses.replace."
+        )
+    return "custom", size
+
+
+def _draw(
+    suite: Suite[Any, Any], problem: Any, outcomes: Mapping[str, Sequence[Outcome]], path: Path
+) -> Path | None:
+    if suite.draw is None:
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suite.draw(problem, {method: several[0] for method, several in outcomes.items()}, path)
+    return path

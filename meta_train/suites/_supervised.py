@@ -1,0 +1,64 @@
+"""The problem of most suites: networks with targets, split into three parts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+from torch import nn
+
+from ._examples import Examples, Standardize
+from ._fit import Advance, FitConfig, Objective, fit, predict, seeded
+from ._suite import Outcome
+
+_KEPT_NUMBERS = 1_000_000  # of predictions, for pictures
+
+Finish = Callable[[nn.Module], nn.Module]
+"""Makes the model that predicts targets from the network under test."""
+
+
+@dataclass(frozen=True, eq=False)
+class Supervised:
+    """A network that learns from examples; it sees standardized features.
+
+    Attributes:
+        train: Examples to learn from.
+        validation: Examples to stop by.
+        test: Examples to report on.
+        objective: Loss, score and augmentation.
+        config: How the network is trained.
+        finish: Turns what the network writes into predictions, e.g. by rendering; it may hold
+            trained parameters of its own.
+    """
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    objective: Objective
+    config: FitConfig
+    finish: Finish = nn.Sequential
+
+    def digest(self) -> str:
+        """A hash of data and settings."""
+        parts = [part.digest() for part in (self.train, self.validation, self.test)]
+        return hashlib.sha256(repr((parts, self.objective.key(), self.config)).encode()).hexdigest()
+
+    def run(self, network: nn.Module, seed: int, advance: Advance) -> Outcome:
+        """Trains a new network and tests it."""
+        device = self.train.targets.device
+        with seeded(seed, device):
+            standardized = nn.Sequential(Standardize(self.train.features), network)
+            model = self.finish(standardized).to(device)
+            validation, seconds = fit(
+                model, self.train, self.validation, self.objective, self.config, seed, advance
+            )
+        predictions = predict(model, self.test)
+        return Outcome(
+            score=self.objective.score(predictions, self.test.targets),
+            validation=validation,
+            seconds=seconds,
+            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            predictions=predictions[: _KEPT_NUMBERS // prod(predictions.shape[1:]) + 1].cpu(),
+        )

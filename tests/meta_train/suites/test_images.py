@@ -1,0 +1,48 @@
+"""Images that a suite cannot use are refused; parts do not overlap."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from meta_train.suites._images import num_classes, read_images, split
+from meta_train.tasks import Dataset, load_data
+
+GOOD = Dataset(torch.rand(6, 1, 4, 4), torch.arange(6), torch.rand(3, 1, 4, 4), torch.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("x_train", torch.rand(6, 4, 4), r"train images have the shape \(6, 4, 4\)"),
+        ("x_train", torch.zeros(6, 1, 4, 4, dtype=torch.uint8), "torch.uint8, not torch.float32"),
+        ("x_test", 255 * torch.ones(3, 1, 4, 4), "test images go from 255 to 255"),
+        ("x_test", torch.full((3, 1, 4, 4), float("nan")), "go from nan to nan"),
+        ("x_test", torch.rand(3, 1, 5, 4), r"\(1, 4, 4\).*\(1, 5, 4\)"),
+        ("y_train", torch.arange(5), r"labels of the shape \(5,\)"),
+        ("y_train", torch.arange(6) - 1, "from 0 on"),
+        ("y_test", torch.rand(3), "torch.float32, not.*torch.int64"),
+    ],
+)
+def test_wrong_images_and_labels_are_refused(field: str, value: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_images(replace(GOOD, **{field: value}))
+
+
+def test_good_images_and_names_are_read() -> None:
+    assert read_images(GOOD) is GOOD
+    assert read_images("digits") is load_data("digits")
+    assert num_classes(GOOD) == 6
+
+
+def test_parts_do_not_overlap() -> None:
+    train, validation, test = split(GOOD, 4, 2, 3)
+    assert train.labels.tolist() == [0, 1, 2, 3]
+    assert validation.labels.tolist() == [4, 5]
+    assert torch.equal(test.images, GOOD.x_test)
+
+
+@pytest.mark.parametrize(("sizes", "message"), [((5, 2, 1), "7 training"), ((1, 1, 4), "4 test")])
+def test_too_few_images_are_refused(sizes: tuple[int, int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split(GOOD, *sizes)

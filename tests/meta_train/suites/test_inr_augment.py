@@ -1,0 +1,62 @@
+"""Augmented INRs show the same image, or the image moved as it should be."""
+
+import torch
+from torch import Tensor
+
+from meta_train.suites._examples import Examples
+from meta_train.suites._inr_augment import INRAugmentation, flip_signs, move
+from meta_train.suites._inrs import render
+from meta_train.zoo import FieldConfig, evaluate_fields, image_grid, siren
+from nfn_optim import WeightSpaceFeatures
+
+FIELD = FieldConfig(hidden=(5, 4), omega=3.0)
+
+
+def inrs(n: int) -> WeightSpaceFeatures:
+    torch.manual_seed(0)
+    return WeightSpaceFeatures.from_modules([siren(2, 1, FIELD) for _ in range(n)])
+
+
+def values(features: WeightSpaceFeatures, points: Tensor) -> Tensor:
+    params = {name: tensor.squeeze(-1) for name, tensor in features.items()}
+    return evaluate_fields(params, points, FIELD.omega)
+
+
+def test_flipping_signs_changes_weights_but_not_images(generator: torch.Generator) -> None:
+    features = inrs(6)
+    flipped = flip_signs(features, generator)
+    assert all(not torch.equal(features[n], flipped[n]) for n in list(features)[:-1])
+    assert all(torch.equal(features[n].abs(), flipped[n].abs()) for n in features)
+    torch.testing.assert_close(render(flipped, (4, 5), 3.0), render(features, (4, 5), 3.0))
+
+
+def test_moving_is_a_linear_map_of_coordinates(generator: torch.Generator) -> None:
+    features, points = inrs(3), image_grid(4, 4)
+    moved = values(move(features, 0.2, 0.3, generator), points)
+    generator.manual_seed(0)
+    linear = torch.eye(2) + 0.2 * torch.randn(3, 2, 2, generator=generator)
+    shift = 0.3 * torch.randn(3, 2, 1, generator=generator)
+    elsewhere = (linear @ points.T + shift).mT  # (n, points, 2)
+    torch.testing.assert_close(moved, values(features, elsewhere))
+
+
+def test_networks_are_augmented_each_on_its_own(generator: torch.Generator) -> None:
+    one = inrs(1).map(lambda t: t.expand(8, *t.shape[1:]))
+    augment = INRAugmentation(linear=0.1, shift=0.1, noise=0.1)
+    result = augment(Examples(one, torch.arange(8)), generator)
+    assert torch.equal(result.targets, torch.arange(8))
+    changed = list(result.features.values())[:-1]  # the one output's bias has no spread here
+    assert all(len(tensor.unique(dim=0)) == 8 for tensor in changed)
+
+
+def test_no_augmentation_changes_nothing(generator: torch.Generator) -> None:
+    given = Examples(inrs(2), torch.arange(2))
+    assert INRAugmentation(flip=False)(given, generator).digest() == given.digest()
+
+
+def test_images_are_rendered_row_by_row() -> None:
+    features = inrs(2)
+    images = render(features, (4, 5), 3.0)
+    assert images.shape == (2, 1, 4, 5)
+    top_right = values(features, torch.tensor([[-1.0, 1.0]]))
+    torch.testing.assert_close(images[:, :, 0, -1], top_right[:, 0])

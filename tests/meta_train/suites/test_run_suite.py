@@ -1,0 +1,160 @@
+"""Suites run end to end, from the cache where they can, with networks of one's own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from meta_train import run_suite
+from meta_train._cli import main
+from meta_train.suites import _supervised
+from meta_train.suites._registry import SUITES
+from meta_train.tasks import Dataset
+from nfn_optim import NetworkSpec
+from nfn_optim.networks import EquivariantConfig, EquivariantNFN, HeadConfig, StatNN
+
+
+def stats(spec: NetworkSpec) -> nn.Module:
+    return StatNN(spec, HeadConfig((8,), out_features=10))
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From when it is called, training is an error."""
+
+    def forbid() -> None:
+        monkeypatch.setattr(_supervised, "fit", lambda *_: pytest.fail("trained again"))
+
+    return forbid
+
+
+@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.usefixtures("small_suites")
+def test_every_suite_runs_all_methods_and_writes_its_table(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = tmp_path / "new" / "numbers.json"
+    files = ("--json", str(numbers), "--out", str(tmp_path / "pictures"))
+    main(("suite", name, "--size", "tiny", "--seeds", "2", *files))
+    printed = capsys.readouterr().out
+    content = json.loads(numbers.read_text())
+    assert (content["suite"], content["size"]) == (name, "tiny")
+    assert content["metric_name"] == SUITES[name].metric
+    assert list(content["methods"]) == list(SUITES[name].methods)
+    for method, result in content["methods"].items():
+        assert method in printed
+        assert set(result) == {"metric", "std", "seconds", "parameters"}
+        assert result["parameters"] > 0
+    assert any(result["std"] > 0 for result in content["methods"].values())
+    pictures = list((tmp_path / "pictures").glob("*.png"))
+    assert bool(pictures) is (SUITES[name].draw is not None)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_suite_has_three_sizes_and_the_papers_numbers(name: str) -> None:
+    suite = SUITES[name]
+    assert list(suite.sizes) == ["tiny", "small", "paper"]
+    assert all(size.data in suite.data for size in suite.sizes.values())
+    assert set(suite.paper) <= set(suite.data)
+    assert any(set(numbers) == set(suite.methods) for numbers in suite.paper.values())
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_a_second_run_reads_the_first_ones_outcomes(no_training: Callable[[], None]) -> None:
+    first = run_suite("inr-classification", methods=["np", "mlp-aug"], size="tiny")
+    no_training()
+    assert run_suite("inr-classification", methods=["np", "mlp-aug"], size="tiny") == first
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_an_interrupted_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = ["mlp", "np"]
+    trained = []
+
+    def counted(model: nn.Module, *rest: object) -> tuple[float, float]:
+        trained.append(model)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return 0.5, 1.0
+
+    monkeypatch.setattr(_supervised, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite("inr-classification", methods=methods, size="tiny")
+    run_suite("inr-classification", methods=methods, size="tiny")
+    assert len(trained) == 3
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_a_network_of_ones_own_runs_alone_or_beside_methods() -> None:
+    alone = run_suite("inr-classification", build=stats, size="tiny")
+    assert list(alone.methods) == ["yours"]
+    beside = run_suite("inr-classification", build=stats, methods=["mlp"], size="tiny")
+    assert list(beside.methods) == ["mlp", "yours"]
+    assert beside.methods["yours"] == alone.methods["yours"]
+
+    def edits(spec: NetworkSpec) -> nn.Module:
+        return EquivariantNFN(spec, EquivariantConfig(hidden=(4,)))
+
+    assert run_suite("inr-editing", build=edits, size="tiny").methods["yours"].metric > 0
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_images_of_ones_own_are_data() -> None:
+    images, labels = torch.rand(50, 1, 5, 6), torch.arange(50) % 3
+    data = Dataset(images, labels, images[:12], labels[:12])
+    result = run_suite("inr-classification", methods=["np"], data=data, size="tiny")
+    assert (result.data, result.paper) == ("custom", {})
+    with pytest.raises(ValueError, match=r"\(2, 10\).*needs.*\(2, 3\)"):
+        run_suite("inr-classification", build=stats, data=data, size="tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "inr"}, "no suite 'inr'.*inr-classification, inr-editing"),
+        ({"methods": ["np", "nope"]}, "no method 'nope'.*mlp, mlp-aug, np, hnp, nft"),
+        ({"data": "imagenet"}, "no data set 'imagenet'.*digits, mnist"),
+        ({"size": "huge"}, "no size 'huge'.*tiny, small, paper"),
+        ({"size": 3}, "ClassificationSize; got int"),
+        ({"num_seeds": 0}, "at least one seed; got 0"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"build": lambda spec: StatNN(spec)}, r"\(2, 1\).*needs.*\(2, 10\)"),
+        ({"build": lambda spec: 1 / 0}, "division by zero"),
+    ],
+)
+def test_mistakes_show_before_any_work(
+    arguments: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_supervised, "fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("meta_train.suites._inrs.fit_sirens", lambda *_, **__: pytest.fail("fit"))
+    error = ZeroDivisionError if "zero" in message else ValueError
+    with pytest.raises(error, match=message):
+        run_suite(**{"name": "inr-classification", "size": "tiny", **arguments})  # type: ignore[arg-type]
+
+
+def test_the_command_lists_suites_and_ends_mistakes_with_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(("suite", "list"))
+    assert "nft" in capsys.readouterr().out
+    for arguments, message in (
+        (("nope",), "there is no suite 'nope'"),
+        (("inr-editing", "--threads", "0"), "--threads must be"),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            main(("suite", *arguments))
+        assert exit_.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+def test_tiny_suites_put_methods_in_the_papers_order() -> None:
+    reached = run_suite("inr-classification", size="tiny").methods
+    assert min(reached[name].metric for name in ("np", "hnp")) > 0.18
+    assert max(reached[name].metric for name in ("mlp", "mlp-aug")) < 0.15
+    reached = run_suite("inr-editing", size="tiny").methods
+    assert reached["np"].metric < reached["pt"].metric < reached["mlp"].metric
