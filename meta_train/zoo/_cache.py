@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,10 @@ def remember(
     if folder is None:
         return make()
     path = folder / kind / f"{artefact_key(settings, data)}.safetensors"
-    try:
-        return load_file(path)
-    except (FileNotFoundError, SafetensorError):  # not there, or cut off by a full disk
-        tensors = {name: tensor.contiguous() for name, tensor in make().items()}
+    if path.exists():
+        with suppress(SafetensorError):  # damaged: make it again
+            return load_file(path)
+    tensors = {name: tensor.contiguous() for name, tensor in make().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     save_file(tensors, temporary)

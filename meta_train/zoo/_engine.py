@@ -15,7 +15,7 @@ from torch import Tensor
 from nfn_optim import NetworkSpec, UpdateRule
 from nfn_optim.rules import RuleState
 
-from .._unroll import Loss, unroll
+from .._unroll import unroll
 from ..tasks import Batch, Params
 
 Progress = Callable[[int, int], None]
@@ -55,14 +55,20 @@ class Population:
 
     def train(
         self,
-        loss: Loss,
+        loss: Callable[[Tensor, Batch], Tensor],
         batches: Iterable[Batch],
         lr: Callable[[int], float] | None = None,
     ) -> Population:
-        """One step a batch; `loss` is one network's, `lr` multiplies the rate of step `k`."""
+        """One step a batch.
+
+        Args:
+            loss: `(weights, batch) -> scalar` of one network, whose weights are `(d,)`.
+            batches: Stacked batches, one a step.
+            lr: Multiplies the learning rate of step `k`.
+        """
 
         def flat_loss(weights: Params, batch: Batch) -> Tensor:
-            return loss(as_params(self.spec, weights[_FLAT]), batch)
+            return loss(weights[_FLAT], batch)
 
         with torch.no_grad():
             done = unroll(self.rule, flat_loss, {_FLAT: self.weights}, batches, self.state, lr=lr)

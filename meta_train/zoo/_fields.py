@@ -20,8 +20,9 @@ from nfn_optim import AdamRule, NetworkSpec
 from ..tasks import Params
 from ._cache import remember
 from ._engine import Population, Progress, chunk_seed, chunks, join
+from ._sine import field, mean_square
 
-_CHUNK = 100  # fields at once: few calls a field, and activations that stay in the cache
+_CHUNK = 200  # fields at once: few calls a field, and activations that stay in the cache
 _BETAS = (0.9, 0.99)  # a field is fitted in hundreds of steps, not thousands
 
 
@@ -92,7 +93,7 @@ def evaluate_fields(params: Params, coords: Tensor, omega: float = 30.0) -> Tens
         Values `(n, m, c)`.
     """
     shared = None if coords.dim() == 2 else 0
-    return vmap(partial(_field, omega=omega), in_dims=(0, shared))(params, coords.mT).mT
+    return vmap(partial(field, omega=omega), in_dims=(0, shared))(params, coords.mT).mT
 
 
 def fit_sirens(
@@ -193,8 +194,8 @@ def _fit_chunk(
     params = _init(spec, len(values), config.omega, seed)
     population = Population.start(spec, AdamRule(config.lr, betas=_BETAS), params)
 
-    def loss(params: Params, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return (_field(params, batch[0], omega=config.omega) - batch[1]).square().mean()
+    def loss(weights: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return mean_square(weights, *batch, spec, config.omega)
 
     batches = _batches(coords.float(), values.float(), config, seed)
     return population.train(
@@ -230,15 +231,3 @@ def _batches(
                 return
             yield x[..., begin : begin + points], y[..., begin : begin + points]
             step += 1
-
-
-def _field(params: Params, coords: Tensor, *, omega: float) -> Tensor:
-    """One SIREN, `(d, m) -> (c, m)`; scaling weights is cheaper than scaling activations."""
-    layers = sorted({int(name.split(".")[0]) for name in params})
-    for layer in layers:
-        scale = 1.0 if layer == layers[-1] else omega
-        weight, bias = scale * params[f"{layer}.weight"], scale * params[f"{layer}.bias"]
-        coords = torch.addmm(bias[:, None], weight, coords)
-        if layer != layers[-1]:
-            coords = torch.sin(coords)
-    return coords

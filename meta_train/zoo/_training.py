@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from nfn_optim import NetworkSpec
 
 from ..tasks import Dataset, Params
-from ._engine import Population, join
+from ._engine import Population, as_params, join
 from ._hyperparameters import ClassifierConfig, draw, initial, make_rule
 from ._sequential import hidden_channels, run
 
@@ -60,8 +60,9 @@ class Trainer:
             )
         return join(weights), join(labels)
 
-    def _loss(self, params: Params, batch: Batch) -> Tensor:
+    def _loss(self, weights: Tensor, batch: Batch) -> Tensor:
         images, targets, keep, l2 = batch
+        params = as_params(self.spec, weights)
         logits = run(self.module, params, images, keep).mT
         squares = [p.square().sum() for p in params.values() if p.dim() > 1]
         return F.cross_entropy(logits, targets) + l2 * torch.stack(squares).sum()

@@ -14,7 +14,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_a_second_run_reads_what_the_first_made(tmp_path: Path) -> None:
-    images = load_data("digits").x_train[:110]
+    images = load_data("digits").x_train[:210]
     _, first = fit_sirens(images, SHORT, cache=tmp_path)
     made = {path: path.stat().st_mtime_ns for path in files(tmp_path)}
     _, second = fit_sirens(images, SHORT, cache=tmp_path)
@@ -24,7 +24,7 @@ def test_a_second_run_reads_what_the_first_made(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_at_the_last_chunk(tmp_path: Path) -> None:
-    images = load_data("digits").x_train[:110]
+    images = load_data("digits").x_train[:210]
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
