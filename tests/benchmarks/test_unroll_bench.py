@@ -1,7 +1,8 @@
 """How many inner steps a second the unroll takes, and a plain loop over the tasks with `higher`.
 
 Both differentiate the meta-loss of 20 inner steps of an MLP 64-32-10, forward and backward, with
-the same rule, networks and batches, in one run, side by side:
+the same rule, networks and batches, in one run, side by side. Seconds are those of the processor,
+on one thread, so that waiting for other work does not count:
 
     make bench  # or: python -m pytest tests/benchmarks/test_unroll_bench.py -s
 """
@@ -23,7 +24,7 @@ pytest.importorskip("higher", reason="higher is an optional extra")
 
 from meta_train._higher import unroll_higher
 
-STEPS, REPEATS, SIZES = 20, 5, (1, 4, 16, 64)
+STEPS, REPEATS, SIZES = 20, 8, (1, 4, 16, 64)
 
 
 @pytest.fixture(autouse=True)
@@ -76,15 +77,15 @@ def higher_loop(networks: int) -> Callable[[], list[Tensor]]:
 
 
 def best_seconds(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """The fastest of some repeats, which take turns, so that a busy machine slows all of them."""
+    """Processor's seconds of the fastest repeat; they take turns, so that load slows all alike."""
     best = dict.fromkeys(runs, float("inf"))
     for repeat in range(repeats + 1):
         for name, run in runs.items():
             gc.collect()
-            begin = time.perf_counter()
+            begin = time.process_time()
             run()
             if repeat:  # the first one warms up
-                best[name] = min(best[name], time.perf_counter() - begin)
+                best[name] = min(best[name], time.process_time() - begin)
     return best
 
 
