@@ -88,6 +88,7 @@ _SMALL = replace(
     num_validation=1_000,
     num_test=2_000,
     copies=1,
+    field=FieldConfig(),
     augment=INRAugmentation(),
     num_seeds=1,
 )

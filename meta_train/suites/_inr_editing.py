@@ -139,7 +139,14 @@ _PAPER = INRSize(
     fit=FitConfig(num_steps=50_000, warmup=1_000, eval_every=1_000),
     num_seeds=3,
 )
-_SMALL = replace(_PAPER, num_train=10_000, num_validation=1_000, num_test=2_000, num_seeds=1)
+_SMALL = replace(
+    _PAPER,
+    num_train=10_000,
+    num_validation=1_000,
+    num_test=2_000,
+    field=FieldConfig(),
+    num_seeds=1,
+)
 
 SUITE = Suite(
     name="inr-editing",

@@ -22,7 +22,7 @@ from ..zoo import (
 from ._images import Images, split
 from ._suite import Progress, Size
 
-_VALIDATION_SEED, _TEST_SEED = 1001, 1002  # copies of training images have seeds from 0 on
+_TRAIN_SEED, _VALIDATION_SEED, _TEST_SEED, _FIRST_COPY_SEED = range(4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,9 @@ def make_inrs(
             torch.cat([images.labels] * len(seeds)).to(device),
         )
 
+    more = range(_FIRST_COPY_SEED, _FIRST_COPY_SEED + size.copies - 1)
     return (
-        fitted("training", train, *range(size.copies)),
+        fitted("training", train, _TRAIN_SEED, *more),
         fitted("validation", validation, _VALIDATION_SEED),
         fitted("test", test, _TEST_SEED),
     )
