@@ -89,7 +89,18 @@ _SMALL = replace(
     num_test=2_000,
     copies=1,
     field=FieldConfig(),
-    augment=INRAugmentation(),
+    augment=INRAugmentation(linear=0.05, shift=0.05),
+    network=NetworkSize(
+        channels=(64, 64, 64),
+        head=(512, 512),
+        dropout=0.5,
+        fourier=32,
+        fourier_scale=0.3,
+        bands=3,
+        max_freq=3,
+        blocks=1,
+    ),
+    fit=FitConfig(num_steps=4_000, lr=1e-3, warmup=200, final_lr=0.0, eval_every=500),
     num_seeds=1,
 )
 

@@ -145,6 +145,15 @@ _SMALL = replace(
     num_validation=1_000,
     num_test=2_000,
     field=FieldConfig(),
+    network=NetworkSize(
+        channels=(64, 64, 64),
+        head=(512, 512, 512),
+        fourier=32,
+        fourier_scale=0.3,
+        bands=3,
+        max_freq=3,
+    ),
+    fit=FitConfig(num_steps=4_000, warmup=200, final_lr=0.0, eval_every=500),
     num_seeds=1,
 )
 
