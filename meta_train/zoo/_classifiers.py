@@ -27,7 +27,7 @@ from ._training import Trainer
 
 Build = Callable[[Callable[[], nn.Module]], nn.Sequential]
 
-_CHUNK = 16  # networks at once: activations of more leave the cache
+_CHUNK = 32  # networks at once: activations of more leave the cache
 _LABEL = "label "
 _MODULES: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 

@@ -22,7 +22,7 @@ from ._cache import remember
 from ._engine import Population, Progress, chunk_seed, chunks, join
 from ._sine import field, mean_square
 
-_CHUNK = 200  # fields at once: few calls a field, and activations that stay in the cache
+_POINTS_AT_ONCE = 12_800  # of all fields of a chunk: few calls a field, activations in the cache
 _BETAS = (0.9, 0.99)  # a field is fitted in hundreds of steps, not thousands
 
 
@@ -165,7 +165,8 @@ def fit_fields(
     _check(coords, values)
     spec = NetworkSpec.from_module(siren(coords.shape[-1], values.shape[-1], config))
     parts = []
-    for chunk in chunks(len(values), _CHUNK):
+    size = max(1, _POINTS_AT_ONCE // min(config.num_points, values.shape[1]))
+    for chunk in chunks(len(values), size):
         points = coords if coords.dim() == 2 else coords[chunk]
         settings = {**asdict(config), "seed": seed, "chunk": chunk.start}
         make = partial(_fit_chunk, spec, points, values[chunk], config, chunk_seed(seed, chunk))

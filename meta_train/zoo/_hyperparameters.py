@@ -43,7 +43,7 @@ class ClassifierConfig:
     """
 
     checkpoints: tuple[int, ...] = (0, 100, 300, 1000)
-    batch_size: int = 32
+    batch_size: int = 16
     lr: Range = (5e-4, 5e-2)
     l2: Range = (1e-8, 1e-2)
     init_scale: Range = (0.1, 5.0)

@@ -150,10 +150,10 @@ def test_dropout_drops_the_part_asked_for_and_keeps_the_mean() -> None:
 
 def test_equal_seeds_give_equal_zoos_and_a_cache_changes_nothing(tmp_path: Path) -> None:
     data = load_data("digits")
-    one = train_classifiers(build_cnn, data, 20, SHORT, seed=3, cache=tmp_path)
-    two = train_classifiers(build_cnn, data, 20, SHORT, seed=3, cache=tmp_path)
-    alone = train_classifiers(build_cnn, data, 20, SHORT, seed=3)
-    other = train_classifiers(build_cnn, data, 20, SHORT, seed=4)
+    one = train_classifiers(build_cnn, data, 40, SHORT, seed=3, cache=tmp_path)
+    two = train_classifiers(build_cnn, data, 40, SHORT, seed=3, cache=tmp_path)
+    alone = train_classifiers(build_cnn, data, 40, SHORT, seed=3)
+    other = train_classifiers(build_cnn, data, 40, SHORT, seed=4)
     for again in (two, alone):
         assert all(torch.equal(again.labels[name], one.labels[name]) for name in one.labels)
         assert all(torch.equal(again.features[name], one.features[name]) for name in one.features)
