@@ -20,6 +20,7 @@ class TrainConfig:
         truncation: Inner steps of an estimate of the meta-gradient.
         min_horizon: Shortest inner run; lengths are log-uniform.
         max_horizon: Longest inner run.
+        told: Share of the inner runs in which the rule is told the horizon.
         runs: Inner runs kept alive.
         runs_per_step: Inner runs that an outer step advances; their meta-gradients are averaged.
         entries: Weights trained at once in a run: small networks are trained in larger groups.
@@ -56,6 +57,7 @@ class TrainConfig:
     truncation: int = 20
     min_horizon: int = 50
     max_horizon: int = 2_000
+    told: float = 0.5
     runs: int = 32
     runs_per_step: int = 1
     entries: int = 24_000
@@ -113,6 +115,8 @@ class TrainConfig:
             raise ValueError(
                 f"runs_per_step ({self.runs_per_step}) must not exceed runs ({self.runs})."
             )
+        if not 0 <= self.told <= 1:
+            raise ValueError(f"told must be in [0, 1]; got {self.told}.")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1); got {self.ema}.")
         known = get_args(EstimatorName)

@@ -45,7 +45,9 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
         others = [name for name in params if name not in self.spec.axes]
         if covered:
             spec = self.spec.subset(covered)
-            self._drive(self.rule, spec, self.rule.log_lr.exp(), covered, params, grads, place)
+            self._drive(
+                self.rule, spec, self.rule.schedule.bias[0].exp(), covered, params, grads, place
+            )
         if others:
             size = self.fallback.step_size
             self._drive(self.fallback, NO_SPEC, size, others, params, grads, place)
@@ -63,7 +65,9 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
         slots = {}
         for name in names:
             g, i = place[name]
-            slots[name] = dict(self.state[g][i]) or rule.init_slots(params[name].detach(), 0)
+            slots[name] = dict(self.state[g][i]) or rule.new_slots(
+                params[name].detach(), num_steps=self.param_groups[g]["num_steps"]
+            )
         own = {name: params[name] for name in names}
         delta, state = rule(own, {name: grads[name] for name in names}, RuleState(slots, spec))
         for name in names:

@@ -51,7 +51,10 @@ class InnerRun:
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
         self.device = torch.device(config.device)
         self.params: Params = self._placed(stack([self.task.init(g) for g in self.generators]))
-        self.state: RuleState = rule.init(self.params, self.task.spec)
+        told = float(torch.rand((), generator=generator)) < config.told
+        self.state: RuleState = rule.init(
+            self.params, self.task.spec, num_steps=self.horizon if told else None
+        )
         self.particles: int | None = None
         self.noise: Params | None = None
         self.noise_generator = torch.Generator().manual_seed(_MAX_SEED + seed)

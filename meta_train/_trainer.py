@@ -123,7 +123,7 @@ class MetaTrainer:
     @property
     def device(self) -> torch.device:
         """Where the rule is."""
-        return self.rule.log_lr.device
+        return self.rule.schedule.bias.device
 
     def result(self) -> NFNRule:
         """The rule with averaged meta-parameters."""

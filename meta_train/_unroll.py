@@ -33,8 +33,8 @@ class Unrolled:
         params: `(n, *stored)` by name; with particles `(p, n, *stored)`.
         state: The rule's state.
         losses: Training loss before each step, on that step's batch, `(k, n)` or `(k, p, n)`.
-        mean_params: Mean of the parameters after each step, shaped like `params`; empty unless
-            asked for.
+        mean_params: Mean of what the rule heads for after each step, shaped like `params`; empty
+            unless asked for.
     """
 
     params: Params
@@ -94,7 +94,8 @@ def unroll(
             params, state, values = step(params, batch, state)
         losses.append(values)
         if averaged:
-            total = {n: p + total[n] if total else p for n, p in params.items()}
+            heading = rule.heading(params, state)
+            total = {n: p + total[n] if total else p for n, p in heading.items()}
     if not losses:
         raise ValueError("unroll got no batches. Pass one batch for each inner step.")
     mean = {n: t / len(losses) for n, t in total.items()}

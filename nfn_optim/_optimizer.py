@@ -65,9 +65,12 @@ class NFNOptimizer(Optimizer):
         weight_decay: Decoupled decay, times `lr` and the rule's `step_size`, as AdamW's at that
             rate.
         maximize: Climb instead of descend.
+        num_steps: Steps that the run will take, where that is known: the rule then slows down
+            towards the end. Never needed. Parameters remember it from their first step.
 
     Raises:
-        ValueError: If `lr` or `weight_decay` is negative, or the checkpoint is no rule.
+        ValueError: If `lr` or `weight_decay` is negative, `num_steps` is not positive, or the
+            checkpoint is no rule.
         TypeError: If a parameter is not of a real floating-point type, or is a shard.
 
     Warns:
@@ -88,6 +91,7 @@ class NFNOptimizer(Optimizer):
         lr: float = 1.0,
         weight_decay: float = 0.0,
         maximize: bool = False,
+        num_steps: int | None = None,
     ) -> None:
         self.rule: NFNRule = load_rule(checkpoint).requires_grad_(False)
         self.fallback = FallbackRule()
@@ -101,8 +105,13 @@ class NFNOptimizer(Optimizer):
             self._assignment = Assignment.of_module(params)
             self._names = {p: n for n, p in params.named_parameters()}
             params = params.named_parameters()
-        defaults: Group = {"lr": lr, "weight_decay": weight_decay, "maximize": maximize}
-        defaults["rule"] = rule_hash(self.rule)
+        defaults: Group = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+            "num_steps": num_steps,
+            "rule": rule_hash(self.rule),
+        }
         self._building = True
         super().__init__(params, defaults)
         self._building = False
@@ -220,18 +229,19 @@ class NFNOptimizer(Optimizer):
         groups = {p: group for group in self.param_groups for p in group["params"]}
         for param in params.values():
             if not self.state[param]:
-                self.state[param].update(rule.init_slots(param, 0))
+                steps = groups[param]["num_steps"]
+                self.state[param].update(rule.new_slots(param, num_steps=steps))
         grads = {n: descent_gradient(p, groups[p]["maximize"]) for n, p in params.items()}
         slots = {n: dict(self.state[p]) for n, p in params.items()}
         delta, state = rule(params, grads, RuleState(slots, spec))
-        steps = {n: d * groups[params[n]]["lr"] for n, d in delta.items()}
-        self._norms.setdefault(driver, []).extend(torch._foreach_norm(list(steps.values())))
+        scaled = {n: d * groups[params[n]]["lr"] for n, d in delta.items()}
+        self._norms.setdefault(driver, []).extend(torch._foreach_norm(list(scaled.values())))
         for name, param in params.items():
             group = groups[param]
             self.state[param].update(state.slots[name])
             if group["weight_decay"]:
                 param.mul_(1 - group["lr"] * rule.step_size * group["weight_decay"])
-            param.add_(steps[name])
+            param.add_(scaled[name])
 
     def _part(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""

@@ -26,7 +26,7 @@ def check_module(module: nn.Module) -> None:
 
 
 def check_options(group: Group) -> None:
-    """Refuses negative options and a learning rate that is not one number.
+    """Refuses negative options, a learning rate that is not one number, and a length of no steps.
 
     Raises:
         ValueError: Naming the option.
@@ -36,6 +36,11 @@ def check_options(group: Group) -> None:
     for name in ("lr", "weight_decay"):
         if group[name] < 0:
             raise ValueError(f"{name} must not be negative; got {group[name]}.")
+    steps = group["num_steps"]
+    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
+        raise ValueError(
+            f"num_steps must be a positive integer, or None where it is not known; got {steps!r}."
+        )
 
 
 def check_parameter(name: str, param: Tensor) -> None:

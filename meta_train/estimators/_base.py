@@ -16,6 +16,7 @@ from .._inner_run import InnerRun
 from .._unroll import unroll
 from ..tasks import Params
 
+_STRETCH = 50  # steps
 WORST = 20.0  # meta-loss that stands for one that is not finite
 
 
@@ -53,9 +54,10 @@ class Piece:
     """Logarithms of what a piece of a run reached: mean over networks, with particles `(p,)`.
 
     Attributes:
-        training: `log(mean training loss + c)`. The mean is over the steps, so that spikes count;
-            the logarithm weighs every decade of progress alike and lets a diverging task be heard,
-            where a clamp would silence it.
+        training: `log(mean training loss + c)`, the mean over the steps of a stretch, so that
+            spikes count, then the mean over the stretches of the piece, so that its end counts like
+            its beginning. The logarithm weighs every decade of progress alike and lets a diverging
+            task be heard, where a clamp would silence it.
         held_out: `log(validation loss + c)` of the parameters that the piece is judged by.
     """
 
@@ -111,5 +113,6 @@ def advance(
     ends = torch.stack([many(out.params, batch), many(judged, held_out)])
     losses = processes.whole(torch.cat([out.losses, ends]), -2)  # (k + 2, [p,] n)
     run.advance(out.params, out.state, losses[:-2].detach())
-    reached = (losses[1:-1].mean(0), losses[-1])
-    return Piece(*((loss + loss_floor).log().mean(-1) for loss in reached))
+    stretches = torch.stack([part.mean(0) for part in losses[1:-1].split(_STRETCH)])
+    training, reached = (stretches + loss_floor).log().mean(0), (losses[-1] + loss_floor).log()
+    return Piece(training.mean(-1), reached.mean(-1))

@@ -18,8 +18,8 @@ class TruncatedBPTT:
 
     Exact for one truncation, with little variance; blind to what an update does beyond it. That
     favors small steps, which lose their noise at once and progress only later; so the held-out
-    loss, at twice the weight of the training loss, is that of the mean parameters, where most of
-    the noise cancels and progress counts.
+    loss is that of the mean of what the rule headed for, where most of the noise cancels and
+    progress counts.
 
     Attributes:
         truncation: Inner steps differentiated at once.
@@ -45,7 +45,7 @@ class TruncatedBPTT:
             remat=self.remat,
             averaged=True,
         )
-        loss = piece.training + 2 * piece.held_out
+        loss = piece.training + piece.held_out
         grads = torch.autograd.grad(
             loss, list(theta.values()), allow_unused=True, materialize_grads=True
         )

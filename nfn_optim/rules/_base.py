@@ -45,12 +45,24 @@ class UpdateRule(nn.Module, ABC):
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step: `(delta, new state)`; both mappings have the keys of `params`."""
 
-    def init(self, params: Params, spec: NetworkSpec | None = None) -> RuleState:
+    def heading(self, params: Params, state: RuleState) -> Params:
+        """Where the parameters are on their way to: themselves, unless a rule averages."""
+        return params
+
+    def init(
+        self,
+        params: Params,
+        spec: NetworkSpec | None = None,
+        *,
+        num_steps: int | Tensor | None = None,
+    ) -> RuleState:
         """State before the first step.
 
         Args:
             params: Tensors `(*batch, *stored)` by name.
             spec: The network's spec; without one a chain of layers is inferred from the shapes.
+            num_steps: Steps that the run will take, one number or `(*batch)` with 0 for not known;
+                rules that have no use for it ignore it.
 
         Raises:
             SpecError: If no spec is given and the shapes form no chain, or a parameter has no axes
@@ -69,7 +81,17 @@ class UpdateRule(nn.Module, ABC):
                 "parameters disagree with the spec on the number of axes; stack all of them alike."
             )
         dims = batch_dims.pop() if batch_dims else 0
-        return RuleState({n: self.init_slots(p, dims) for n, p in params.items()}, spec, dims)
+        slots = {n: self.new_slots(p, dims, num_steps) for n, p in params.items()}
+        return RuleState(slots, spec, dims)
+
+    def new_slots(
+        self, param: Tensor, batch_dims: int = 0, num_steps: int | Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """`init_slots`, with the number of steps filled in where the rule wants to know it."""
+        slots = self.init_slots(param, batch_dims)
+        if num_steps is not None and "num_steps" in slots:
+            slots["num_steps"] = slots["num_steps"] + num_steps
+        return slots
 
 
 def _flatten(state: RuleState) -> tuple[list[Any], tuple[NetworkSpec, int]]:

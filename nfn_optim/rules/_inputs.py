@@ -15,24 +15,34 @@ from torch import Tensor
 
 from .._spec import NetworkSpec
 from ._base import Params
+from ._polar import LARGEST_POLAR, polar_factor
 
 DECAYS = (0.5, 0.9, 0.99)
-ADAM = 1  # position of the decay that Adam uses
 SQUARE_DECAY = 0.999
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-ENTRY_CHANNELS = 3 + 2 * len(DECAYS)
-CONTEXT_CHANNELS = len(TIMES) + 8
+ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
+DIRECTION = 0  # position of the nominal direction among the channels
+CONTEXT_CHANNELS = 8
+SCHEDULE_CHANNELS = len(TIMES) + 3 + CONTEXT_CHANNELS
 _TINY = 1e-24  # added under roots: gradients below its root count as zero
-_CLIP = 5.0
+CLIP = 5.0
+_LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
 
 
 def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
-    """Float32 accumulators: step count `(*batch)`, momenta `(3, *shape)`, squares `(*shape)`."""
+    """Float32 accumulators before the first step.
+
+    Returns:
+        `step` count and `num_steps` of the run (0: not known) `(*batch)`, `momenta` `(3, *shape)`,
+        `square` and `lead` of the fast iterate over the parameter `(*shape)`.
+    """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     return {
         "step": torch.zeros(param.shape[:batch_dims], device=param.device),
+        "num_steps": torch.zeros(param.shape[:batch_dims], device=param.device),
         "momenta": torch.stack([zeros] * len(DECAYS)),
         "square": zeros,
+        "lead": zeros.clone(),
     }
 
 
@@ -42,6 +52,7 @@ def accumulate(slot: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
     grad = grad.to(square.dtype)
     rates = momenta.new_tensor([1 - d for d in DECAYS]).reshape(-1, *(1,) * grad.dim())
     return {
+        **slot,
         "step": slot["step"] + 1,
         "momenta": torch.lerp(momenta, grad, rates),
         "square": torch.addcmul(SQUARE_DECAY * square, grad, grad, value=1 - SQUARE_DECAY),
@@ -53,45 +64,55 @@ class Reading:
     """One parameter's tensors, and what makes them scale-free.
 
     Attributes:
-        tensors: Parameter, gradient, square `(*batch, *axes)` and momenta `(3, *batch, *axes)`.
+        tensors: Direction, parameter, gradient, square `(*batch, *axes)` and momenta
+            `(3, *batch, *axes)`.
         scales: Factors `(9, *batch, 1, ...)`: bias corrections of momenta and square, inverse
             levels of square, momenta and parameter.
         axes: Number of the parameter's axes.
     """
 
-    tensors: tuple[Tensor, Tensor, Tensor, Tensor]
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
     scales: Tensor
     axes: int
 
-    def slices(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Channels `(ENTRY_CHANNELS, *batch, *axes)` and Adam's direction, in slices of axis 0."""
+    def slices(self, size: int) -> Iterator[Tensor]:
+        """Channels `(ENTRY_CHANNELS, *batch, *axes)` in slices of the outputs."""
         for part in zip(*(tensor.split(size, -self.axes) for tensor in self.tensors), strict=True):
             yield self._channels(*part)
 
     def _channels(
-        self, param: Tensor, grad: Tensor, square: Tensor, momenta: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, direction: Tensor, param: Tensor, grad: Tensor, square: Tensor, momenta: Tensor
+    ) -> Tensor:
         correct, correct_square, level, loudness, size = self.scales.split((3, 1, 1, 3, 1))
-        square = square.unsqueeze(0)
         scale = torch.rsqrt(square * correct_square + _TINY)
-        normalized = momenta * scale * correct
         spread = 0.5 * torch.log(square * level + 1e-6)
-        rest = [grad * scale, param * size, spread]
-        channels = torch.cat([normalized, momenta * loudness, *rest]).clamp(-_CLIP, _CLIP)
-        return channels, normalized[ADAM]
+        normalized = [grad * scale, momenta * scale * correct, momenta * loudness]
+        channels = torch.cat([direction, *normalized, param * size, spread])
+        return channels.clamp(-CLIP, CLIP)
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """What is known of whole parameters.
+
+    Attributes:
+        context: Sizes, loudness and fans `(CONTEXT_CHANNELS, *batch, parameters)`.
+        schedule: The same after how far the run is `(SCHEDULE_CHANNELS, *batch, parameters)`.
+    """
+
+    context: Tensor
+    schedule: Tensor
 
 
 def read(
     spec: NetworkSpec, params: Params, grads: Params, slots: Mapping[str, dict[str, Tensor]]
-) -> tuple[dict[str, Reading], Tensor]:
-    """Reads parameters whose slots already hold their gradients, in the order of `params`.
-
-    Returns:
-        Readings by name, and descriptors `(CONTEXT_CHANNELS, *batch, parameters)`.
-    """
+) -> tuple[dict[str, Reading], Descriptors]:
+    """Reads parameters whose slots already hold their gradients, in the order of `params`."""
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
-    step = torch.stack([slots[n]["step"] for n in params], -1)  # (*batch, parameters)
+    step, num_steps = (
+        torch.stack([slots[n][key] for n in params], -1) for key in ("step", "num_steps")
+    )  # (*batch, parameters)
     square = torch.stack(
         [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
     )
@@ -104,14 +125,15 @@ def read(
     logs = torch.log(torch.cat([size.unsqueeze(0), ratios]) + 1e-4)
     fixed = step.new_tensor([_fans(spec, n) for n in params]).T
     fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(params)).expand(-1, *step.shape)
-    context = torch.cat([_time(step), logs, fixed])
+    context = torch.cat([logs, fixed])
+    schedule = torch.cat([_time(step), _left(step, num_steps), context])
     inverse = corrections[-1] / (level + _TINY)
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
     readings = {
         n: _reading(spec, n, t, s) for (n, t), s in zip(tensors.items(), scales, strict=True)
     }
-    return readings, context
+    return readings, Descriptors(context, schedule)
 
 
 def _tensors(
@@ -127,7 +149,19 @@ def _reading(
     axes = len(spec.shapes[name])
     param, grad, square, momenta = (spec.view(name, tensor) for tensor in tensors)
     factors = scales.reshape(scales.shape + (1,) * axes)
-    return Reading((param.unsqueeze(0), grad.unsqueeze(0), square, momenta), factors, axes)
+    if axes > 1 and _is_narrow(momenta, axes):
+        matrix = momenta[0].flatten(1 - axes) if axes > 2 else momenta[0]
+        direction = polar_factor(matrix).view(param.shape)
+    else:
+        correct, correct_square = factors[0], factors[len(DECAYS)]
+        direction = momenta[0] * correct * torch.rsqrt(square * correct_square + _TINY)
+    lifted = (tensor.unsqueeze(0) for tensor in (direction, param, grad, square))
+    return Reading((*lifted, momenta), factors, axes)
+
+
+def _is_narrow(tensor: Tensor, axes: int) -> bool:
+    outputs = tensor.shape[-axes]
+    return min(outputs, math.prod(tensor.shape[1 - axes :])) <= LARGEST_POLAR
 
 
 def _fans(spec: NetworkSpec, name: str) -> list[float]:
@@ -142,6 +176,13 @@ def _fans(spec: NetworkSpec, name: str) -> list[float]:
 def _time(step: Tensor) -> Tensor:
     scales = step.new_tensor(TIMES).reshape(-1, *(1,) * step.dim())
     return torch.tanh(step / scales - 1)
+
+
+def _left(step: Tensor, num_steps: Tensor) -> Tensor:
+    """Whether the length of the run is known, and if so how much of it is left, `(3, *step)`."""
+    known = (num_steps > 0).to(step.dtype)
+    left = (1 - step / num_steps.clamp(min=1)).clamp(min=0)
+    return known * torch.stack([known, left, (left + _LAST).log() / -math.log(_LAST)])
 
 
 def _corrections(step: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The learned optimizer: NF-Layers on weights and gradients write a correction to Adam's step."""
+"""The learned optimizer: NF-Layers on weights and gradients write steps that are averaged."""
 
 from __future__ import annotations
 
@@ -27,24 +27,37 @@ class NFNRuleConfig:
     """
 
     hidden: int = 16
-    initial_lr: float = 1e-3
+    initial_lr: float = 1e-2
 
 
 class NFNRule(UpdateRule):
-    """`delta = -exp(log_lr + magnitude) * (Adam's direction + correction)`.
+    """A fast iterate that takes learned steps, and parameters that average it.
 
-    Two `SharedNPLinear` layers read the weight-space tuple of weights, gradients and momenta and
-    write two channels an entry, the correction and the log-magnitude. The last layer starts at
-    zero, so an untrained rule is Adam at `initial_lr`. The rule runs on any network: it holds no
-    shape of the network it trains. It may move entries that have no gradient, such as the weights
-    of dead units, from what it sees around them.
+    The fast iterate `z` takes steps `s = -exp(log_size + magnitude) * (direction + correction)`.
+    The direction is the polar factor of a short momentum, as in Muon; for vectors and for matrices
+    too large for that it is Adam's. The parameters follow the fast iterate as in Schedule-Free
+    AdamW (Defazio et al. 2024, arXiv 2405.15682): with `lead = z - params` and the rate
+    `c = sigmoid(log_recency + recency - log(step))`,
+
+        delta = (1 - BETA) s + c (lead + BETA s),
+
+    so that steps can stay large and their noise does not reach the parameters, whatever the length
+    of the run. Two `SharedNPLinear` layers read the weight-space tuple of weights, gradients and
+    momenta and write three channels an entry: correction, magnitude and recency. `schedule` reads
+    the time and writes `log_size` and `log_recency` of every parameter. Both start at zero, so an
+    untrained rule is a Schedule-Free Muon at `initial_lr`. The rule runs on any network: it holds
+    no shape of the network it trains. It may move entries that have no gradient, such as the
+    weights of dead units, from what it sees around them.
 
     Args:
         config: Shape of the rule.
     """
 
+    BETA = 0.9  # share of the average in the point where gradients are taken
+    INITIAL_LOG_RECENCY = 0.5
     MAX_CORRECTION = 4.0
     MAX_LOG_MAGNITUDE = 6.0
+    LONGEST = 2_000.0  # steps after which the average forgets as fast as it learns
 
     layer: type[SharedNPLinear] | type[SharedPointwise] = SharedNPLinear
 
@@ -53,60 +66,104 @@ class NFNRule(UpdateRule):
         self.config = config or NFNRuleConfig()
         hidden, context = self.config.hidden, _inputs.CONTEXT_CHANNELS
         self.read = self.layer(_inputs.ENTRY_CHANNELS, hidden, context)
-        self.write = self.layer(hidden, 2, context)
+        self.write = self.layer(hidden, 3, context)
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
-        self.log_lr = nn.Parameter(torch.tensor(math.log(self.config.initial_lr)))
+        self.schedule = nn.Linear(_inputs.SCHEDULE_CHANNELS, 2)
+        nn.init.zeros_(self.schedule.weight)
+        with torch.no_grad():
+            start = (math.log(self.config.initial_lr), self.INITIAL_LOG_RECENCY)
+            self.schedule.bias.copy_(torch.tensor(start))
 
     def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
-        """Step count, momenta and mean square of the gradient, in float32 at least."""
+        """Step counts, momenta and mean square of the gradient, and the lead, as float32."""
         return _inputs.init_slots(param, batch_dims)
+
+    def heading(self, params: Params, state: RuleState) -> Params:
+        """The fast iterate."""
+        return {n: p + state.slots[n]["lead"].to(p.dtype) for n, p in params.items()}
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step, see the class."""
-        spec, plan, dtype = state.spec, plan_of(state.spec), self.log_lr.dtype
+        spec, plan, dtype = state.spec, plan_of(state.spec), self.schedule.bias.dtype
         slots = {
             p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in plan.parameters
         }
         ordered = {p.name: params[p.name] for p in plan.parameters}
-        readings, context = _inputs.read(spec, ordered, grads, slots)
-        context = context.to(dtype)
+        readings, known = _inputs.read(spec, ordered, grads, slots)
+        context = known.context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in plan.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}
         terms = self.read.terms(plan, pooled, context)
         hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
         last = self.write.terms(plan, {n: pooled for n, (_, pooled) in hidden.items()}, context)
-        delta = {n: self._delta(work[n], hidden[n][0], last[n]) for n in params}
-        delta = {n: spec.unview(n, d).to(params[n].dtype) for n, d in delta.items()}
-        return delta, RuleState({n: slots[n] for n in params}, spec, state.batch_dims)
+        sizes, recencies = self._schedule(known.schedule.to(dtype))
+        delta: dict[str, Tensor] = {}
+        for i, (name, w) in enumerate(work.items()):
+            lead = spec.view(name, slots[name]["lead"])
+            time = slots[name]["step"].clamp(max=self.LONGEST).log()
+            pace = sizes[..., i], recencies[..., i] - time
+            moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
+            moved, lead = (spec.unview(name, move) for move in moves)
+            slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
+            delta[name] = moved.to(params[name].dtype)
+        new = RuleState({n: slots[n] for n in params}, spec, state.batch_dims)
+        return {n: delta[n] for n in params}, new
+
+    def _schedule(self, known: Tensor) -> Tensor:
+        """Log step sizes and log recencies `(2, *batch, parameters)`."""
+        return self.schedule(known.movedim(0, -1)).movedim(-1, 0)
 
     def _pool(self, work: _Work) -> Pooled:
-        return Pooled.join([self.read.pool(work.parameter, x) for x, _ in work.slices])
+        return Pooled.join([self.read.pool(work.parameter, x) for x in work.slices])
 
     def _hidden(self, work: _Work, terms: Terms) -> tuple[list[Slice], Pooled]:
         """The last layer's output from each slice's own entries, and the pooled hidden channels."""
         outputs, pooled = [], []
-        for (x, _), term in zip(work.slices, terms.split(work.size), strict=True):
+        for x, term in zip(work.slices, terms.split(work.size), strict=True):
             p = work.parameter
             hidden = Slice.of(p, add_terms(p, self.read.entries(p, x), term).relu_())
             outputs.append(self.write.entries(p, hidden))
             pooled.append(self.write.pool(p, hidden))
         return outputs, Pooled.join(pooled)
 
-    def _delta(self, work: _Work, outputs: list[Slice], terms: Terms) -> Tensor:
-        steps = []
-        parts = zip(outputs, terms.split(work.size), work.slices, strict=True)
-        for output, term, (_, adam) in parts:
-            correction, magnitude = add_terms(work.parameter, output, term)
-            correction = correction.clamp(-self.MAX_CORRECTION, self.MAX_CORRECTION)
-            magnitude = magnitude.clamp(-self.MAX_LOG_MAGNITUDE, self.MAX_LOG_MAGNITUDE)
-            steps.append(-(magnitude + self.log_lr).exp() * (adam + correction))
-        return steps[0] if len(steps) == 1 else torch.cat(steps, -work.axes)
+    def _move(
+        self,
+        work: _Work,
+        outputs: list[Slice],
+        terms: Terms,
+        lead: Tensor,
+        pace: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """The parameter's update, and by how much the fast iterate leads afterwards."""
+        size, recency = (p.reshape(p.shape + (1,) * work.axes) for p in pace)
+        deltas, leads = [], []
+        leading = lead.split(work.size, -work.axes)
+        parts = zip(work.slices, outputs, terms.split(work.size), leading, strict=True)
+        for inputs, output, term, ahead in parts:
+            correction, magnitude, shift = add_terms(work.parameter, output, term)
+            direction = inputs.entries[_inputs.DIRECTION]
+            step = self._step(direction, correction, magnitude, size)
+            rate = torch.sigmoid(recency + shift)
+            ahead = torch.add(ahead, step, alpha=self.BETA)
+            caught = rate * ahead
+            deltas.append(torch.add(caught, step, alpha=1 - self.BETA))
+            leads.append(ahead - caught)
+        if len(deltas) == 1:
+            return deltas[0], leads[0]
+        return torch.cat(deltas, -work.axes), torch.cat(leads, -work.axes)
+
+    def _step(
+        self, direction: Tensor, correction: Tensor, magnitude: Tensor, size: Tensor
+    ) -> Tensor:
+        correction = correction.clamp(-self.MAX_CORRECTION, self.MAX_CORRECTION)
+        magnitude = magnitude.clamp(-self.MAX_LOG_MAGNITUDE, self.MAX_LOG_MAGNITUDE)
+        return -(magnitude + size).exp() * (direction + correction)
 
     @property
     def step_size(self) -> float:
-        """Size of an entry's step where the network asks for no change: Adam's learning rate."""
-        return math.exp(self.log_lr)
+        """Size of an entry's step where the network asks for no change, like a learning rate."""
+        return math.exp(self.schedule.bias[0])
 
     def get_config(self) -> dict[str, float]:
         """The configuration as plain numbers, as a checkpoint stores it."""
@@ -119,13 +176,13 @@ class _Work:
 
     Attributes:
         parameter: How it is read.
-        slices: Input channels and Adam's direction `(*b, *axes)` of each slice.
+        slices: Input channels of each slice.
         size: Outputs a slice.
         axes: Number of the parameter's axes.
     """
 
     parameter: Parameter
-    slices: list[tuple[Slice, Tensor]]
+    slices: list[Slice]
     size: int
     axes: int
 
@@ -133,15 +190,14 @@ class _Work:
     def open(cls, parameter: Parameter, reading: _inputs.Reading, dtype: torch.dtype) -> _Work:
         """Turns what was read into channels of the rule's type."""
         size = _slice_size(reading.tensors[0], reading.axes)
-        slices = [
-            (Slice.of(parameter, x.to(dtype)), adam.to(dtype)) for x, adam in reading.slices(size)
-        ]
+        slices = [Slice.of(parameter, x.to(dtype)) for x in reading.slices(size)]
         return cls(parameter, slices, size, reading.axes)
 
 
 def _slice_size(param: Tensor, axes: int) -> int:
-    """Outputs that make up about `_SLICE_ENTRIES` entries; all of them where a compiler fuses."""
+    """Outputs in equal slices of about `_SLICE_ENTRIES` entries; all where a compiler fuses."""
     outputs = param.shape[-axes]
     if torch.compiler.is_compiling():
         return outputs
-    return max(1, min(outputs, _SLICE_ENTRIES * outputs // param.numel()))
+    slices = max(1, min(outputs, round(param.numel() / _SLICE_ENTRIES)))
+    return math.ceil(outputs / slices)

@@ -77,8 +77,8 @@ def closed_form(first: int, last: int, *, at_mean: bool) -> float:
     Args:
         first: Step before the piece.
         last: Last step of the piece.
-        at_mean: Whether the held-out loss is twice that of the mean parameters, as in BPTT, or that
-            of the last, as in evolution strategies.
+        at_mean: Whether the held-out loss is that of the mean parameters, as in BPTT, or that of
+            the last, as in evolution strategies.
     """
     rate, steps = math.exp(THETA), range(first + 1, last + 1)
     x = [(1 - CURVATURE * rate) ** k * START for k in steps]
@@ -98,7 +98,7 @@ def closed_form(first: int, last: int, *, at_mean: bool) -> float:
         [loss(v) for v in x], [slope(*pair) for pair in zip(x, dx, strict=True)]
     )
     validation = slope_of_log([loss(held_out[0])], [slope(*held_out)])
-    return training + (2 if at_mean else 1) * validation
+    return training + validation
 
 
 def piecewise(*, at_mean: bool) -> float:
@@ -236,7 +236,7 @@ def test_bptt_equals_finite_differences_of_its_own_loss():
     rule = NFNRule().double()
     for weight in rule.write.parameters():
         nn.init.normal_(weight, std=0.2)
-    rule.log_lr.data.fill_(-4.0)
+    rule.schedule.bias.data[0] = -4.0
     config = replace(CONFIG, entries=4_000, max_networks=2)
     estimator = TruncatedBPTT(4, FLOOR, first_order=False)
     theta = dict(rule.named_parameters())

@@ -22,7 +22,7 @@ def perturbed_rule() -> NFNRule:
     rule = NFNRule()
     for weight in rule.write.parameters():
         nn.init.normal_(weight, std=0.2)
-    rule.log_lr.data.fill_(-4.0)
+    rule.schedule.bias.data[0] = -4.0
     return rule
 
 

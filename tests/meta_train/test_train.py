@@ -154,7 +154,7 @@ def test_validation_changes_nothing_in_training(whole: Path, tmp_path: Path) -> 
 
 def test_second_phase_trains_only_what_is_named(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "rule.safetensors"
-    names = ("log_lr", "write.network", "write.bias")
+    names = ("schedule.bias", "write.network", "write.bias")
     config = replace(
         CONFIG, init=str(whole), parameters=names, estimator="full-es", pairs=2, outer_steps=3
     )
@@ -171,10 +171,10 @@ def test_any_torch_optimizer_trains(optimizer: str) -> None:
     trainer = MetaTrainer(family, config)
     assert type(trainer.optimizer).__name__ == optimizer
     assert trainer.optimizer.param_groups[0]["weight_decay"] == 0.5
-    before = trainer.rule.log_lr.item()
+    before = trainer.rule.schedule.bias[0].item()
     for _ in trainer.train():
         pass
-    assert trainer.rule.log_lr.item() != before
+    assert trainer.rule.schedule.bias[0].item() != before
 
 
 def test_every_run_is_clipped_before_averaging() -> None:
@@ -206,9 +206,9 @@ def test_a_run_without_finite_gradient_is_left_out() -> None:
 
 def test_settings_come_from_files_and_options_go_before_them(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text("lr: 3e-3\nparameters: [log_lr]\nhidden: 8\nestimator: pes\n")
+    file.write_text("lr: 3e-3\nparameters: [schedule.bias]\nhidden: 8\nestimator: pes\n")
     config = read_settings(file)
-    assert config == TrainConfig(lr=3e-3, parameters=("log_lr",), hidden=8, estimator="pes")
+    assert config == TrainConfig(lr=3e-3, parameters=("schedule.bias",), hidden=8, estimator="pes")
     same = tmp_path / "run.json"
     same.write_text(json.dumps(asdict(config)))
     assert read_settings(same) == config
@@ -316,7 +316,7 @@ def test_unusable_tasks_are_refused_before_the_run(tmp_path: Path, name: str, me
         ({"optimizer": "LBFGS"}, "LBFGS cannot be the outer optimizer"),
         ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
-        ({"parameters": ("log_lr", "nothing.*")}, "'nothing.*' names no meta-parameter"),
+        ({"parameters": ("read.*", "nothing.*")}, "'nothing.*' names no meta-parameter"),
         ({"init": "/none.safetensors"}, "no checkpoint"),
         ({"runs": 2, "runs_per_step": 3}, "runs_per_step (3) must not exceed runs"),
         ({"pairs": 0}, "pairs must be at least 1"),
@@ -356,7 +356,7 @@ def test_a_run_on_a_gpu_resumes_bit_for_bit(tmp_path: Path) -> None:
     train(whole, config, tasks=TASKS)
     trainer = MetaTrainer(family, config)
     next(trainer.train())
-    assert trainer.rule.log_lr.is_cuda
+    assert trainer.rule.schedule.bias.is_cuda
     trainer.save(parts, "test")
     train(parts, config, tasks=TASKS, resume=True)
     assert_same_rule(parts, whole)

@@ -28,7 +28,7 @@ def perturbed_rule() -> NFNRule:
     rule = NFNRule()
     for weight in rule.write.parameters():
         nn.init.normal_(weight, std=0.2)
-    rule.log_lr.data.fill_(-4.0)
+    rule.schedule.bias.data[0] = -4.0
     return rule
 
 
@@ -121,7 +121,7 @@ def test_two_halves_equal_one_unroll():
         assert torch.equal(param, rest.params[name])
 
 
-def test_mean_params_average_what_each_step_reached():
+def test_mean_params_average_what_the_rule_headed_for_after_each_step():
     task, rule = make_task(), perturbed_rule()
     params, batches = start(task)
 
@@ -133,7 +133,8 @@ def test_mean_params_average_what_each_step_reached():
         mean = reached(4, averaged=True).mean_params
         ways = [reached(steps) for steps in range(1, 5)]
     for name in params:
-        expected = torch.stack([way.params[name] for way in ways]).mean(0)
+        headings = [rule.heading(way.params, way.state)[name] for way in ways]
+        expected = torch.stack(headings).mean(0)
         torch.testing.assert_close(mean[name], expected)
     assert not any(way.mean_params for way in ways)
 

@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nfn_optim import NFNRule, load_rule, save_rule
-from nfn_optim._checkpoint import FORMAT, checkpoint_path, read_card, rule_hash
+from nfn_optim._checkpoint import FORMAT, VERSION, checkpoint_path, read_card, rule_hash
 
 
 def test_round_trip_keeps_weights_config_and_card(tmp_path):
@@ -51,11 +51,11 @@ def test_wrong_tensors_are_named(tmp_path):
     path = tmp_path / "wrong.safetensors"
     save_rule(NFNRule(), path)
     tensors = load_file(path)
-    tensors.pop("log_lr")
-    header = {"format": FORMAT, "version": "1", "rule": '{"hidden": 16}', "card": "{}"}
+    tensors.pop("schedule.bias")
+    header = {"format": FORMAT, "version": VERSION, "rule": '{"hidden": 16}', "card": "{}"}
     save_file(tensors, path, header)
     with pytest.raises(
-        ValueError, match=r"(?s)wrong.safetensors does not hold the weights.*log_lr"
+        ValueError, match=r"(?s)wrong.safetensors does not hold the weights.*schedule.bias"
     ):
         load_rule(path)
 

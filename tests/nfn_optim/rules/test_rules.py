@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -7,7 +8,9 @@ from torch.func import vmap
 
 from nfn_optim import AdamRule, NetworkSpec, NFNRule, SGDRule, SpecError, UpdateRule
 from nfn_optim._permute import permute_params, random_permutations
-from nfn_optim.rules import ElementwiseRule
+from nfn_optim.rules import ElementwiseRule, NFNRuleConfig
+from nfn_optim.rules._inputs import CLIP
+from nfn_optim.rules._polar import polar_factor
 
 
 def network() -> nn.Sequential:
@@ -58,9 +61,8 @@ def train(rule: UpdateRule, model: nn.Module, steps: int = 10) -> None:
             AdamRule(0.01, weight_decay=0.1),
             lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
         ),
-        (NFNRule(), lambda p: torch.optim.Adam(p, lr=1e-3, eps=1e-12)),
     ],
-    ids=["sgd", "momentum", "adam", "adamw", "untrained-nfn"],
+    ids=["sgd", "momentum", "adam", "adamw"],
 )
 def test_rule_equals_torch_optimizer(rule, factory):
     ours = network()
@@ -75,6 +77,92 @@ def test_rule_equals_torch_optimizer(rule, factory):
         optimizer.step()
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6, msg=name)
+
+
+class ScheduleFreeMuon:
+    """Written as in the paper on schedule-free training: iterate z, average x, gradients at y."""
+
+    def __init__(self, param: torch.Tensor, lr: float) -> None:
+        self.z, self.x, self.lr = param.clone(), param.clone(), lr
+        self.momentum, self.square, self.steps = torch.zeros_like(param), torch.zeros_like(param), 0
+
+    def step(self, grad: torch.Tensor) -> torch.Tensor:
+        self.steps += 1
+        self.momentum = (self.momentum + grad) / 2
+        self.square = 0.999 * self.square + 0.001 * grad.square()
+        self.z = self.z - self.lr * self.direction()
+        recency = math.exp(NFNRule.INITIAL_LOG_RECENCY)
+        self.x = torch.lerp(self.x, self.z, recency / (recency + self.steps))
+        return torch.lerp(self.z, self.x, NFNRule.BETA)
+
+    def direction(self) -> torch.Tensor:
+        if self.momentum.dim() < 2:
+            mean = self.momentum / (1 - 0.5**self.steps)
+            return mean / (self.square / (1 - 0.999**self.steps)).sqrt()
+        matrix = self.momentum.flatten(1)
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        values = values / values.norm()
+        for _ in range(5):
+            values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+        return (left * values @ right * max(matrix.shape) ** 0.5).view_as(self.momentum)
+
+
+def test_untrained_rule_is_a_schedule_free_muon():
+    model, rule = network(), NFNRule(NFNRuleConfig(initial_lr=1e-3)).double()
+    theirs = {n: ScheduleFreeMuon(p.detach(), 1e-3) for n, p in model.named_parameters()}
+    params = dict(model.named_parameters())
+    state = rule.init(params, NetworkSpec.from_module(model))
+    for step in range(10):
+        inputs = torch.randn(
+            4, 1, 4, 4, generator=torch.Generator().manual_seed(step), dtype=torch.float64
+        )
+        grads = gradients(model, inputs)
+        with torch.no_grad():
+            delta, state = rule(params, grads, state)
+            for name, param in params.items():
+                param += delta[name]
+                expected = theirs[name].step(grads[name])
+                torch.testing.assert_close(param, expected, rtol=0, atol=1e-7, msg=name)
+
+
+def test_heading_is_the_iterate_that_the_parameters_average():
+    spec, params, grads = stacked_inputs(1)
+    rule = random_rule().requires_grad_(False)
+    delta, state = rule(params, grads, rule.init(params, spec))
+    moved = {n: p + delta[n] for n, p in params.items()}
+    heading = rule.heading(moved, state)
+    assert all(torch.equal(heading[n], moved[n] + state.slots[n]["lead"]) for n in params)
+    assert any(not torch.equal(heading[n], moved[n]) for n in params)
+
+
+def test_known_length_changes_steps_only_through_the_schedule():
+    spec, params, grads = stacked_inputs(1)
+    rule = random_rule().requires_grad_(False)
+    told, untold = (rule.init(params, spec, num_steps=count) for count in (100, None))
+    same = [rule(params, grads, state)[0] for state in (told, untold)]
+    assert all(torch.equal(same[0][n], same[1][n]) for n in params)
+    nn.init.normal_(rule.schedule.weight)
+    other = [rule(params, grads, state)[0] for state in (told, untold)]
+    assert all(not torch.equal(other[0][n], other[1][n]) for n in params)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (2, 4, 4), (6, 1)])
+def test_polar_factor_levels_singular_values_and_commutes_with_permutations(shape):
+    torch.manual_seed(0)
+    matrix = torch.randn(shape, dtype=torch.float64)
+    factor = polar_factor(matrix)
+    values = torch.linalg.svdvals(factor) / max(shape[-2:]) ** 0.5
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+    rows, columns = torch.randperm(shape[-2]), torch.randperm(shape[-1])
+    torch.testing.assert_close(
+        polar_factor(matrix[..., rows, :][..., columns]), factor[..., rows, :][..., columns]
+    )
+    torch.testing.assert_close(polar_factor(1e3 * matrix), factor)
+
+
+def test_polar_factor_of_nothing_is_nothing():
+    assert torch.equal(polar_factor(torch.zeros(3, 4)), torch.zeros(3, 4))
 
 
 def stacked_inputs(networks: int):
@@ -183,9 +271,10 @@ def test_steps_are_bounded_whatever_the_weights():
     rule = random_rule()
     for weight in rule.parameters():
         weight.data.mul_(100)
-    rule.log_lr.data.fill_(0.0)
+    rule.schedule.weight.data.zero_()
+    rule.schedule.bias.data.zero_()
     delta, _ = rule(params, {n: 1e12 * g for n, g in grads.items()}, rule.init(params, spec))
-    largest = torch.exp(torch.tensor(NFNRule.MAX_LOG_MAGNITUDE)) * (1 + NFNRule.MAX_CORRECTION)
+    largest = math.exp(NFNRule.MAX_LOG_MAGNITUDE) * (CLIP + NFNRule.MAX_CORRECTION)
     assert all(d.isfinite().all() and d.abs().max() <= largest for d in delta.values())
 
 
@@ -202,7 +291,7 @@ def test_rule_compiles_as_one_graph(kind):
 
 def test_state_is_untouched_by_a_step():
     spec, params, grads = stacked_inputs(1)
-    rule = random_rule()
+    rule = random_rule().requires_grad_(False)
     _, state = rule(params, grads, rule.init(params, spec))
     before = copy.deepcopy(state.slots)
     rule(params, grads, state)
