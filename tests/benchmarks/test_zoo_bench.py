@@ -34,7 +34,7 @@ def one_thread() -> None:
 
 
 def compare(what: str, steps: int, **runs: tuple[Callable[[], object], int]) -> None:
-    """Prints networks a second of the zoo and the loop, the best of some turns, by processor time."""
+    """Prints networks a second of the zoo and the loop, the best turn, by processor time."""
     best = dict.fromkeys(runs, 0.0)
     for _ in range(REPEATS):
         for name, (run, networks) in runs.items():
