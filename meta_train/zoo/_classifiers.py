@@ -22,12 +22,12 @@ from ._cache import artefact_key, remember
 from ._engine import Progress, chunk_seed, chunks, join
 from ._files import Zoo
 from ._hyperparameters import ACTIVATIONS, OPTIMIZERS, ClassifierConfig
-from ._sequential import check
+from ._stacked import check
 from ._training import Trainer
 
 Build = Callable[[Callable[[], nn.Module]], nn.Sequential]
 
-_CHUNK = 32  # networks at once: activations of more leave the cache
+_SAMPLES_AT_ONCE = 256  # of all networks of a chunk: activations of more leave the cache
 _LABEL = "label "
 _MODULES: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -99,8 +99,9 @@ def train_classifiers(
         "data": artefact_key({}, list(vars(data).values())),
     }
     kinds = list(product(config.activations, config.optimizers))
+    size = max(1, _SAMPLES_AT_ONCE // config.batch_size)
     parts = []
-    for index, chunk in enumerate(chunks(num_networks, _CHUNK)):
+    for index, chunk in enumerate(chunks(num_networks, size)):
         activation, optimizer = kinds[index % len(kinds)]
         trainer = Trainer(spec, modules[activation], optimizer, data, config)
         settings = {**info, "chunk": [chunk.start, chunk.stop]}

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nfn_optim import NetworkSpec, UpdateRule
 from nfn_optim.rules import RuleState
@@ -96,3 +98,45 @@ def chunk_seed(seed: int, chunk: slice) -> torch.Generator:
 def join(parts: list[Params]) -> Params:
     """Chunks of stacked tensors as one."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+Compute = Callable[..., tuple[Tensor, Tensor]]
+
+
+def with_gradient(compute: Compute, weights: Tensor, *batch: Tensor) -> Tensor:
+    """A loss for `Population.train` whose gradient is written out.
+
+    Args:
+        compute: `(weights (n, d), *batch) -> losses (n,), gradients (n, d)`, of all networks.
+        weights: Of one network, under `vmap`.
+        batch: Its batch.
+    """
+    loss: Tensor = _WithGradient.apply(compute, weights, *batch)[0]
+    return loss
+
+
+class _WithGradient(torch.autograd.Function):
+    """Losses and gradients are computed together; the way back only multiplies."""
+
+    @staticmethod
+    def forward(compute: Compute, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        """Called with what is stacked, see `vmap`."""
+        return compute(*tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        """Keeps the gradients."""
+        ctx.num_inputs = len(inputs)
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, adjoint: Tensor, unused: Tensor) -> Any:
+        """The chain rule, network by network."""
+        return None, adjoint[:, None] * ctx.saved_tensors[0], *[None] * (ctx.num_inputs - 2)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """All networks are computed in one call."""
+        return _WithGradient.apply(*args), 0

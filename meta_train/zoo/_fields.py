@@ -19,7 +19,7 @@ from nfn_optim import AdamRule, NetworkSpec
 
 from ..tasks import Params
 from ._cache import remember
-from ._engine import Population, Progress, chunk_seed, chunks, join
+from ._engine import Population, Progress, chunk_seed, chunks, join, with_gradient
 from ._sine import field, mean_square
 
 _POINTS_AT_ONCE = 12_800  # of all fields of a chunk: few calls a field, activations in the cache
@@ -195,8 +195,10 @@ def _fit_chunk(
     params = _init(spec, len(values), config.omega, seed)
     population = Population.start(spec, AdamRule(config.lr, betas=_BETAS), params)
 
+    compute = partial(mean_square, spec=spec, omega=config.omega)
+
     def loss(weights: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return mean_square(weights, *batch, spec, config.omega)
+        return with_gradient(compute, weights, *batch)
 
     batches = _batches(coords.float(), values.float(), config, seed)
     return population.train(

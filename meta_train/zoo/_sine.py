@@ -5,11 +5,8 @@ Shape legend: `n` fields, `d` coordinates, `c` values, `m` points.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nfn_optim import NetworkSpec
 
@@ -32,70 +29,35 @@ def field(params: Params, coords: Tensor, omega: float) -> Tensor:
 
 
 def mean_square(
-    weights: Tensor, coords: Tensor, values: Tensor, spec: NetworkSpec, omega: float
-) -> Tensor:
-    """Mean squared error of one SIREN at coords `(d, m)`; to be called under `vmap`.
+    weights: Tensor, coords: Tensor, values: Tensor, *, spec: NetworkSpec, omega: float
+) -> tuple[Tensor, Tensor]:
+    """Mean squared errors `(n,)` of stacked SIRENs, and their gradients, shaped like the weights.
 
-    Its gradient is computed along with it, which takes fewer passes over activations than autograd.
+    Written out, this takes fewer passes over activations than autograd.
 
     Args:
-        weights: All parameters, one after another.
-        coords: Points.
-        values: Values there, `(c, m)`.
+        weights: All parameters of each field, `(n, entries)`.
+        coords: Points, `(n, d, m)`.
+        values: Values there, `(n, c, m)`.
         spec: Says which parameters there are.
         omega: Frequency factor.
     """
-    error: Tensor = _MeanSquare.apply(weights, coords, values, spec, omega)[0]
-    return error
-
-
-class _MeanSquare(torch.autograd.Function):
-    """Errors `(n,)` of stacked SIRENs, and the gradients `(n, weights)`."""
-
-    @staticmethod
-    def forward(
-        weights: Tensor, coords: Tensor, values: Tensor, spec: NetworkSpec, omega: float
-    ) -> tuple[Tensor, Tensor]:
-        """Everything is computed here, for stacked fields only."""
-        return _error_and_gradient(as_params(spec, weights), coords, values, omega)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
-        """Keeps the gradients."""
-        ctx.save_for_backward(output[1])
-        ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, adjoint: Tensor, unused: Tensor) -> Any:
-        """The chain rule, field by field."""
-        return adjoint[:, None] * ctx.saved_tensors[0], None, None, None, None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        """Stacked fields are what the other methods are written for."""
-        return _MeanSquare.apply(*args), 0
-
-
-def _error_and_gradient(
-    params: Params, coords: Tensor, values: Tensor, omega: float
-) -> tuple[Tensor, Tensor]:
-    layers = layers_of(params)
+    layers = layers_of(as_params(spec, weights))
     scales = [omega] * (len(layers) // 2 - 1) + [1.0]
-    weights = [scale * w for scale, w in zip(scales, layers[::2], strict=True)]
+    matrices = [scale * w for scale, w in zip(scales, layers[::2], strict=True)]
     biases = [scale * b.unsqueeze(-1) for scale, b in zip(scales, layers[1::2], strict=True)]
     inputs, slopes = [coords], []
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+    for weight, bias in zip(matrices[:-1], biases[:-1], strict=True):
         phase = torch.baddbmm(bias, weight, inputs[-1])
         slopes.append(phase.cos())
         inputs.append(phase.sin_())
-    residual = torch.baddbmm(biases[-1], weights[-1], inputs[-1]).sub_(values)
+    residual = torch.baddbmm(biases[-1], matrices[-1], inputs[-1]).sub_(values)
     error = residual.square().mean((1, 2))
     adjoint = residual.mul_(2 / residual[0].numel())
     grads: list[Tensor] = []
-    for layer in reversed(range(len(weights))):
+    for layer in reversed(range(len(matrices))):
         by_weight, by_bias = torch.bmm(adjoint, inputs[layer].mT), adjoint.sum(-1)
         grads = [scales[layer] * by_weight.flatten(1), scales[layer] * by_bias, *grads]
         if layer:
-            adjoint = torch.bmm(weights[layer].mT, adjoint).mul_(slopes[layer - 1])
+            adjoint = torch.bmm(matrices[layer].mT, adjoint).mul_(slopes[layer - 1])
     return error, torch.cat(grads, dim=1)

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 from torch.nn import functional as F
 
 from nfn_optim import NetworkSpec
 
 from ..tasks import Dataset, Params
-from ._engine import Population, as_params, join
+from ._engine import Population, as_params, join, with_gradient
 from ._hyperparameters import ClassifierConfig, draw, initial, make_rule
-from ._sequential import hidden_channels, run
+from ._stacked import forward, gradients, hidden_channels
 
-Batch = tuple[Tensor, Tensor, list[Tensor], Tensor]
+Batch = tuple[Tensor, ...]  # images, targets, L2, dropout factors
 _AT_ONCE = 100  # samples, when networks are measured
 
 
@@ -61,16 +59,26 @@ class Trainer:
         return join(weights), join(labels)
 
     def _loss(self, weights: Tensor, batch: Batch) -> Tensor:
-        images, targets, keep, l2 = batch
+        return with_gradient(self._loss_and_gradient, weights, *batch)
+
+    def _loss_and_gradient(
+        self, weights: Tensor, images: Tensor, targets: Tensor, l2: Tensor, *keep: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropies with L2 `(n,)`, and gradients `(n, d)`."""
         params = as_params(self.spec, weights)
-        logits = run(self.module, params, images, keep).mT
-        squares = [p.square().sum() for p in params.values() if p.dim() > 1]
-        return F.cross_entropy(logits, targets) + l2 * torch.stack(squares).sum()
+        logits, way = forward(self.module, params, images, keep)
+        logs, chosen = logits.log_softmax(1), targets[:, None]
+        losses = -logs.gather(1, chosen).mean((1, 2))
+        adjoint = logs.exp().scatter_add_(1, chosen, -torch.ones_like(logs[:, :1]))
+        grads = gradients(way, adjoint / targets.shape[1])
+        matrices = torch.cat([p.flatten(1) * (p.dim() > 2) for p in params.values()], dim=1)
+        gradient = torch.cat([grads[name].flatten(1) for name in params], dim=1)
+        return losses + l2 * matrices.square().sum(1), gradient + 2 * l2[:, None] * matrices
 
     def _batches(
         self, settings: dict[str, Tensor], steps: int, generator: torch.Generator
     ) -> Iterator[Batch]:
-        """Images `(n, c, h, w, b)`, targets `(n, b)`, dropout factors `(n, channels, b)`, L2."""
+        """Images `(n, c, h, w, b)`, targets `(n, b)`, L2 `(n,)`, dropout `(n, channels, b)`."""
         n, b = len(settings["lr"]), self.config.batch_size
         seen = (settings["train_fraction"] * len(self.data.y_train)).floor().clamp(min=1)[:, None]
         dropout = settings["dropout"][:, None, None]
@@ -78,8 +86,8 @@ class Trainer:
             index = (torch.rand(n, b, generator=generator) * seen).long()
             noise = [torch.rand(n, c, b, generator=generator) for c in hidden_channels(self.module)]
             keep = [(one >= dropout) / (1 - dropout) for one in noise]
-            images = self.data.x_train[index].movedim(1, -1)
-            yield images, self.data.y_train[index], keep, settings["l2"]
+            images = self.data.x_train[index].movedim(1, -1).contiguous()
+            yield images, self.data.y_train[index], settings["l2"], *keep
 
     def _measure(self, params: Params) -> dict[str, Tensor]:
         """Loss and accuracy `(n,)` on training data that all networks saw, and on test data."""
@@ -100,6 +108,8 @@ class Trainer:
 
     def _logits(self, params: Params, images: Tensor) -> Tensor:
         """Of all networks for the same images, `(n, classes, images)`."""
-        run_all = vmap(partial(run, self.module), in_dims=(0, None))
-        pieces = images.movedim(0, -1).split(_AT_ONCE, dim=-1)
-        return torch.cat([run_all(params, piece) for piece in pieces], dim=-1)
+        n = len(next(iter(params.values())))
+        pieces = [
+            piece.expand(n, *piece.shape) for piece in images.movedim(0, -1).split(_AT_ONCE, -1)
+        ]
+        return torch.cat([forward(self.module, params, piece)[0] for piece in pieces], dim=-1)

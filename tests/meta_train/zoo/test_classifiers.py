@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from meta_train.tasks import Dataset, load_data
+from meta_train.tasks import Dataset, load_data, stack
 from meta_train.zoo import ClassifierConfig, Zoo, small_cnn, train_classifiers
 from meta_train.zoo._hyperparameters import draw, initial
-from meta_train.zoo._sequential import run
+from meta_train.zoo._stacked import forward, gradients
 from meta_train.zoo._training import Trainer
 from nfn_optim import NetworkSpec
 
@@ -39,19 +39,24 @@ def zoo() -> Zoo:
 
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
-def test_samples_last_computes_what_the_module_computes(
+def test_stacked_networks_and_their_gradients_are_those_of_the_modules(
     activation: type[nn.Module], padding: int
 ) -> None:
     torch.manual_seed(0)
-    module = small_cnn(activation, channels=3, padding=padding)
-    images, targets = torch.rand(5, 3, 17, 20), torch.tensor([0, 1, 2, 3, 9])
-    params = dict(module.named_parameters())
-    outputs = run(module, params, images.movedim(0, -1)).mT
-    torch.testing.assert_close(outputs, module(images))
-    grads = torch.autograd.grad(F.cross_entropy(outputs, targets), list(params.values()))
-    expected = torch.autograd.grad(F.cross_entropy(module(images), targets), list(params.values()))
-    for one, other in zip(grads, expected, strict=True):
-        torch.testing.assert_close(one, other)
+    modules = [small_cnn(activation, channels=3, padding=padding) for _ in range(2)]
+    images = torch.rand(2, 5, 3, 17, 20)
+    params = stack([dict(module.named_parameters()) for module in modules])
+    with torch.no_grad():
+        outputs, way = forward(modules[0], params, images.movedim(1, -1).contiguous())
+    adjoint = torch.randn(outputs.shape)
+    grads = gradients(way, adjoint)
+    for index, module in enumerate(modules):
+        expected = module(images[index])
+        torch.testing.assert_close(outputs[index].mT, expected)
+        expected.backward(adjoint[index].mT)
+        for name, param in module.named_parameters():
+            found = grads[name][index].view(param.shape)
+            torch.testing.assert_close(found, param.grad, rtol=1e-4, atol=1e-5)
 
 
 def trainer(optimizer: str, config: ClassifierConfig) -> Trainer:
@@ -81,7 +86,7 @@ def test_networks_of_a_chunk_are_trained_as_torch_trains_each_alone(
     for index in range(3):
         params = {n: p[index].clone().requires_grad_() for n, p in start.items()}
         opt = make(params.values(), float(settings["lr"][index]))
-        for images, targets, _, l2 in batches:
+        for images, targets, l2, *_ in batches:
             opt.zero_grad()
             logits = functional_call(ours.module, params, (images[index].movedim(-1, 0),))
             decay = sum(p.square().sum() for p in params.values() if p.dim() > 1)
@@ -142,7 +147,7 @@ def test_dropout_drops_the_part_asked_for_and_keeps_the_mean() -> None:
     config = ClassifierConfig(dropout=(0.5, 0.5), batch_size=1000)
     ours = trainer("sgd", config)
     settings = draw(config, 2, torch.Generator().manual_seed(0))
-    (_, _, (keep,), _) = next(ours._batches(settings, 1, torch.Generator().manual_seed(1)))
+    (_, _, _, keep) = next(ours._batches(settings, 1, torch.Generator().manual_seed(1)))
     assert keep.shape == (2, 16, 1000)
     assert set(keep.unique().tolist()) == {0.0, 2.0}
     assert keep.mean() == pytest.approx(1, abs=0.05)
@@ -150,10 +155,10 @@ def test_dropout_drops_the_part_asked_for_and_keeps_the_mean() -> None:
 
 def test_equal_seeds_give_equal_zoos_and_a_cache_changes_nothing(tmp_path: Path) -> None:
     data = load_data("digits")
-    one = train_classifiers(build_cnn, data, 40, SHORT, seed=3, cache=tmp_path)
-    two = train_classifiers(build_cnn, data, 40, SHORT, seed=3, cache=tmp_path)
-    alone = train_classifiers(build_cnn, data, 40, SHORT, seed=3)
-    other = train_classifiers(build_cnn, data, 40, SHORT, seed=4)
+    one = train_classifiers(build_cnn, data, 20, SHORT, seed=3, cache=tmp_path)
+    two = train_classifiers(build_cnn, data, 20, SHORT, seed=3, cache=tmp_path)
+    alone = train_classifiers(build_cnn, data, 20, SHORT, seed=3)
+    other = train_classifiers(build_cnn, data, 20, SHORT, seed=4)
     for again in (two, alone):
         assert all(torch.equal(again.labels[name], one.labels[name]) for name in one.labels)
         assert all(torch.equal(again.features[name], one.features[name]) for name in one.features)

@@ -14,7 +14,7 @@ from meta_train.zoo import (
     image_grid,
     siren,
 )
-from meta_train.zoo._engine import as_params
+from meta_train.zoo._engine import as_params, with_gradient
 from meta_train.zoo._sine import mean_square
 
 SHORT = FieldConfig(hidden=(16, 16), num_steps=20)
@@ -111,8 +111,8 @@ def test_the_gradient_written_out_is_that_of_autograd(
     flat = torch.cat([params[name].double().flatten(1) for name in spec.names], dim=1)
     flat.requires_grad_()
     error = (evaluate_fields(as_params(spec, flat), coords) - values).square().mean((1, 2))
-    one = partial(mean_square, spec=spec, omega=30.0)
-    written = vmap(one)(flat, coords.mT, values.mT)
+    compute = partial(mean_square, spec=spec, omega=30.0)
+    written = vmap(partial(with_gradient, compute))(flat, coords.mT, values.mT)
     torch.testing.assert_close(written, error)
     weights = torch.tensor([1.0, -2.0, 3.0]).double()
     torch.testing.assert_close(
