@@ -69,7 +69,7 @@ def test_sirens(num_points: int) -> None:
 
 @pytest.mark.parametrize("batch_size", [8, 16, 32])
 def test_small_cnns(batch_size: int) -> None:
-    steps = 20
+    steps = 60
     x, y = torch.rand(2000, 1, 28, 28), torch.randint(10, (2000,))
     config = ClassifierConfig(
         checkpoints=(steps,), batch_size=batch_size, optimizers=("adam",), num_evaluated=1
