@@ -57,6 +57,14 @@ def gradients(way: Sequence[Back], adjoint: Tensor) -> Params:
     return grads
 
 
+def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean losses `(n,)` of logits `(n, classes, b)` and targets `(n, b)`; the logits' adjoint."""
+    logs, chosen = logits.log_softmax(1), targets[:, None]
+    losses = -logs.gather(1, chosen).mean((1, 2))
+    adjoint = logs.exp().scatter_add_(1, chosen, -torch.ones_like(logs[:, :1]))
+    return losses, adjoint / targets.shape[1]
+
+
 def check(module: nn.Sequential) -> None:
     """Whether `forward` computes what the module does.
 

@@ -17,7 +17,7 @@ from nfn_optim import NetworkSpec
 from ..tasks import Dataset, Params
 from ._engine import Population, as_params, join, with_gradient
 from ._hyperparameters import ClassifierConfig, draw, initial, make_rule
-from ._stacked import forward, gradients, hidden_channels
+from ._stacked import cross_entropy, forward, gradients, hidden_channels
 
 Batch = tuple[Tensor, ...]  # images, targets, L2, dropout factors
 _AT_ONCE = 100  # samples, when networks are measured
@@ -67,10 +67,8 @@ class Trainer:
         """Cross-entropies with L2 `(n,)`, and gradients `(n, d)`."""
         params = as_params(self.spec, weights)
         logits, way = forward(self.module, params, images, keep)
-        logs, chosen = logits.log_softmax(1), targets[:, None]
-        losses = -logs.gather(1, chosen).mean((1, 2))
-        adjoint = logs.exp().scatter_add_(1, chosen, -torch.ones_like(logs[:, :1]))
-        grads = gradients(way, adjoint / targets.shape[1])
+        losses, adjoint = cross_entropy(logits, targets)
+        grads = gradients(way, adjoint)
         matrices = torch.cat([p.flatten(1) * (p.dim() > 2) for p in params.values()], dim=1)
         gradient = torch.cat([grads[name].flatten(1) for name in params], dim=1)
         return losses + l2 * matrices.square().sum(1), gradient + 2 * l2[:, None] * matrices
