@@ -17,7 +17,7 @@ from ._baselines import SCHEDULES, Contender, Setting
 from ._unroll import unroll
 from .tasks import Batch, Task, stack
 
-_MEMORY = 5e8  # bytes of a chunk; larger ones leave the processor caches and are slower
+_MEMORY = 1e8  # bytes of a chunk; larger ones leave the processor caches and are slower
 _FLOATS = 200  # per weight: the state and intermediate channels of the hungriest rule
 
 Advance = Callable[[int], None]

@@ -71,6 +71,56 @@ def _cnn(data: str, head: Callable[[], Sequence[nn.Module]]) -> Task:
     return _classifier(build, *_images(data, None, flat=False), batch_size=64)
 
 
+class _Residual(nn.Module):
+    """Two 3x3 convolutions with batch normalization beside a path without (or with one 1x1)."""
+
+    def __init__(self, channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.first = _normalized_conv(channels, out_channels, 3, stride)
+        self.second = _normalized_conv(out_channels, out_channels, 3, 1)
+        straight = stride == 1 and channels == out_channels
+        self.beside = (
+            nn.Identity() if straight else _normalized_conv(channels, out_channels, 1, stride)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(self.first(x).relu())
+        return (y + self.beside(x)).relu()
+
+
+def _normalized_conv(channels: int, out_channels: int, kernel: int, stride: int) -> nn.Module:
+    """A convolution and the batch's normalization; running statistics cannot be stacked."""
+    return nn.Sequential(
+        nn.Conv2d(channels, out_channels, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels, track_running_stats=False),
+    )
+
+
+def _normalized_cnn(data: str) -> Task:
+    """`_cnn` with batch normalization and a global pool."""
+
+    def build() -> nn.Module:
+        return nn.Sequential(
+            _normalized_conv(1, 8, 3, 2),
+            nn.ReLU(),
+            _normalized_conv(8, 16, 3, 2),
+            nn.ReLU(),
+            *_pool_head(),
+        )
+
+    return _classifier(build, *_images(data, None, flat=False), batch_size=64)
+
+
+def _resnet(data: str) -> Task:
+    """A narrow ResNet of two blocks on images averaged to 14x14."""
+
+    def build() -> nn.Module:
+        blocks = (_Residual(8, 8, 1), _Residual(8, 16, 2))
+        return nn.Sequential(_normalized_conv(1, 8, 3, 1), nn.ReLU(), *blocks, *_pool_head())
+
+    return _classifier(build, *_images(data, 14, flat=False), batch_size=64)
+
+
 def _pool_head() -> Sequence[nn.Module]:
     return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)
 
@@ -138,6 +188,8 @@ HELD_OUT = (
     EvaluationTask("fashion-784-64x6-10", lambda: _mlp(_FASHION, (784, *[64] * 6, 10))),
     EvaluationTask("fashion-cnn-pool", lambda: _cnn(_FASHION, _pool_head)),
     EvaluationTask("fashion-cnn-flatten", lambda: _cnn(_FASHION, _flatten_head)),
+    EvaluationTask("fashion-cnn-batchnorm", lambda: _normalized_cnn(_FASHION)),
+    EvaluationTask("fashion-resnet", lambda: _resnet(_FASHION)),
     EvaluationTask("digits-autoencoder", _digits_autoencoder),
     EvaluationTask("diabetes-10-32-32-1", _diabetes),
     EvaluationTask(
