@@ -45,6 +45,7 @@ class Contender:
         schedules: Names of schedules.
         make_optimizer: The same as `torch.optim.Optimizer` of a module at one learning rate, to
             measure seconds; None where there is none.
+        told: Whether the rule is told the number of steps.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Contender:
     rates: tuple[float, ...]
     schedules: tuple[str, ...] = tuple(SCHEDULES)
     make_optimizer: Callable[[nn.Module, float], Optimizer] | None = None
+    told: bool = False
 
     @property
     def settings(self) -> tuple[Setting, ...]:

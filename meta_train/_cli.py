@@ -63,6 +63,7 @@ def evaluate(
     baselines: tuple[str, ...] = ("adam", "adamw", "sgd"),
     baseline: tuple[str, ...] = (),
     seeds: int = 5,
+    told: bool = False,
     quick: bool = False,
     threads: int = 1,
     out: Path = Path("out/evaluate"),
@@ -77,6 +78,7 @@ def evaluate(
         baseline: More baselines, each `module:factory`; the factory takes learning rates (n,) and
             returns an UpdateRule.
         seeds: Networks trained with every setting.
+        told: Tell the learned optimizer the number of steps (`num_steps=`).
         quick: Only Adam, two seeds, and tasks of at most 500 steps.
         threads: Intra-op threads; one is fastest for networks this small.
         out: Folder for the table, the learning curves and the cache of the baselines' curves.
@@ -103,6 +105,7 @@ def evaluate(
             chosen,
             baselines=[find_baseline(name) for name in names],
             num_seeds=min(seeds, _QUICK_SEEDS) if quick else seeds,
+            told=told,
             cache=out / "cache",
             on_progress=lambda label, done, total: bars.update(
                 bar, description=label, completed=done, total=total

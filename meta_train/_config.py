@@ -12,7 +12,7 @@ EstimatorName = Literal["bptt", "full-es", "pes", "nres"]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a rule is meta-trained; defaults are those of the shipped checkpoint.
+    """How a rule is meta-trained; defaults are those of the shipped checkpoint's first phase.
 
     Attributes:
         seed: Seeds task sampling, initial networks, batches and the rule's initial weights.
@@ -28,7 +28,8 @@ class TrainConfig:
         hidden: Hidden channels of the rule.
         initial_lr: Step size of the untrained rule.
         init: A checkpoint to start from, which then decides on `hidden`; a new rule without.
-        parameters: Names (regular expressions) of the meta-parameters to train; all without.
+        parameters: Names (regular expressions) of the meta-parameters to train; all if empty. By
+            default all but the schedule, whose gradient a truncation gets wrong.
         estimator: Estimator of the meta-gradient: truncated backpropagation, or full, persistent
             or noise-reuse evolution strategies.
         first_order: bptt: whether the rule reads its inputs as constants.
@@ -53,19 +54,19 @@ class TrainConfig:
     """
 
     seed: int = 0
-    outer_steps: int = 20_000
-    truncation: int = 20
+    outer_steps: int = 3_200
+    truncation: int = 40
     min_horizon: int = 50
-    max_horizon: int = 2_000
+    max_horizon: int = 1_000
     told: float = 0.5
     runs: int = 32
     runs_per_step: int = 1
-    entries: int = 24_000
+    entries: int = 16_000
     max_networks: int = 8
     hidden: int = 16
     initial_lr: float = 1e-2
     init: str | None = None
-    parameters: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = (r"read\..*", r"write\..*")
     estimator: EstimatorName = "bptt"
     first_order: bool = True
     remat: bool = False
@@ -75,10 +76,10 @@ class TrainConfig:
     weight_decay: float = 0.0
     lr: float = 1e-3
     final_lr: float = 5e-5
-    warmup: int = 200
+    warmup: int = 100
     clip: float = 0.5
     loss_floor: float = 1e-5
-    ema: float = 0.998
+    ema: float = 0.99
     validate_every: int = 0
     validation_runs: int = 8
     validation_steps: int = 200

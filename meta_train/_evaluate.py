@@ -35,6 +35,7 @@ def evaluate(
     *,
     baselines: Sequence[Contender] = tuple(BASELINES.values()),
     num_seeds: int = 5,
+    told: bool = False,
     cache: Path | None = None,
     on_progress: OnProgress = lambda label, done, total: None,
 ) -> Evaluation:
@@ -45,6 +46,7 @@ def evaluate(
         tasks: What to train.
         baselines: What to compare with.
         num_seeds: Networks trained with every setting.
+        told: Whether the learned rule is told the number of steps.
         cache: Folder that keeps the baselines' curves; without one they are computed every time.
         on_progress: Told what is running, how much work is done, and how much there is.
 
@@ -56,7 +58,7 @@ def evaluate(
     in_memory = isinstance(checkpoint, UpdateRule)
     rule = checkpoint if isinstance(checkpoint, UpdateRule) else load_rule(checkpoint)
     make = None if in_memory else partial(_nfn_optimizer, str(checkpoint))
-    ours = Contender(OURS, lambda lr: rule, (1.0,), ("constant",), make)
+    ours = Contender(OURS, lambda lr: rule, (1.0,), ("constant",), make, told)
     session = _Session(ours, tuple(baselines), range(num_seeds), cache, on_progress)
     results = session.run(tasks)
     return Evaluation(

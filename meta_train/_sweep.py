@@ -116,7 +116,7 @@ def _train(
     rule = contender.make_rule(torch.tensor([setting.rate for setting, _ in runs]))
     factors = _factors([setting for setting, _ in runs], num_steps)
     with torch.no_grad():
-        state = rule.init(params, task.spec)
+        state = rule.init(params, task.spec, num_steps=num_steps if contender.told else None)
         arrived = unroll(rule, task.loss, params, batches(), state, lr=factors)
         networks = [{name: p[i] for name, p in arrived.params.items()} for i in range(len(runs))]
         return arrived.losses, [task.evaluate(network) for network in networks]

@@ -20,6 +20,8 @@ from ._families import DigitsMLPs as DigitsMLPs
 from ._families import Mixture as Mixture
 from ._families import TeacherMLPs as TeacherMLPs
 from ._families import default_family as default_family
+from ._general import general_family as general_family
+from ._general import light_family as light_family
 from ._images import Autoencoders as Autoencoders
 from ._images import ImageCNNs as ImageCNNs
 from ._images import ImageMLPs as ImageMLPs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._augment import PermutedInputs, PermutedLabels, ReparametrizedWeights, ScaledLoss
-from ._families import DigitsCNNs, DigitsMLPs, Mixture, TeacherMLPs, default_family
+from ._families import Mixture, default_family
 from ._images import Autoencoders, ImageCNNs, ImageMLPs
 
 _mlps = Mixture(tuple((ImageMLPs(data), 1.0) for data in ("digits", "mnist", "fashion_mnist")))
@@ -19,20 +19,5 @@ broad_family = ScaledLoss(
             (ReparametrizedWeights(default_family), 0.1),
             (ReparametrizedWeights(_mlps, per_tensor=True), 0.1),
         )
-    )
-)
-
-_digits_mlps = DigitsMLPs(max_hidden_layers=6, max_width=192)
-_mnist_mlps = ImageMLPs("mnist", max_samples=20_000, max_side=28, max_width=192)
-
-general_family = Mixture(
-    (
-        (_digits_mlps, 0.25),
-        (_mnist_mlps, 0.25),
-        (TeacherMLPs(max_hidden_layers=6), 0.2),
-        (ImageCNNs("mnist"), 0.1),
-        (DigitsCNNs(), 0.05),
-        (Autoencoders("digits"), 0.05),
-        (ReparametrizedWeights(Mixture(((_digits_mlps, 1.0), (_mnist_mlps, 1.0)))), 0.1),
     )
 )

@@ -97,8 +97,8 @@ def test_image_tasks_are_deterministic_and_trainable(family, data, image_files):
         losses = unroll(rule, task.loss, params, batches, rule.init(params, task.spec)).losses
         assert losses.isfinite().all()
         assert losses.min() > 0
-        (grad,) = torch.autograd.grad(losses[1].sum(), [rule.log_lr])
-        assert grad != 0
+        (grad,) = torch.autograd.grad(losses[1].sum(), [rule.schedule.bias])
+        assert grad.all()
 
 
 def test_image_families_vary_normalization_and_size():
