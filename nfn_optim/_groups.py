@@ -62,9 +62,12 @@ def all_usable(grads: list[Tensor]) -> bool:
     One number a gradient, one transfer a device.
     """
     ratios: dict[torch.device, list[Tensor]] = {}
-    for grad, norm in zip(grads, torch._foreach_norm(grads, float("inf")), strict=True):
-        limit = 1e150 if grad.dtype == torch.float64 else 1e18
-        ratios.setdefault(grad.device, []).append((norm * (grad.numel() ** 0.5 / limit)).float())
+    for grad in grads:
+        wide, limit = (
+            (torch.float64, 1e150) if grad.dtype == torch.float64 else (torch.float32, 1e18)
+        )
+        norm = torch.linalg.vector_norm(grad, dtype=wide)
+        ratios.setdefault(grad.device, []).append((norm / limit).float())
     return all(bool((torch.stack(found) < 1).all()) for found in ratios.values())
 
 

@@ -234,14 +234,15 @@ class NFNOptimizer(Optimizer):
         grads = {n: descent_gradient(p, groups[p]["maximize"]) for n, p in params.items()}
         slots = {n: dict(self.state[p]) for n, p in params.items()}
         delta, state = rule(params, grads, RuleState(slots, spec))
-        scaled = {n: d * groups[params[n]]["lr"] for n, d in delta.items()}
-        self._norms.setdefault(driver, []).extend(torch._foreach_norm(list(scaled.values())))
+        rates = [groups[params[n]]["lr"] for n in delta]
+        norms = torch._foreach_norm(list(delta.values()))
+        self._norms.setdefault(driver, []).extend(n * r for n, r in zip(norms, rates, strict=True))
         for name, param in params.items():
             group = groups[param]
             self.state[param].update(state.slots[name])
             if group["weight_decay"]:
                 param.mul_(1 - group["lr"] * rule.step_size * group["weight_decay"])
-            param.add_(scaled[name])
+            param.add_(delta[name], alpha=group["lr"])
 
     def _part(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""

@@ -119,10 +119,12 @@ class Pooled:
         """Of a parameter from those of its slices along the output axis."""
         if len(parts) == 1:
             return parts[0]
-        total = sum(part.rows.shape[-1] for part in parts)
-        rows = torch.cat([part.rows for part in parts], -1)
-        weighted = [p.cols * (p.rows.shape[-1] / total) for p in parts if p.cols is not None]
-        return cls(rows, torch.stack(weighted).sum(0) if weighted else None)
+        rows, cols = torch.cat([part.rows for part in parts], -1), None
+        for part in parts:
+            if part.cols is not None:
+                share = part.rows.shape[-1] / rows.shape[-1]
+                cols = part.cols * share if cols is None else cols.add(part.cols, alpha=share)
+        return cls(rows, cols)
 
 
 def _mean(x: Tensor, dim: int) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardtanh_
 
 from .._spec import NetworkSpec
 from ._base import Params
@@ -64,14 +65,14 @@ class Reading:
     """One parameter's tensors, and what makes them scale-free.
 
     Attributes:
-        tensors: Direction, parameter, gradient, square `(*batch, *axes)` and momenta
-            `(3, *batch, *axes)`.
+        tensors: Parameter, gradient, square `(1, *batch, *axes)`, momenta `(3, *batch, *axes)`,
+            and the direction `(1, *batch, *axes)` where it is not Adam's.
         scales: Factors `(9, *batch, 1, ...)`: bias corrections of momenta and square, inverse
             levels of square, momenta and parameter.
         axes: Number of the parameter's axes.
     """
 
-    tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+    tensors: tuple[Tensor, ...]
     scales: Tensor
     axes: int
 
@@ -81,14 +82,15 @@ class Reading:
             yield self._channels(*part)
 
     def _channels(
-        self, direction: Tensor, param: Tensor, grad: Tensor, square: Tensor, momenta: Tensor
+        self, param: Tensor, grad: Tensor, square: Tensor, momenta: Tensor, *direction: Tensor
     ) -> Tensor:
         correct, correct_square, level, loudness, size = self.scales.split((3, 1, 1, 3, 1))
-        scale = torch.rsqrt(square * correct_square + _TINY)
-        spread = 0.5 * torch.log(square * level + 1e-6)
-        normalized = [grad * scale, momenta * scale * correct, momenta * loudness]
-        channels = torch.cat([direction, *normalized, param * size, spread])
-        return channels.clamp(-CLIP, CLIP)
+        scale = (square * correct_square).add_(_TINY).rsqrt_()
+        spread = (square * level).add_(1e-6).log_().mul_(0.5)
+        normalized = (momenta * scale).mul_(correct)
+        first = direction[0] if direction else normalized[:1]
+        rest = (grad * scale, normalized, momenta * loudness, param * size, spread)
+        return hardtanh_(torch.cat((first, *rest)), -CLIP, CLIP)  # clamp_ has no rule under vmap
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,12 @@ class Descriptors:
     Attributes:
         context: Sizes, loudness and fans `(CONTEXT_CHANNELS, *batch, parameters)`.
         schedule: The same after how far the run is `(SCHEDULE_CHANNELS, *batch, parameters)`.
+        step: Steps of the run so far `(*batch, parameters)`.
     """
 
     context: Tensor
     schedule: Tensor
+    step: Tensor
 
 
 def read(
@@ -116,8 +120,9 @@ def read(
     square = torch.stack(
         [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
     )
+    counts = square.new_tensor([math.prod(spec.shapes[n]) for n in params])
     size, loud, loudness = (
-        torch.stack([_rms(t[i], sizes[n]) for n, t in tensors.items()], -1) for i in (0, 1, 3)
+        _rms([_norm(t[i], sizes[n]) for n, t in tensors.items()], counts) for i in (0, 1, 3)
     )
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
@@ -133,7 +138,7 @@ def read(
     readings = {
         n: _reading(spec, n, t, s) for (n, t), s in zip(tensors.items(), scales, strict=True)
     }
-    return readings, Descriptors(context, schedule)
+    return readings, Descriptors(context, schedule, step)
 
 
 def _tensors(
@@ -148,15 +153,11 @@ def _reading(
 ) -> Reading:
     axes = len(spec.shapes[name])
     param, grad, square, momenta = (spec.view(name, tensor) for tensor in tensors)
-    factors = scales.reshape(scales.shape + (1,) * axes)
+    views = [param.unsqueeze(0), grad.unsqueeze(0), square.unsqueeze(0), momenta]
     if axes > 1 and _is_narrow(momenta, axes):
         matrix = momenta[0].flatten(1 - axes) if axes > 2 else momenta[0]
-        direction = polar_factor(matrix).view(param.shape)
-    else:
-        correct, correct_square = factors[0], factors[len(DECAYS)]
-        direction = momenta[0] * correct * torch.rsqrt(square * correct_square + _TINY)
-    lifted = (tensor.unsqueeze(0) for tensor in (direction, param, grad, square))
-    return Reading((*lifted, momenta), factors, axes)
+        views.append(polar_factor(matrix).view(param.shape).unsqueeze(0))
+    return Reading(tuple(views), scales.reshape(scales.shape + (1,) * axes), axes)
 
 
 def _is_narrow(tensor: Tensor, axes: int) -> bool:
@@ -191,10 +192,13 @@ def _corrections(step: Tensor) -> Tensor:
     return 1 / (1 - decays**step)
 
 
-def _rms(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    norm = torch.linalg.vector_norm(x, dim=dims) if dims else x.abs()
-    count = math.prod([x.shape[d] for d in dims])
-    return (norm * norm / count + _TINY).sqrt()
+def _norm(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=dims) if dims else x.abs()
+
+
+def _rms(norms: list[Tensor], counts: Tensor) -> Tensor:
+    norm = torch.stack(norms, -1)
+    return (norm * norm / counts + _TINY).sqrt()
 
 
 def _accumulator_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -97,12 +97,11 @@ class NFNRule(UpdateRule):
         terms = self.read.terms(plan, pooled, context)
         hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
         last = self.write.terms(plan, {n: pooled for n, (_, pooled) in hidden.items()}, context)
-        sizes, recencies = self._schedule(known.schedule.to(dtype))
+        sizes, recencies = self._pace(known).unbind()
         delta: dict[str, Tensor] = {}
         for i, (name, w) in enumerate(work.items()):
             lead = spec.view(name, slots[name]["lead"])
-            time = slots[name]["step"].clamp(max=self.LONGEST).log()
-            pace = sizes[..., i], recencies[..., i] - time
+            pace = sizes[..., i], recencies[..., i]
             moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
@@ -110,9 +109,12 @@ class NFNRule(UpdateRule):
         new = RuleState({n: slots[n] for n in params}, spec, state.batch_dims)
         return {n: delta[n] for n in params}, new
 
-    def _schedule(self, known: Tensor) -> Tensor:
-        """Log step sizes and log recencies `(2, *batch, parameters)`."""
-        return self.schedule(known.movedim(0, -1)).movedim(-1, 0)
+    def _pace(self, known: _inputs.Descriptors) -> Tensor:
+        """Log step sizes, and recencies less the log of the time `(2, *batch, parameters)`."""
+        size, recency = self.schedule(
+            known.schedule.to(self.schedule.bias.dtype).movedim(0, -1)
+        ).unbind(-1)
+        return torch.stack([size, recency - known.step.clamp(max=self.LONGEST).log()])
 
     def _pool(self, work: _Work) -> Pooled:
         return Pooled.join([self.read.pool(work.parameter, x) for x in work.slices])
@@ -144,10 +146,9 @@ class NFNRule(UpdateRule):
             correction, magnitude, shift = add_terms(work.parameter, output, term)
             direction = inputs.entries[_inputs.DIRECTION]
             step = self._step(direction, correction, magnitude, size)
-            rate = torch.sigmoid(recency + shift)
-            ahead = torch.add(ahead, step, alpha=self.BETA)
-            caught = rate * ahead
-            deltas.append(torch.add(caught, step, alpha=1 - self.BETA))
+            ahead = torch.sub(ahead, step, alpha=self.BETA)
+            caught = (shift + recency).sigmoid_() * ahead
+            deltas.append(torch.sub(caught, step, alpha=1 - self.BETA))
             leads.append(ahead - caught)
         if len(deltas) == 1:
             return deltas[0], leads[0]
@@ -156,9 +157,10 @@ class NFNRule(UpdateRule):
     def _step(
         self, direction: Tensor, correction: Tensor, magnitude: Tensor, size: Tensor
     ) -> Tensor:
+        """What the fast iterate goes down by."""
         correction = correction.clamp(-self.MAX_CORRECTION, self.MAX_CORRECTION)
         magnitude = magnitude.clamp(-self.MAX_LOG_MAGNITUDE, self.MAX_LOG_MAGNITUDE)
-        return -(magnitude + size).exp() * (direction + correction)
+        return magnitude.add_(size).exp_() * correction.add_(direction)
 
     @property
     def step_size(self) -> float:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 LARGEST_POLAR = 128  # shorter side of matrices whose polar factor is worth its products
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_STEPS = 5
+_SQUARE = (1, 1, 1, 1, 1)  # steps taken at once
+_OBLONG = (3, 2)  # more than three would lose small singular values to rounding
 _TINY = 1e-24
 
 
@@ -19,13 +20,31 @@ def polar_factor(matrix: Tensor) -> Tensor:
     It commutes with every rotation of rows and columns, so with every permutation. Five quintic
     Newton-Schulz steps as in Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), which
     bring singular values from a thousandth of the norm upwards to within a third of the target.
+    Of an oblong matrix they are mostly worked out on its shorter side squared.
+    """
+    rows, columns = matrix.shape[-2:]
+    short = matrix if rows <= columns else matrix.mT
+    x = short.reshape(-1, *short.shape[-2:])  # (b, n, m), n <= m
+    x = x * torch.rsqrt((x * x).sum((-2, -1), keepdim=True) + _TINY)
+    for steps in _OBLONG if max(rows, columns) > 2 * min(rows, columns) else _SQUARE:
+        factor, change = _polynomial(x @ x.mT, steps)
+        x = torch.baddbmm(x, change, x, beta=factor)
+    x = (x * math.sqrt(max(rows, columns))).view(short.shape)
+    return x if rows <= columns else x.mT
+
+
+def _polynomial(gram: Tensor, steps: int) -> tuple[float, Tensor]:
+    """`factor` and `change` `(b, n, n)` with which steps make `factor X + change X` of `X`.
+
+    `gram` is `X X^T`. One step makes `a X + S X` with `S = b gram + c gram^2`.
     """
     a, b, c = _COEFFICIENTS
-    rows, columns = matrix.shape[-2:]
-    x = matrix if rows <= columns else matrix.mT
-    x = x * torch.rsqrt((x * x).sum((-2, -1), keepdim=True) + _TINY)
-    for _ in range(_STEPS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    x = x * math.sqrt(max(rows, columns))
-    return x if rows <= columns else x.mT
+    factor, change = a, torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    step = change
+    for _ in range(steps - 1):
+        gram = torch.baddbmm(gram, step, gram, beta=a)
+        gram = torch.baddbmm(gram, gram, step, beta=a)
+        step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        change = torch.baddbmm(change.add(step, alpha=factor / a), step, change, beta=a)
+        factor = factor * a
+    return factor, change
