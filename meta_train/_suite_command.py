@@ -88,13 +88,15 @@ def _print_list() -> None:
 
 def _print_result(result: SuiteResult) -> None:
     title = f"{result.suite} on {result.data}, {result.size}: {result.metric}"
-    table = Table("method", "ours", "paper", "parameters", "seconds", title=title)
+    further = dict.fromkeys(name for reached in result.methods.values() for name in reached.more)
+    table = Table("method", "ours", "paper", *further, "parameters", "seconds", title=title)
     for name, reached in result.methods.items():
         spread = f" ± {reached.std:.2g}" if result.num_seeds > 1 else ""
         table.add_row(
             name,
             f"{reached.metric:.4g}{spread}",
             f"{result.paper[name]:.4g}" if name in result.paper else "-",
+            *(f"{reached.more[name]:.4g}" for name in further),
             f"{reached.parameters:,}",
             f"{reached.seconds:.1f}",
         )

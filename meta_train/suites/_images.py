@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -32,9 +33,14 @@ def read_images(data: Data) -> Dataset:
     """Reads a data set by name, or checks one of the caller's own.
 
     Raises:
-        ValueError: If images or labels have a wrong shape, dtype or range.
+        ValueError: If images or labels have a wrong shape, dtype or range, or it is a folder.
         FileNotFoundError: If the data set is not on this machine and cannot be downloaded.
     """
+    if isinstance(data, Path):
+        raise ValueError(
+            f"{data} is a folder, but this suite reads images. Pass the name of a data set, or a "
+            "meta_train.tasks.Dataset."
+        )
     dataset = load_data(data) if isinstance(data, str) else data
     _check("train", dataset.x_train, dataset.y_train)
     _check("test", dataset.x_test, dataset.y_test)

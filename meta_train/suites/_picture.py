@@ -30,3 +30,26 @@ def draw_images(rows: Mapping[str, Tensor], path: Path) -> None:
         for panel in line:
             panel.set(xticks=[], yticks=[])
     figure.savefig(path, dpi=100)
+
+
+def draw_scatter(columns: Mapping[str, Tensor], truth: Tensor, what: str, path: Path) -> None:
+    """Writes predictions over true values, a panel for each label.
+
+    Args:
+        columns: Predictions `(n,)` by label.
+        truth: True values `(n,)`.
+        what: What is predicted.
+        path: Of the PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(columns), 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(columns), squeeze=False, sharex=True, sharey=True)[0]
+    for panel, (label, predictions) in zip(panels, columns.items(), strict=True):
+        panel.axline((0, 0), slope=1, color="gray", linewidth=1)
+        panel.scatter(truth.numpy(), predictions.numpy(), s=4, alpha=0.5)
+        panel.set(title=label, xlabel=f"true {what}", aspect="equal")
+    panels[0].set_ylabel(f"predicted {what}")
+    figure.savefig(path, dpi=100)

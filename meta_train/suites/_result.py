@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ class MethodResult:
         seconds: Time of training one network, mean over seeds.
         parameters: Trained parameters of one network.
         per_seed: The metric of every seed.
+        more: The suite's further metrics, mean over seeds.
     """
 
     metric: float
@@ -29,14 +30,18 @@ class MethodResult:
     seconds: float
     parameters: int
     per_seed: tuple[float, ...]
+    more: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> MethodResult:
-        """Sums up one outcome a seed."""
+    def of(
+        cls, outcomes: Sequence[Outcome], more: Mapping[str, Callable[[Outcome], float]]
+    ) -> MethodResult:
+        """Sums up one outcome a seed, and what further metrics make of it."""
         scores = [outcome.score for outcome in outcomes]
         seconds = float(np.mean([outcome.seconds for outcome in outcomes]))
         mean, std = float(np.mean(scores)), float(np.std(scores))
-        return cls(mean, std, seconds, outcomes[0].parameters, tuple(scores))
+        means = {name: float(np.mean([of(each) for each in outcomes])) for name, of in more.items()}
+        return cls(mean, std, seconds, outcomes[0].parameters, tuple(scores), means)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class SuiteResult:
                     "std": _finite(result.std),
                     "seconds": result.seconds,
                     "parameters": result.parameters,
+                    **{more: _finite(value) for more, value in result.more.items()},
                 }
                 for name, result in self.methods.items()
             },

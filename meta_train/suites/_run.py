@@ -11,6 +11,7 @@ from torch import nn
 
 from nfn_optim import NetworkSpec
 
+from ..tasks import Dataset
 from ._choose import choose, choose_device
 from ._entrant import entrants
 from ._registry import SUITES
@@ -40,7 +41,8 @@ def run_suite(
         build: Makes a network from the spec of the networks that it reads; it is tried on two of
             them before anything long. Its result is called `yours`.
         methods: Which of the suite's methods to run; all of them, or none beside `build`.
-        data: The name of a data set, or images and labels of one's own; the size's own without.
+        data: The name of a data set, images and labels of one's own, or a folder of one's own
+            networks; the size's own data set without.
         size: `tiny`, `small` or `paper`, or a configuration of the suite's type.
 
     Other arguments:
@@ -56,8 +58,7 @@ def run_suite(
     """
     suite = SUITES[choose("suite", name, SUITES)]
     size_name, config = _find_size(suite, size)
-    source = config.data if data is None else data
-    data_name = choose("data set", source, suite.data) if isinstance(source, str) else "custom"
+    data_name, source = _find_data(suite, config.data if data is None else data)
     seeds = range(config.num_seeds if num_seeds is None else num_seeds)
     if not seeds:
         raise ValueError(f"a suite needs at least one seed; got {num_seeds}.")
@@ -73,6 +74,7 @@ def run_suite(
         ]
         for method, entrant in tried.items()
     }
+    more = {name: partial(measure, problem) for name, measure in suite.more.items()}
     file_name = f"{suite.name}-{data_name}-{size_name}.png"
     return SuiteResult(
         suite=suite.name,
@@ -80,7 +82,7 @@ def run_suite(
         data=data_name,
         metric=suite.metric,
         num_seeds=len(seeds),
-        methods={method: MethodResult.of(several) for method, several in outcomes.items()},
+        methods={method: MethodResult.of(several, more) for method, several in outcomes.items()},
         paper=suite.paper.get(data_name, {}),
         picture=_draw(suite, problem, outcomes, out / file_name) if out is not None else None,
     )
@@ -97,6 +99,19 @@ def _find_size(suite: Suite[Any, Any], size: str | Size) -> tuple[str, Any]:
             "Take one of the suite's and change it by dataclasses.replace."
         )
     return "custom", size
+
+
+def _find_data(suite: Suite[Any, Any], data: Data) -> tuple[str, Data]:
+    """What data is called, and the data; a name that is none may be a folder's.
+
+    A folder with the name of a data set counts as that data set.
+    """
+    if isinstance(data, str) and (data in suite.data or not Path(data).is_dir()):
+        return choose("data set", data, suite.data), data
+    if isinstance(data, Dataset):
+        return "custom", data
+    folder = Path(data)
+    return folder.name if folder.name in suite.data else "custom", folder
 
 
 def _draw(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -15,8 +15,8 @@ from ._fit import Advance, FitConfig
 from ._interface import Interface
 from ._methods import NetworkSize
 
-Data = str | Dataset
-"""The name of a data set, or images and labels of one's own."""
+Data = str | Dataset | Path
+"""The name of a data set, images and labels of one's own, or a folder of one's own."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -87,6 +87,7 @@ class Suite(Generic[S, P]):
         paper: The paper's results by data set and method.
         interface: What networks read and write, without making any data.
         prepare: Makes the data at a size, or finds it in the cache.
+        more: Further metrics by name, of a problem and an outcome on it.
         draw: Writes a picture of what the methods' first networks reached, to a path.
     """
 
@@ -100,3 +101,4 @@ class Suite(Generic[S, P]):
     interface: Callable[[S, Data], Interface]
     prepare: Callable[[S, Data, torch.device, Progress], P]
     draw: Callable[[P, Mapping[str, Outcome], Path], None] | None = None
+    more: Mapping[str, Callable[[P, Outcome], float]] = field(default_factory=dict)

@@ -1,0 +1,95 @@
+"""Predicting the test accuracy of small CNNs from their weights (NFN section 3.1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from ..tasks import Dataset
+from ..zoo import ClassifierConfig, small_cnn
+from ._fit import FitConfig
+from ._generalization import (
+    Activation,
+    GeneralizationSize,
+    draw,
+    prepare,
+    r_squared,
+    read_interface,
+)
+from ._images import num_classes
+from ._interface import Interface
+from ._methods import METHODS, NetworkSize
+from ._suite import Suite
+
+_SMALLEST_UNPADDED = 15
+
+
+def _cnn(dataset: Dataset, activation: Activation) -> nn.Sequential:
+    """The Small CNN Zoo's network, padded for small images."""
+    _, channels, *sides = dataset.x_train.shape
+    padding = 1 if min(sides) < _SMALLEST_UNPADDED else 0
+    classes = num_classes(dataset)
+    return small_cnn(activation, channels=channels, num_classes=classes, padding=padding)
+
+
+def _nft(interface: Interface, size: NetworkSize) -> nn.Module:
+    """The transformer, as wide as the first layer: the last one's 5 channels make no heads."""
+    return METHODS["nft"](interface, replace(size, channels=size.channels[:1]))
+
+
+_PAPER = GeneralizationSize(
+    data="cifar10",
+    num_networks=30_000,
+    architecture=_cnn,
+    classifiers=ClassifierConfig(checkpoints=(8_342,), batch_size=512, num_evaluated=10_000),
+    test_part=0.5,
+    validation_part=0.2,
+    network=NetworkSize(channels=(16, 16, 5), bands=6),
+    fit=FitConfig(num_steps=75_000, batch_size=8, eval_every=1_500),
+    num_seeds=2,
+)
+_SMALL = replace(
+    _PAPER,
+    data="mnist",
+    num_networks=480,
+    pixels=14,
+    classifiers=ClassifierConfig(
+        checkpoints=(100, 300, 800),
+        lr=(2e-3, 5e-2),
+        init_scale=(0.3, 3.0),
+        dropout=(0.0, 0.5),
+        optimizers=("adam", "momentum"),
+        num_evaluated=5_000,
+    ),
+    test_part=0.25,
+    network=NetworkSize(channels=(16, 16, 5), head=(256, 256), bands=3, max_freq=3, blocks=2),
+    fit=FitConfig(num_steps=2_000, batch_size=16, warmup=50, final_lr=0.0, eval_every=100),
+)
+_TINY = replace(
+    _SMALL,
+    data="digits",
+    num_networks=192,
+    pixels=None,
+    classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200)),
+    network=replace(_SMALL.network, channels=(8, 8, 5), head=(64, 64), blocks=1),
+    fit=replace(_SMALL.fit, num_steps=300, eval_every=50),
+    num_seeds=1,
+)
+
+SUITE = Suite(
+    name="cnn-generalization",
+    summary="predicts the test accuracy of a small CNN from its weights",
+    metric="Kendall's tau of test networks",
+    data=("digits", "mnist", "fashion_mnist", "cifar10", "svhn"),
+    sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
+    methods={name: METHODS[name] for name in ("statnn", "np", "hnp")} | {"nft": _nft},
+    paper={
+        "cifar10": {"statnn": 0.915, "np": 0.922, "hnp": 0.934, "nft": 0.926},
+        "svhn": {"statnn": 0.843, "np": 0.856, "hnp": 0.931, "nft": 0.858},
+    },
+    interface=read_interface,
+    prepare=prepare,
+    draw=draw,
+    more={"R2": r_squared},
+)

@@ -1,0 +1,182 @@
+"""Predicting from weights how well classifiers generalize: what the suites on that share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nfn_optim import NetworkSpec
+
+from ..tasks import Dataset
+from ..zoo import (
+    ClassifierConfig,
+    Zoo,
+    cache_folder,
+    load_zoo,
+    read_small_cnn_zoo,
+    train_classifiers,
+)
+from ._examples import Examples
+from ._fit import Objective
+from ._images import read_images
+from ._interface import Interface
+from ._picture import draw_scatter
+from ._suite import Data, Outcome, Progress, Size
+from ._supervised import Supervised
+
+Activation = Callable[[], nn.Module]
+_LABEL = "test_accuracy"
+_PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralizationSize(Size):
+    """The classifiers of a size, and how they are split.
+
+    Attributes:
+        num_networks: Classifiers trained; each appears once for every checkpoint.
+        architecture: Makes a classifier for a data set, from a maker of activations.
+        classifiers: Hyperparameters and checkpoints.
+        pixels: Rows and columns that images are averaged to; None keeps all.
+        test_part: Part of the classifiers to report on.
+        validation_part: Part of the others to stop by.
+    """
+
+    num_networks: int
+    architecture: Callable[[Dataset, Activation], nn.Sequential]
+    classifiers: ClassifierConfig
+    pixels: int | None = None
+    test_part: float
+    validation_part: float
+
+
+def kendall_tau(predictions: Tensor, targets: Tensor) -> float:
+    """Rank correlation (tau-b); NaN where all predictions are equal."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(predictions.cpu().numpy(), targets.cpu().numpy()).statistic)
+
+
+def r_squared(problem: Supervised, outcome: Outcome) -> float:
+    """Part of the test accuracies' variance that predictions explain."""
+    targets = problem.test.targets.cpu().double()
+    errors = (outcome.predictions.double() - targets).square().sum()
+    return float(1 - errors / (targets - targets.mean()).square().sum())
+
+
+def read_interface(size: GeneralizationSize, data: Data) -> Interface:
+    """Networks read the classifiers of the size, or those in a folder, and write one number."""
+    if isinstance(data, Path):
+        return Interface(read_zoo(data).features.spec, out_features=1)
+    dataset = _simplify(read_images(data), size.pixels)
+    return Interface(NetworkSpec.from_module(size.architecture(dataset, nn.ReLU)), out_features=1)
+
+
+def prepare(
+    size: GeneralizationSize, data: Data, device: torch.device, on_progress: Progress
+) -> Supervised:
+    """Trains the classifiers, or reads them from a folder, and splits them."""
+    zoo = read_zoo(data) if isinstance(data, Path) else _train(size, data, on_progress)
+    train, validation, test = (
+        Examples(part.features, part.labels[_LABEL].float()).to(device)
+        for part in split_networks(zoo, size)
+    )
+    return Supervised(
+        train,
+        validation,
+        test,
+        Objective(F.binary_cross_entropy, kendall_tau),
+        size.fit,
+        finish=lambda network: nn.Sequential(network, nn.Flatten(0), nn.Sigmoid()),
+    )
+
+
+def draw(problem: Supervised, outcomes: Mapping[str, Outcome], path: Path) -> None:
+    """Predicted over true accuracies of the test networks."""
+    predictions = {name: outcome.predictions for name, outcome in outcomes.items()}
+    draw_scatter(predictions, problem.test.targets.cpu(), "test accuracy", path)
+
+
+def read_zoo(folder: Path) -> Zoo:
+    """Reads a folder that `save_zoo` wrote, or a data set of the published Small CNN Zoo.
+
+    A file `<folder's name>_split.csv` of the reference's in the latter gives it the reference's
+    split.
+
+    Raises:
+        FileNotFoundError: If the folder holds neither.
+        ValueError: If a file is damaged, or the networks have no test accuracies.
+    """
+    if (folder / "manifest.json").is_file():
+        zoo = load_zoo(folder)
+    else:
+        order = folder / f"{folder.name}_split.csv"
+        zoo = read_small_cnn_zoo(folder, order=order if order.is_file() else None)
+    if _LABEL not in zoo.labels:
+        raise ValueError(
+            f"the networks in {folder} have no label {_LABEL!r}, only {sorted(zoo.labels)}. Add it "
+            "before save_zoo."
+        )
+    return zoo
+
+
+def split_networks(zoo: Zoo, size: GeneralizationSize) -> tuple[Zoo, Zoo, Zoo]:
+    """Training, validation and test networks.
+
+    As the label `split` says, else at random. Those with an equal label `network`, checkpoints of
+    one run, stay together.
+
+    Raises:
+        ValueError: If a part would be empty.
+    """
+    if "split" in zoo.labels:
+        names = zoo.categories["split"]
+        masks = [zoo.labels["split"] == names.index(part) for part in _PARTS]
+    else:
+        runs = zoo.labels.get("network", torch.arange(len(zoo)))
+        masks = [torch.isin(runs, part) for part in _split_runs(runs.unique(), size)]
+    if not all(mask.any() for mask in masks):
+        raise ValueError(
+            f"{len(zoo)} networks are too few to be split into {', '.join(_PARTS)}. Train more."
+        )
+    train, validation, test = (zoo.take(mask) for mask in masks)
+    return train, validation, test
+
+
+def _split_runs(runs: Tensor, size: GeneralizationSize) -> tuple[Tensor, ...]:
+    runs = runs[torch.randperm(len(runs), generator=torch.Generator().manual_seed(0))]
+    num_test = round(size.test_part * len(runs))
+    num_validation = round(size.validation_part * (len(runs) - num_test))
+    test, validation, train = runs.split(
+        [num_test, num_validation, len(runs) - num_test - num_validation]
+    )
+    return train, validation, test
+
+
+def _train(size: GeneralizationSize, data: Data, on_progress: Progress) -> Zoo:
+    dataset = _simplify(read_images(data), size.pixels)
+    return train_classifiers(
+        lambda activation: size.architecture(dataset, activation),
+        dataset,
+        size.num_networks,
+        size.classifiers,
+        on_progress=lambda done, total: on_progress("classifiers", done, total),
+        cache=cache_folder(),
+    )
+
+
+def _simplify(dataset: Dataset, pixels: int | None) -> Dataset:
+    """Gray images, as the paper's are, averaged to fewer pixels."""
+
+    def simplify(images: Tensor) -> Tensor:
+        gray = images.mean(1, keepdim=True)
+        return gray if pixels is None else F.adaptive_avg_pool2d(gray, pixels)
+
+    return Dataset(
+        simplify(dataset.x_train), dataset.y_train, simplify(dataset.x_test), dataset.y_test
+    )

@@ -1,0 +1,98 @@
+"""Predicting the test accuracy of MLPs from their weights (NFN appendix E.2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from ..tasks import Dataset, mlp
+from ..zoo import ClassifierConfig
+from ._fit import FitConfig
+from ._generalization import (
+    Activation,
+    GeneralizationSize,
+    draw,
+    prepare,
+    r_squared,
+    read_interface,
+)
+from ._images import num_classes
+from ._methods import METHODS, NetworkSize
+from ._suite import Suite
+
+_WIDTHS = {"tiny": 16, "small": 32, "paper": 128}
+
+
+def _mlp(hidden: tuple[int, ...], dataset: Dataset, activation: Activation) -> nn.Sequential:
+    """An MLP with hidden layers of the given widths."""
+    widths = (dataset.x_train[0].numel(), *hidden, num_classes(dataset))
+    return nn.Sequential(nn.Flatten(), *mlp(widths, activation))
+
+
+_PAPER = GeneralizationSize(
+    data="mnist",
+    num_networks=2_000,
+    architecture=partial(_mlp, (_WIDTHS["paper"],) * 2),
+    classifiers=ClassifierConfig(
+        checkpoints=(10, 30, 100, 200, 400, 700, 1_000, 2_000, 4_000, 8_000),
+        lr=(1e-3, 1e-1),
+        init_scale=(0.2, 4.0),
+        dropout=(0.0, 0.5),
+        optimizers=("adam", "momentum"),
+        num_evaluated=10_000,
+    ),
+    test_part=0.1,
+    validation_part=0.1,
+    network=NetworkSize(channels=(16, 16, 5), bands=6),
+    fit=FitConfig(num_steps=100_000, batch_size=8, eval_every=2_000),
+    num_seeds=5,
+)
+_SMALL = replace(
+    _PAPER,
+    num_networks=600,
+    pixels=7,
+    architecture=partial(_mlp, (_WIDTHS["small"],) * 2),
+    classifiers=replace(_PAPER.classifiers, checkpoints=(20, 60, 200, 600), num_evaluated=5_000),
+    test_part=0.2,
+    network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3),
+    fit=FitConfig(num_steps=2_000, batch_size=16, warmup=50, final_lr=0.0, eval_every=100),
+    num_seeds=2,
+)
+_TINY = replace(
+    _SMALL,
+    data="digits",
+    num_networks=192,
+    pixels=None,
+    architecture=partial(_mlp, (_WIDTHS["tiny"],) * 2),
+    classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200)),
+    network=replace(_SMALL.network, head=(64, 64)),
+    fit=replace(_SMALL.fit, num_steps=300, eval_every=50),
+    num_seeds=1,
+)
+
+
+SUITE = Suite(
+    name="mlp-generalization",
+    summary="predicts the test accuracy of an MLP of 3 layers from its weights",
+    metric="Kendall's tau of test networks",
+    data=("digits", "mnist", "fashion_mnist"),
+    sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
+    methods={name: METHODS[name] for name in ("statnn", "np", "hnp")},
+    paper={"mnist": {"statnn": 0.854, "np": 0.859, "hnp": 0.876}},
+    interface=read_interface,
+    prepare=prepare,
+    draw=draw,
+    more={"R2": r_squared},
+)
+DEEP_SUITE = replace(
+    SUITE,
+    name="mlp-generalization-5",
+    summary="the same for an MLP of 5 layers",
+    sizes={
+        name: replace(size, architecture=partial(_mlp, (_WIDTHS[name],) * 4))
+        for name, size in SUITE.sizes.items()
+    },
+    paper={"mnist": {"statnn": 0.860, "np": 0.855, "hnp": 0.871}},
+)

@@ -1,0 +1,138 @@
+"""Predicting generalization: the split, the metrics, and networks from folders."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from meta_train import run_suite
+from meta_train.suites import _generalization
+from meta_train.suites._generalization import (
+    GeneralizationSize,
+    kendall_tau,
+    prepare,
+    r_squared,
+    read_zoo,
+    split_networks,
+)
+from meta_train.suites._registry import SUITES
+from meta_train.suites._suite import Outcome
+from meta_train.zoo import Zoo, save_zoo
+from nfn_optim import NetworkSpec
+from nfn_optim.networks import HeadConfig, StatNN
+from nfn_optim.testing import chain_spec, random_features
+
+SPEC = chain_spec((3, 4, 2))
+SIZE = SUITES["mlp-generalization"].sizes["tiny"]
+
+
+def zoo_of(n: int, **labels: Tensor) -> Zoo:
+    """Networks whose accuracies follow from the mean of their first weight."""
+    features = random_features(
+        SPEC, 1, torch.Generator().manual_seed(0), batch=(n,), dtype=torch.float32
+    )
+    accuracies = torch.sigmoid(5 * features["0.weight"].mean((1, 2, 3)))
+    return Zoo(features, {"test_accuracy": accuracies, **labels})
+
+
+def stats(spec: NetworkSpec) -> nn.Module:
+    return StatNN(spec, HeadConfig((32,)))
+
+
+def quick(steps: int) -> GeneralizationSize:
+    return replace(SIZE, fit=replace(SIZE.fit, num_steps=steps, lr=1e-2))
+
+
+def test_checkpoints_of_a_run_stay_together() -> None:
+    runs = torch.arange(40).repeat(3)
+    parts = split_networks(zoo_of(120, network=runs), SIZE)
+    members = [set(part.labels["network"].tolist()) for part in parts]
+    assert [len(m) for m in members] == [29, 3, 8]
+    assert [len(part) for part in parts] == [87, 9, 24]
+    assert set.union(*members) == set(range(40))
+
+
+def test_a_given_split_is_kept() -> None:
+    zoo = zoo_of(6, split=torch.tensor([0, 1, 2, 2, 0, 0]))
+    zoo = Zoo(zoo.features, zoo.labels, {"split": ("train", "validation", "test")})
+    parts = split_networks(zoo, SIZE)
+    expected = [[0, 4, 5], [1], [2, 3]]
+    for part, rows in zip(parts, expected, strict=True):
+        assert torch.equal(part.labels["test_accuracy"], zoo.labels["test_accuracy"][rows])
+
+
+def test_too_few_networks_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"2 networks are too few.*Train more"):
+        split_networks(zoo_of(2), SIZE)
+
+
+def test_tau_counts_pairs_in_order() -> None:
+    truth = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    assert kendall_tau(truth.square(), truth) == pytest.approx(1)
+    assert kendall_tau(torch.tensor([0.2, 0.1, 0.3, 0.4]), truth) == pytest.approx(4 / 6)
+    assert math.isnan(kendall_tau(torch.ones(4), truth))
+
+
+def test_r_squared_is_one_for_the_truth_and_zero_for_its_mean(tmp_path: Path) -> None:
+    save_zoo(zoo_of(60), tmp_path)
+    problem = prepare(SIZE, tmp_path, torch.device("cpu"), lambda *_: None)
+    truth = problem.test.targets
+    for predictions, expected in ((truth, 1.0), (truth.mean().expand_as(truth), 0.0)):
+        outcome = Outcome(0.0, 0.0, 0.0, 1, predictions)
+        assert r_squared(problem, outcome) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_network_of_ones_own_learns_accuracies_of_a_folder(tmp_path: Path) -> None:
+    save_zoo(zoo_of(400), tmp_path / "mine")
+    folder = tmp_path / "mine"
+    result = run_suite(
+        "mlp-generalization", build=stats, data=folder, size=quick(300), out=tmp_path
+    )
+    reached = result.methods["yours"]
+    assert reached.metric > 0.8
+    assert reached.more["R2"] > 0.8
+    assert result.picture is not None
+    assert result.picture.stat().st_size > 0
+
+
+@pytest.mark.usefixtures("cache")
+def test_predictions_are_accuracies(tmp_path: Path) -> None:
+    save_zoo(zoo_of(60), tmp_path)
+    problem = prepare(quick(2), tmp_path, torch.device("cpu"), lambda *_: None)
+    predictions = problem.run(stats(SPEC), 0, lambda *_: None).predictions
+    assert predictions.shape == problem.test.targets.shape
+    assert predictions.min() > 0
+    assert predictions.max() < 1
+
+
+def test_networks_without_accuracies_are_refused(tmp_path: Path) -> None:
+    zoo = zoo_of(9)
+    save_zoo(Zoo(zoo.features, {"loss": torch.zeros(9)}), tmp_path)
+    with pytest.raises(ValueError, match=r"no label 'test_accuracy', only \['loss'\]"):
+        run_suite("cnn-generalization", data=tmp_path, size="tiny")
+
+
+def test_published_networks_are_split_as_a_file_beside_them_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = []
+
+    def read(folder: Path, *, order: Path | None) -> Zoo:
+        orders.append(order)
+        return zoo_of(3)
+
+    monkeypatch.setattr(_generalization, "read_small_cnn_zoo", read)
+    read_zoo(tmp_path)
+    beside = tmp_path / f"{tmp_path.name}_split.csv"
+    beside.write_text("0\n1\n2\n")
+    read_zoo(tmp_path)
+    assert orders == [None, beside]
+
+
+def test_a_folder_without_networks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"weights\.npy is missing"):
+        run_suite("cnn-generalization", data=tmp_path, size="tiny")
