@@ -24,7 +24,7 @@ TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
 DIRECTION = 0  # position of the nominal direction among the channels
 CONTEXT_CHANNELS = 8
-SCHEDULE_CHANNELS = len(TIMES) + 3 + CONTEXT_CHANNELS
+SCHEDULE_CHANNELS = len(TIMES) + 6
 _TINY = 1e-24  # added under roots: gradients below its root count as zero
 CLIP = 5.0
 _LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
@@ -99,7 +99,8 @@ class Descriptors:
 
     Attributes:
         context: Sizes, loudness and fans `(CONTEXT_CHANNELS, *batch, parameters)`.
-        schedule: The same after how far the run is `(SCHEDULE_CHANNELS, *batch, parameters)`.
+        schedule: How far the run is, and the fans `(SCHEDULE_CHANNELS, *batch, parameters)`;
+            nothing that steps can change, or a large step could ask for a larger one.
         step: Steps of the run so far `(*batch, parameters)`.
     """
 
@@ -131,7 +132,7 @@ def read(
     fixed = step.new_tensor([_fans(spec, n) for n in params]).T
     fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(params)).expand(-1, *step.shape)
     context = torch.cat([logs, fixed])
-    schedule = torch.cat([_time(step), _left(step, num_steps), context])
+    schedule = torch.cat([_time(step), _left(step, num_steps), fixed])
     inverse = corrections[-1] / (level + _TINY)
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
