@@ -97,11 +97,12 @@ def _prepare(size: INRSize, data: Data, device: torch.device, on_progress: Progr
     train, validation, test = (
         Examples(part.features, edit(part.images).to(device)) for part in parts
     )
+    augment = None if size.normal else INRAugmentation()  # a normal form settles signs
     return Editing(
         train,
         validation,
         test,
-        Objective(F.mse_loss, mean_squared_error, lower_is_better=True, augment=INRAugmentation()),
+        Objective(F.mse_loss, mean_squared_error, lower_is_better=True, augment=augment),
         size.fit,
         finish=lambda network: Editor(
             network, train.features.spec, (height, width), size.field.omega
@@ -145,15 +146,16 @@ _SMALL = replace(
     num_validation=1_000,
     num_test=2_000,
     field=FieldConfig(),
+    normal=True,
     network=NetworkSize(
-        channels=(64, 64, 64),
+        channels=(32, 32, 32),
         head=(512, 512, 512),
-        fourier=32,
+        fourier=16,
         fourier_scale=0.3,
         bands=3,
         max_freq=3,
     ),
-    fit=FitConfig(num_steps=4_000, warmup=200, final_lr=0.0, eval_every=500),
+    fit=FitConfig(num_steps=2_500, lr=3e-3, warmup=50, final_lr=0.0, eval_every=500),
     num_seeds=1,
 )
 

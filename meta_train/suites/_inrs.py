@@ -20,6 +20,7 @@ from ..zoo import (
     siren,
 )
 from ._images import Images, split
+from ._normal_form import normal_form
 from ._suite import Progress, Size
 
 _TRAIN_SEED, _VALIDATION_SEED, _TEST_SEED, _FIRST_COPY_SEED = range(4)
@@ -35,6 +36,7 @@ class INRSize(Size):
         num_test: Images to report on.
         copies: INRs of each training image, fitted from different initialisations.
         field: The INR, and how it is fitted.
+        normal: Whether INRs are written in normal form.
     """
 
     num_train: int
@@ -42,6 +44,7 @@ class INRSize(Size):
     num_test: int
     copies: int = 1
     field: FieldConfig
+    normal: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +89,9 @@ def make_inrs(
             )
             several.append(params)
         features = {n: torch.cat([p[n] for p in several]).unsqueeze(-1) for n in spec.names}
+        inrs = WeightSpaceFeatures(spec, features).to(device)
         return INRs(
-            WeightSpaceFeatures(spec, features).to(device),
+            normal_form(inrs, size.field.omega) if size.normal else inrs,
             torch.cat([images.images] * len(seeds)),
             torch.cat([images.labels] * len(seeds)).to(device),
         )
