@@ -82,7 +82,7 @@ def _print_list() -> None:
 
     table = Table("suite", "what it does", "data", "methods")
     for entry in SUITES.values():
-        table.add_row(entry.name, entry.summary, ", ".join(entry.data), ", ".join(entry.methods))
+        table.add_row(entry.name, entry.summary, ", ".join(entry.data), ", ".join(entry.names))
     Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""What takes part in a suite: the suite's own methods, or a network of the caller's."""
+"""What takes part in a suite: its own methods and references, or a network of the caller's."""
 
 from __future__ import annotations
 
@@ -48,11 +48,40 @@ class Entrant:
             probe = self.interface.check(network, self.device)
         return network, network_digest(network, probe)
 
+    def prepare(self, seed: int) -> None:
+        """Shows mistakes before any long work.
+
+        Raises:
+            ValueError: If the network does not fit the suite.
+        """
+        self.make(seed)
+
     def run(self, problem: Problem, seed: int, advance: Advance) -> Outcome:
         """Trains and tests a new network, or finds the outcome in the cache."""
         network, digest = self.make(seed)
         parts = (problem.digest(), digest, seed, self.device.type)
         return remember_outcome(cache_folder(), parts, lambda: problem.run(network, seed, advance))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A method that needs no network.
+
+    Attributes:
+        name: What it is called.
+        reach: From a problem, a seed and a progress callback to what the method reaches.
+    """
+
+    name: str
+    reach: Callable[[Any, int, Advance], Outcome]
+
+    def prepare(self, seed: int) -> None:
+        """Nothing can be wrong before the problem is known."""
+
+    def run(self, problem: Problem, seed: int, advance: Advance) -> Outcome:
+        """Runs it, or finds the outcome in the cache."""
+        parts = (problem.digest(), self.name, seed)
+        return remember_outcome(cache_folder(), parts, lambda: self.reach(problem, seed, advance))
 
 
 def entrants(
@@ -62,18 +91,21 @@ def entrants(
     device: torch.device,
     build: Callable[[NetworkSpec], nn.Module] | None,
     methods: Sequence[str] | None,
-) -> dict[str, Entrant]:
+) -> dict[str, Entrant | Reference]:
     """The methods asked for and the caller's own network, by name, in this order.
 
     Raises:
         ValueError: If the suite has no such method.
     """
     if methods is None:
-        methods = () if build else tuple(suite.methods)
-    builds = {choose("method", name, suite.methods): suite.methods[name] for name in methods}
-    makers: dict[str, Callable[[], nn.Module]] = {
-        name: partial(builder, interface, size.network) for name, builder in builds.items()
-    }
+        methods = () if build else suite.names
+    found: dict[str, Entrant | Reference] = {}
+    for name in methods:
+        if choose("method", name, suite.names) in suite.references:
+            found[name] = Reference(name, suite.references[name])
+        else:
+            make = partial(suite.methods[name], interface, size.network)
+            found[name] = Entrant(make, interface, device)
     if build is not None:
-        makers[YOURS] = partial(build, interface.spec)
-    return {name: Entrant(make, interface, device) for name, make in makers.items()}
+        found[YOURS] = Entrant(partial(build, interface.spec), interface, device)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -29,6 +29,31 @@ def draw_images(rows: Mapping[str, Tensor], path: Path) -> None:
             panel.imshow(image, cmap="gray", vmin=0, vmax=1)
         for panel in line:
             panel.set(xticks=[], yticks=[])
+    figure.savefig(path, dpi=100)
+
+
+def draw_bars(rows: Mapping[str, Tensor], groups: Sequence[str], what: str, path: Path) -> None:
+    """Writes bars of numbers, a group for each place and a color for each row.
+
+    Args:
+        rows: Numbers `(groups,)` by label.
+        groups: Names of the places.
+        what: What the numbers are.
+        path: Of the PNG file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2 + 2 * len(groups), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    width = 0.8 / len(rows)
+    for index, (label, numbers) in enumerate(rows.items()):
+        places = [group + width * index for group in range(len(groups))]
+        panel.bar(places, numbers.numpy(), width, align="edge", label=label)
+    panel.set_xticks([group + 0.4 for group in range(len(groups))], groups)
+    panel.set_ylabel(what)
+    panel.legend(loc="lower left")
     figure.savefig(path, dpi=100)
 
 

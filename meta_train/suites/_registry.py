@@ -9,7 +9,9 @@ from ._inr_classification import SUITE as INR_CLASSIFICATION
 from ._inr_editing import SUITE as INR_EDITING
 from ._mlp_generalization import DEEP_SUITE as MLP_GENERALIZATION_5
 from ._mlp_generalization import SUITE as MLP_GENERALIZATION
+from ._shape_classification import SUITE as SHAPE_CLASSIFICATION
 from ._suite import Suite
+from ._winning_tickets import SUITE as WINNING_TICKETS
 
 SUITES: dict[str, Suite[Any, Any]] = {
     suite.name: suite
@@ -19,5 +21,7 @@ SUITES: dict[str, Suite[Any, Any]] = {
         MLP_GENERALIZATION_5,
         INR_CLASSIFICATION,
         INR_EDITING,
+        SHAPE_CLASSIFICATION,
+        WINNING_TICKETS,
     )
 }

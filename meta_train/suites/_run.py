@@ -42,7 +42,7 @@ def run_suite(
             them before anything long. Its result is called `yours`.
         methods: Which of the suite's methods to run; all of them, or none beside `build`.
         data: The name of a data set, images and labels of one's own, or a folder of one's own
-            networks; the size's own data set without.
+            shapes or networks; the size's own data set without.
         size: `tiny`, `small` or `paper`, or a configuration of the suite's type.
 
     Other arguments:
@@ -65,7 +65,7 @@ def run_suite(
     target = choose_device(device)
     tried = entrants(suite, config, suite.interface(config, source), target, build, methods)
     for entrant in tried.values():
-        entrant.make(seeds[0])  # mistakes show before the long work
+        entrant.prepare(seeds[0])  # mistakes show before the long work
     problem = suite.prepare(config, source, target, on_progress)
     outcomes = {
         method: [

@@ -84,6 +84,7 @@ class Suite(Generic[S, P]):
         sizes: By name; `tiny` takes less than two minutes, `small` less than an hour, `paper` is
             the paper's protocol.
         methods: By name; each builds a network for an interface at a size.
+        references: Methods that need no network, by name; each reaches an outcome on a problem.
         paper: The paper's results by data set and method.
         interface: What networks read and write, without making any data.
         prepare: Makes the data at a size, or finds it in the cache.
@@ -102,3 +103,9 @@ class Suite(Generic[S, P]):
     prepare: Callable[[S, Data, torch.device, Progress], P]
     draw: Callable[[P, Mapping[str, Outcome], Path], None] | None = None
     more: Mapping[str, Callable[[P, Outcome], float]] = field(default_factory=dict)
+    references: Mapping[str, Callable[[P, int, Advance], Outcome]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all references and methods."""
+        return (*self.references, *self.methods)

@@ -1,18 +1,33 @@
 """Suites small enough for tests, with a cache of their own."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from meta_train.suites._fit import FitConfig
-from meta_train.suites._generalization import GeneralizationSize
 from meta_train.suites._methods import NetworkSize
 from meta_train.suites._registry import SUITES
 from meta_train.suites._suite import Size
+from meta_train.suites._tickets import TicketConfig
 from meta_train.zoo import ClassifierConfig, FieldConfig
 
 NETWORK = NetworkSize(channels=(4, 4), head=(8,), blocks=1, latents=2, bands=2)
+
+SMALLEST: dict[str, Any] = {
+    "num_train": 40,
+    "num_validation": 10,
+    "num_test": 12,
+    "field": FieldConfig(hidden=(4, 4), omega=3.0, num_steps=5, lr=1e-2),
+    "tickets": TicketConfig(hidden=(6, 5), rounds=2, num_steps=4, test_steps=4, lr=0.1),
+    "classifiers": ClassifierConfig(checkpoints=(0, 2), num_evaluated=100),
+    "num_networks": 40,
+    "pixels": 4,
+    "network": NETWORK,
+    "fit": FitConfig(num_steps=6, batch_size=8, eval_every=3),
+}
+"""Fields of the suites' sizes, where they have them."""
 
 
 @pytest.fixture
@@ -24,18 +39,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def smallest(name: str) -> Size:
     """A size of a suite that takes a second."""
-    fit = FitConfig(num_steps=6, batch_size=8, eval_every=3)
-    tiny = replace(SUITES[name].sizes["tiny"], network=NETWORK, fit=fit)
-    if isinstance(tiny, GeneralizationSize):
-        classifiers = ClassifierConfig(checkpoints=(0, 2), num_evaluated=100)
-        return replace(tiny, num_networks=40, pixels=4, classifiers=classifiers)
-    return replace(
-        tiny,
-        num_train=40,
-        num_validation=10,
-        num_test=12,
-        field=FieldConfig(hidden=(4, 4), omega=3.0, num_steps=5, lr=1e-2),
-    )
+    size = SUITES[name].sizes["tiny"]
+    own = {field.name for field in fields(size)}
+    return replace(size, **{key: value for key, value in SMALLEST.items() if key in own})
 
 
 @pytest.fixture

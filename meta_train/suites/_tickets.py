@@ -1,0 +1,224 @@
+"""Winning tickets: sparse networks that train well from their start (Frankle & Carbin, 2019).
+
+Weights are masked, biases never are. Tickets are global: one bar for the weights of all layers.
+Shape legend: `n` networks of `d` parameters, one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import prod, sqrt
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nfn_optim import AdamRule, NetworkSpec
+
+from ..tasks import Dataset
+from ..zoo._cache import artefact_key, remember
+from ..zoo._engine import (
+    Population,
+    Progress,
+    as_params,
+    chunk_seed,
+    chunks,
+    join,
+    with_gradient,
+)
+from ..zoo._stacked import Back, cross_entropy, forward, gradients
+
+_CHUNK = 16  # networks at once: activations and weights of more leave the cache
+_AT_ONCE = 500  # images, when networks are tested
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketConfig:
+    """The networks, how sparse they become, and how they are trained.
+
+    Attributes:
+        hidden: Widths of the hidden layers.
+        sparsity: Part of the weights that a mask removes.
+        rounds: Rounds of training, pruning and going back to the start; each keeps the same part.
+        num_steps: Adam steps of a round.
+        test_steps: Adam steps of a network whose accuracy counts.
+        batch_size: Images a step.
+        lr: Adam's rate at the start; it falls to 0 as a line.
+    """
+
+    hidden: tuple[int, ...] = (128, 128)
+    sparsity: float = 0.95
+    rounds: int = 1
+    num_steps: int = 500
+    test_steps: int = 1000
+    batch_size: int = 64
+    lr: float = 2e-3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sparsity < 1:
+            raise ValueError(f"sparsity must be between 0 and 1; got {self.sparsity}.")
+        counts = (self.rounds, self.num_steps, self.test_steps, self.batch_size, *self.hidden)
+        if min(counts) < 1 or not self.hidden:
+            raise ValueError(f"widths, rounds, steps and batch_size must be positive; got {self}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Classifiers:
+    """Networks of one architecture for one data set, trained many at once.
+
+    Attributes:
+        module: The architecture.
+        spec: Its symmetry.
+        data: What they classify.
+        config: Sizes and steps.
+        key: Of what training depends on, for the cache.
+        cache: Folder for finished chunks; None keeps none.
+    """
+
+    module: nn.Sequential
+    spec: NetworkSpec
+    data: Dataset
+    config: TicketConfig
+    key: str
+    cache: Path | None
+
+    @classmethod
+    def of(
+        cls, module: nn.Sequential, data: Dataset, config: TicketConfig, cache: Path | None
+    ) -> Classifiers:
+        """Networks like a module for a data set."""
+        key = artefact_key({**asdict(config), "network": str(module)}, list(vars(data).values()))
+        return cls(module, NetworkSpec.from_module(module), data, config, key, cache)
+
+    @property
+    def deviations(self) -> Tensor:
+        """Of the start of each parameter, `(d,)`: sqrt(2 / fan-in), and 0 for biases."""
+        per_parameter = []
+        for name, shape in self.spec.stored.items():
+            is_weight = name in self.spec.weights
+            deviation = sqrt(2 / prod(shape[1:])) if is_weight else 0.0
+            per_parameter.append(torch.full((prod(shape),), deviation))
+        return torch.cat(per_parameter).to(self.data.x_train.device)
+
+    @property
+    def is_weight(self) -> Tensor:
+        """Which parameters masks may remove, `(d,)`."""
+        return self.deviations > 0
+
+    def starts(self, n: int, generator: torch.Generator) -> Tensor:
+        """New networks `(n, d)`, normal with these deviations."""
+        deviations = self.deviations
+        return torch.randn(n, len(deviations), generator=generator).to(deviations) * deviations
+
+    def num_kept(self, progress: float = 1.0) -> int:
+        """Weights that masks keep at the end, or when a part of the rounds is done."""
+        return round((1 - self.config.sparsity) ** progress * int(self.is_weight.sum()))
+
+    def keep_largest(self, scores: Tensor, num_kept: int) -> Tensor:
+        """Masks `(n, d)`, 1 for biases and for the weights of the largest scores `(n, d)`."""
+        ranked = scores.masked_fill(~self.is_weight, -torch.inf).topk(num_kept, dim=1).indices
+        return torch.zeros_like(scores).scatter(1, ranked, 1.0).masked_fill(~self.is_weight, 1.0)
+
+    def keep_largest_of_layers(self, scores: Tensor, counts: Mapping[str, int]) -> Tensor:
+        """The same with a number of weights to keep in each layer, by name."""
+        parts = []
+        for name, tensor in as_params(self.spec, scores).items():
+            rows = tensor.flatten(1)
+            kept = rows.topk(counts.get(name, rows.shape[1]), dim=1).indices
+            parts.append(torch.zeros_like(rows).scatter(1, kept, 1.0))
+        return torch.cat(parts, dim=1)
+
+    def counts(self, masks: Tensor) -> dict[str, int]:
+        """Weights that masks `(n, d)` keep in each layer on average, with their sum exact."""
+        kept = as_params(self.spec, masks)
+        counts = {name: round(float(kept[name].sum() / len(masks))) for name in self.spec.weights}
+        largest = max(self.spec.weights, key=lambda name: kept[name].numel())
+        counts[largest] += round(float(masks[0, self.is_weight].sum())) - sum(counts.values())
+        return counts
+
+    def find_tickets(self, starts: Tensor, seed: int, on_progress: Progress) -> Tensor:
+        """Masks `(n, d)` by iterative magnitude pruning, all rounds from the same starts."""
+        masks, n = torch.ones_like(starts), len(starts)
+        for done in range(1, self.config.rounds + 1):
+            advance = partial(_advance, on_progress, (done - 1) * n, self.config.rounds * n)
+            trained = self.train(starts, masks, self.config.num_steps, seed, advance)
+            num_kept = self.num_kept(done / self.config.rounds)
+            masks = self.keep_largest(trained.abs().masked_fill(masks == 0, -1.0), num_kept)
+        return masks
+
+    def train(
+        self, starts: Tensor, masks: Tensor, num_steps: int, seed: int, on_progress: Progress
+    ) -> Tensor:
+        """Trains masked networks; weights `(n, d)` that are masked are 0."""
+        parts = []
+        for chunk in chunks(len(starts), _CHUNK):
+            own = (starts[chunk], masks[chunk])
+            settings = {"key": self.key, "steps": num_steps, "seed": seed, "at": chunk.start}
+            make = partial(self._train_chunk, *own, num_steps, chunk_seed(seed, chunk))
+            parts.append(remember(self.cache, "tickets", settings, own, make))
+            on_progress(chunk.stop, len(starts))
+        return join(parts)["weights"].to(starts.device)
+
+    def accuracies(self, weights: Tensor) -> Tensor:
+        """Part of the test images that each network `(n, d)` classifies right, `(n,)`."""
+        right = torch.zeros(len(weights), device=weights.device)
+        images, labels = self.data.x_test.split(_AT_ONCE), self.data.y_test.split(_AT_ONCE)
+        for x, y in zip(images, labels, strict=True):
+            logits, _ = self._forward(weights, x)
+            right += (logits.argmax(1) == y).sum(1)
+        return right / len(self.data.y_test)
+
+    def _forward(self, weights: Tensor, images: Tensor) -> tuple[Tensor, list[Back]]:
+        """Logits `(n, classes, b)` of all networks for the same images `(b, c, h, w)`."""
+        samples_last = images.movedim(0, -1).contiguous()
+        params = as_params(self.spec, weights)
+        return forward(self.module, params, samples_last.expand(len(weights), *samples_last.shape))
+
+    def _train_chunk(
+        self, starts: Tensor, masks: Tensor, num_steps: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        def losses_and_gradients(
+            weights: Tensor, images: Tensor, labels: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            logits, way = self._forward(weights * masks, images[0])
+            losses, adjoint = cross_entropy(logits, labels)
+            grads = gradients(way, adjoint)
+            return losses, torch.cat([grads[n].flatten(1) for n in self.spec.names], 1) * masks
+
+        population = Population.start(
+            self.spec, AdamRule(self.config.lr), as_params(self.spec, starts)
+        )
+        trained = population.train(
+            lambda weights, batch: with_gradient(losses_and_gradients, weights, *batch),
+            self._batches(len(starts), num_steps, generator),
+            lambda k: 1 - k / num_steps,
+        )
+        return {"weights": trained.weights * masks}
+
+    def _batches(
+        self, n: int, num_steps: int, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels; the networks of a chunk see the same."""
+        for _ in range(num_steps):
+            drawn = torch.randint(
+                len(self.data.y_train), (self.config.batch_size,), generator=generator
+            )
+            index = drawn.to(self.data.y_train.device)
+            images, labels = self.data.x_train[index], self.data.y_train[index]
+            yield images.expand(n, *images.shape), labels.expand(n, -1)
+
+
+def classifier(num_inputs: int, num_classes: int, config: TicketConfig) -> nn.Sequential:
+    """One network as a module."""
+    widths = (num_inputs, *config.hidden)
+    layers: list[nn.Module] = [nn.Flatten()]
+    for n_in, n_out in zip(widths, config.hidden, strict=False):
+        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+
+
+def _advance(on_progress: Progress, offset: int, total: int, done: int, _: int) -> None:
+    """Progress of one of several rounds."""
+    on_progress(offset + done, total)
