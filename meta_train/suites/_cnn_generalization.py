@@ -64,7 +64,7 @@ _SMALL = replace(
     ),
     test_part=0.25,
     network=NetworkSize(channels=(16, 16, 5), head=(256, 256), bands=3, max_freq=3, blocks=2),
-    fit=FitConfig(num_steps=2_000, batch_size=16, warmup=50, final_lr=0.0, eval_every=100),
+    fit=FitConfig(num_steps=1_000, batch_size=16, lr=2e-3, warmup=50, final_lr=0.0, eval_every=100),
 )
 _TINY = replace(
     _SMALL,
