@@ -25,6 +25,8 @@ ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
 DIRECTION = 0  # position of the nominal direction among the channels
 CONTEXT_CHANNELS = 8
 SCHEDULE_CHANNELS = len(TIMES) + 6
+WIDEST = 1_024  # fan-in beyond which nothing is learned
+_TYPICAL = 32
 _TINY = 1e-24  # added under roots: gradients below its root count as zero
 CLIP = 5.0
 _LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
@@ -108,6 +110,11 @@ class Descriptors:
     schedule: Tensor
     step: Tensor
 
+    @property
+    def excess(self) -> Tensor:
+        """Log of the fan-in over the largest in meta-training, 0 below it, like `step`."""
+        return (self.schedule[-2] - math.log(WIDEST / _TYPICAL)).clamp(min=0)
+
 
 def read(
     spec: NetworkSpec, params: Params, grads: Params, slots: Mapping[str, dict[str, Tensor]]
@@ -172,7 +179,7 @@ def _fans(spec: NetworkSpec, name: str) -> list[float]:
     fan_out = shape[0] if shape else 1
     fan_in = math.prod(shape[1:])
     at_edge = float(any(label in spec.io for label in labels))
-    return [math.log(fan_out / 32), math.log(fan_in / 32), at_edge]
+    return [math.log(fan_out / _TYPICAL), math.log(fan_in / _TYPICAL), at_edge]
 
 
 def _time(step: Tensor) -> Tensor:

@@ -110,10 +110,15 @@ class NFNRule(UpdateRule):
         return {n: delta[n] for n in params}, new
 
     def _pace(self, known: _inputs.Descriptors) -> Tensor:
-        """Log step sizes, and recencies less the log of the time `(2, *batch, parameters)`."""
+        """Log step sizes, and recencies less the log of the time `(2, *batch, parameters)`.
+
+        Beyond the fan-ins of meta-training steps shrink with them, so that what a neuron adds up
+        moves as it did (Yang et al. 2022, arXiv 2203.03466, for Adam).
+        """
         size, recency = self.schedule(
             known.schedule.to(self.schedule.bias.dtype).movedim(0, -1)
         ).unbind(-1)
+        size = size - known.excess.to(size.dtype)
         return torch.stack([size, recency - known.step.clamp(max=self.LONGEST).log()])
 
     def _pool(self, work: _Work) -> Pooled:

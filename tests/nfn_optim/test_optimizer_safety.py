@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nfn_optim import NFNOptimizer, NFNRule, read_card
+from nfn_optim.rules._inputs import CLIP
 
 
 def mlp() -> nn.Sequential:
@@ -73,7 +74,9 @@ def test_steps_are_bounded_whatever_the_gradients(make):
     fallback = {row.name for row in optimizer.coverage().rows if not row.is_nfn}
     assert isinstance(rule, NFNRule)
     largest = 10.0  # Adam's direction, at most (1 - 0.9) / sqrt(1 - 0.999) over many steps
-    bound = (largest + rule.MAX_CORRECTION) * rule.step_size * math.exp(rule.MAX_LOG_MAGNITUDE)
+    schedule = 2 * float(rule.schedule.weight[0].abs().sum())  # what it reads is at most 2 here
+    bound = (CLIP + rule.MAX_CORRECTION) * rule.step_size
+    bound *= math.exp(rule.MAX_LOG_MAGNITUDE + schedule)
     generator = torch.Generator().manual_seed(0)
     for _ in range(60):
         before = [param.detach().clone() for param in model.parameters()]
@@ -124,3 +127,20 @@ def test_a_run_does_not_blow_up(make):
 def test_a_run_of_twenty_horizons_does_not_blow_up(make):
     horizon = read_card().get("config", {}).get("max_horizon", 1000)
     assert_no_blow_up(train(make(), 20 * horizon))
+
+
+@pytest.mark.parametrize("width", [512, 8192])
+def test_networks_far_wider_than_any_meta_trained_on_are_trained(width):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, width), nn.ReLU(), nn.Linear(width, 3))
+    losses = train(model, 60)
+    assert all(map(math.isfinite, losses))
+    assert max(losses) < 3 * losses[0]
+    assert sum(losses[-10:]) / 10 < 0.7 * losses[0]
+
+
+def test_wide_layers_without_a_polar_factor_are_trained():
+    torch.manual_seed(0)
+    layers = nn.Linear(36, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 3)
+    losses = train(nn.Sequential(nn.Flatten(), *layers), 100)
+    assert sum(losses[-10:]) / 10 < 0.7 * losses[0]
