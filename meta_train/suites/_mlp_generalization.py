@@ -57,7 +57,7 @@ _SMALL = replace(
     classifiers=replace(_PAPER.classifiers, checkpoints=(20, 60, 200, 600), num_evaluated=5_000),
     test_part=0.2,
     network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3),
-    fit=FitConfig(num_steps=1_000, batch_size=16, lr=2e-3, warmup=50, final_lr=0.0, eval_every=100),
+    fit=FitConfig(num_steps=3_000, batch_size=16, lr=2e-3, warmup=50, final_lr=0.0, eval_every=200),
     num_seeds=2,
 )
 _TINY = replace(

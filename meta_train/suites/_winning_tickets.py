@@ -229,8 +229,8 @@ _SMALL = replace(
     num_validation=2,
     num_test=6,
     tickets=TicketConfig(num_steps=400, test_steps=600),
-    network=replace(_PAPER.network, channels=(8, 8, 8)),
-    fit=FitConfig(num_steps=150, batch_size=1, lr=1e-2, warmup=5, final_lr=0.0, eval_every=50),
+    network=replace(_PAPER.network, channels=(12, 12, 12)),
+    fit=FitConfig(num_steps=900, batch_size=1, lr=4e-3, warmup=30, final_lr=0.0, eval_every=150),
 )
 
 SUITE = Suite(

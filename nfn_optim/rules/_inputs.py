@@ -26,6 +26,7 @@ DIRECTION = 0  # position of the nominal direction among the channels
 CONTEXT_CHANNELS = 8
 SCHEDULE_CHANNELS = len(TIMES) + 6
 WIDEST = 1_024  # fan-in beyond which nothing is learned
+LARGEST = 2.0  # size of weights beyond which steps may not ask for larger ones
 _TYPICAL = 32
 _TINY = 1e-24  # added under roots: gradients below its root count as zero
 CLIP = 5.0
@@ -135,7 +136,8 @@ def read(
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
     ratios = torch.cat([loudness * corrections[:-1], loud.unsqueeze(0)]) / (level + _TINY).sqrt()
-    logs = torch.log(torch.cat([size.unsqueeze(0), ratios]) + 1e-4)
+    shown = size.clamp(max=LARGEST).unsqueeze(0)
+    logs = torch.log(torch.cat([shown, ratios]) + 1e-4)
     fixed = step.new_tensor([_fans(spec, n) for n in params]).T
     fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(params)).expand(-1, *step.shape)
     context = torch.cat([logs, fixed])
