@@ -83,7 +83,7 @@ class TrainConfig:
     validate_every: int = 0
     validation_runs: int = 8
     validation_steps: int = 200
-    save_every: int = 500
+    save_every: int = 200
     threads: int = 1
     device: str = "cpu"
 
