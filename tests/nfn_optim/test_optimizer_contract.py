@@ -343,3 +343,29 @@ def test_two_processes_end_with_the_same_bits_and_shards_are_refused(tmp_path):
         "shard" in message and "DistributedDataParallel" in message for message in first["errors"]
     )
     assert len(first["errors"]) == 2
+
+
+def lengths(optimizer: NFNOptimizer) -> set[float]:
+    """What parameters under the NFN remember; the fallback has no use for it."""
+    return {float(s["num_steps"]) for s in optimizer.state.values() if "num_steps" in s}
+
+
+def test_the_length_of_a_run_is_kept_in_the_state_and_changes_steps():
+    told, untold = network(), network()
+    untold.load_state_dict(told.state_dict())
+    optimizer = NFNOptimizer(told, num_steps=3)
+    train(told, optimizer, range(3))
+    train(untold, NFNOptimizer(untold), range(3))
+    assert lengths(optimizer) == {3.0}
+    assert any(
+        not torch.equal(p, q) for p, q in zip(told.parameters(), untold.parameters(), strict=True)
+    )
+    restored = NFNOptimizer(told)
+    restored.load_state_dict(optimizer.state_dict())
+    assert lengths(restored) == {3.0}
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 2.5, True])
+def test_a_length_that_is_no_number_of_steps_is_refused(num_steps):
+    with pytest.raises(ValueError, match="num_steps must be a positive integer"):
+        NFNOptimizer(network(), num_steps=num_steps)
