@@ -13,6 +13,7 @@ from nfn_optim import NFNRule, load_rule
 from nfn_optim.rules import NFNRuleConfig
 
 from ._config import TrainConfig
+from ._device import find_device
 from ._distributed import ALONE, Processes
 from .estimators import (
     PES,
@@ -46,21 +47,6 @@ def make_rule(config: TrainConfig) -> NFNRule:
         chosen = any(re.fullmatch(expression, name) for expression in config.parameters)
         param.requires_grad_(chosen or not config.parameters)
     return rule.to(find_device(config.device))
-
-
-def find_device(name: str) -> torch.device:
-    """The device of this name.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used: {reason}. Try cpu.") from error
-    return device
 
 
 def make_estimator(config: TrainConfig, processes: Processes) -> GradientEstimator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import re
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from ._baselines import Contender, Setting
+from ._source import source_of
 from ._sweep import Advance, Sweep, run_sweep
 from .tasks import Task
 
@@ -61,7 +61,7 @@ def sweep_key(task: Task, contender: Contender, seeds: Sequence[int], num_steps:
     rule = contender.make_rule(torch.tensor(contender.rates))
     plain = {k: v for k, v in vars(rule).items() if isinstance(v, int | float | tuple)}
     numbers = (_VERSION, torch.__version__, num_steps, tuple(seeds), contender.settings)
-    names = (contender.name, str(rule), plain, _source(rule), task.spec)
+    names = (contender.name, str(rule), plain, source_of(rule), task.spec)
     digest.update(repr((numbers, names)).encode())
     initial = [task.init(torch.Generator().manual_seed(seed)) for seed in seeds]
     for tensors in (rule.state_dict(), *initial):
@@ -70,13 +70,6 @@ def sweep_key(task: Task, contender: Contender, seeds: Sequence[int], num_steps:
     probe = run_sweep(task, contender, seeds[:1], _PROBE_STEPS).losses
     digest.update(" ".join(f"{loss:.3e}" for loss in probe.flat).encode())
     return digest.hexdigest()[:16]
-
-
-def _source(rule: torch.nn.Module) -> str:
-    try:
-        return inspect.getsource(type(rule))
-    except (OSError, TypeError):  # defined in an interactive session
-        return type(rule).__qualname__
 
 
 def _file_name(name: str) -> str:

@@ -123,7 +123,7 @@ class MetaTrainer:
     @property
     def device(self) -> torch.device:
         """Where the rule is."""
-        return self.rule.schedule.bias.device
+        return next(self.rule.parameters()).device
 
     def result(self) -> NFNRule:
         """The rule with averaged meta-parameters."""

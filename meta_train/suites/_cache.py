@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from .._source import source_of
 from ..zoo._cache import remember
 from ._suite import Outcome
 
@@ -18,7 +18,7 @@ _VERSION = 1  # of training and testing: raise it when equal inputs give other o
 
 def network_digest(network: nn.Module, probe: Sequence[Tensor]) -> str:
     """Hash of a new network: its structure, source and weights, and what it makes of a probe."""
-    digest = hashlib.sha256(f"{network}{_source(network)}".encode())
+    digest = hashlib.sha256(f"{network}{source_of(network)}".encode())
     for tensor in network.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     for tensor in probe:
@@ -51,10 +51,3 @@ def remember_outcome(
     tensors = remember(folder, "outcomes", settings, (), make)
     score, validation, seconds, parameters = tensors["numbers"].tolist()
     return Outcome(score, validation, seconds, int(parameters), tensors["predictions"])
-
-
-def _source(network: nn.Module) -> str:
-    try:
-        return inspect.getsource(type(network))
-    except (OSError, TypeError):  # defined in an interactive session
-        return type(network).__qualname__

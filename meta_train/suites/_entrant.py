@@ -56,10 +56,10 @@ class Entrant:
         """
         self.make(seed)
 
-    def run(self, problem: Problem, seed: int, advance: Advance) -> Outcome:
-        """Trains and tests a new network, or finds the outcome in the cache."""
-        network, digest = self.make(seed)
-        parts = (problem.digest(), digest, seed, self.device.type)
+    def run(self, problem: Problem, digest: str, seed: int, advance: Advance) -> Outcome:
+        """Trains and tests a new network, or finds the outcome under the problem's digest."""
+        network, made = self.make(seed)
+        parts = (digest, made, seed, self.device.type)
         return remember_outcome(cache_folder(), parts, lambda: problem.run(network, seed, advance))
 
 
@@ -78,9 +78,9 @@ class Reference:
     def prepare(self, seed: int) -> None:
         """Nothing can be wrong before the problem is known."""
 
-    def run(self, problem: Problem, seed: int, advance: Advance) -> Outcome:
-        """Runs it, or finds the outcome in the cache."""
-        parts = (problem.digest(), self.name, seed)
+    def run(self, problem: Problem, digest: str, seed: int, advance: Advance) -> Outcome:
+        """Runs it, or finds the outcome under the problem's digest."""
+        parts = (digest, self.name, seed)
         return remember_outcome(cache_folder(), parts, lambda: self.reach(problem, seed, advance))
 
 

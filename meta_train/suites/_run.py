@@ -11,8 +11,9 @@ from torch import nn
 
 from nfn_optim import NetworkSpec
 
+from .._device import find_device
 from ..tasks import Dataset
-from ._choose import choose, choose_device
+from ._choose import choose
 from ._entrant import entrants
 from ._registry import SUITES
 from ._result import MethodResult, SuiteResult
@@ -62,14 +63,15 @@ def run_suite(
     seeds = range(config.num_seeds if num_seeds is None else num_seeds)
     if not seeds:
         raise ValueError(f"a suite needs at least one seed; got {num_seeds}.")
-    target = choose_device(device)
+    target = find_device(device)
     tried = entrants(suite, config, suite.interface(config, source), target, build, methods)
     for entrant in tried.values():
         entrant.prepare(seeds[0])  # mistakes show before the long work
     problem = suite.prepare(config, source, target, on_progress)
+    digest = problem.digest()
     outcomes = {
         method: [
-            entrant.run(problem, seed, partial(on_progress, f"{method}, seed {seed}"))
+            entrant.run(problem, digest, seed, partial(on_progress, f"{method}, seed {seed}"))
             for seed in seeds
         ]
         for method, entrant in tried.items()

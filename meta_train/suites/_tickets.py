@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nfn_optim import AdamRule, NetworkSpec
 
-from ..tasks import Dataset
+from ..tasks import Dataset, mlp
 from ..zoo._cache import artefact_key, remember
 from ..zoo._engine import (
     Population,
@@ -212,11 +212,7 @@ class Classifiers:
 
 def classifier(num_inputs: int, num_classes: int, config: TicketConfig) -> nn.Sequential:
     """One network as a module."""
-    widths = (num_inputs, *config.hidden)
-    layers: list[nn.Module] = [nn.Flatten()]
-    for n_in, n_out in zip(widths, config.hidden, strict=False):
-        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+    return nn.Sequential(nn.Flatten(), *mlp((num_inputs, *config.hidden, num_classes)))
 
 
 def _advance(on_progress: Progress, offset: int, total: int, done: int, _: int) -> None:

@@ -57,8 +57,7 @@ class NFNRule(UpdateRule):
     INITIAL_LOG_RECENCY = 0.5
     MAX_CORRECTION = 4.0
     MAX_LOG_MAGNITUDE = 6.0
-    HORIZON = 1_000.0  # longest run in meta-training
-    LATE_DECAY = 1.0  # power of the time with which steps shrink beyond it
+    HORIZON = 1_000.0  # longest run in meta-training; beyond it steps shrink like one over the time
     LONGEST = 2_000.0  # steps after which the average forgets as fast as it learns
 
     layer: type[SharedNPLinear] | type[SharedPointwise] = SharedNPLinear
@@ -121,7 +120,7 @@ class NFNRule(UpdateRule):
             known.schedule.to(self.schedule.bias.dtype).movedim(0, -1)
         ).unbind(-1)
         late = (known.step / self.HORIZON).clamp(min=1).log()
-        size = size - known.excess.to(size.dtype) - self.LATE_DECAY * late
+        size = size - known.excess.to(size.dtype) - late
         return torch.stack([size, recency - known.step.clamp(max=self.LONGEST).log()])
 
     def _pool(self, work: _Work) -> Pooled:
