@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ from .rules import NFNRule, RuleState
 
 ParamsLike = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Group]
 
+_Rule = TypeVar("_Rule", NFNRule, FallbackRule)
 
 _OWN = (
     *("rule", "fallback", "skipped_steps"),
@@ -215,9 +217,9 @@ class NFNOptimizer(Optimizer):
         covered = {n: p for n, p in params.items() if self._assignment.covers(n)}
         others = {n: p for n, p in params.items() if n not in covered}
         if covered:
-            self._apply("nfn", self.rule.to(device), covered, self._part(tuple(covered)))
+            self._apply("nfn", _placed(self.rule, device), covered, self._part(tuple(covered)))
         if others:
-            self._apply("fallback", self.fallback.to(device), others, NO_SPEC)
+            self._apply("fallback", _placed(self.fallback, device), others, NO_SPEC)
 
     def _apply(
         self,
@@ -255,3 +257,9 @@ class NFNOptimizer(Optimizer):
     def _slot_names(self, name: str) -> frozenset[str]:
         rule = self.rule if self._assignment.covers(name) else self.fallback
         return frozenset(rule.init_slots(torch.zeros(1), 0))
+
+
+def _placed(rule: _Rule, device: torch.device) -> _Rule:
+    """As `rule.to(device)`, which takes a while even where nothing is to be moved."""
+    first = next(chain(rule.parameters(), rule.buffers()), None)
+    return rule if first is None or first.device == device else rule.to(device)

@@ -154,8 +154,11 @@ def mix(weight: Tensor, x: Tensor) -> Tensor:
     """`weight` (o, c) on the channels of `x` (c, ...), one matrix product.
 
     What is returned may be written to in place: a view of the product would make autograd copy all
-    of it on the way back, so the reshape is the one that `torch.matmul` itself ends with.
+    of it on the way back, so the reshape is then the one that `torch.matmul` itself ends with.
     """
     product = weight @ x.reshape(x.shape[0], -1)
-    mixed: Tensor = torch.ops.aten._unsafe_view(product, (weight.shape[0], *x.shape[1:]))
+    shape = (weight.shape[0], *x.shape[1:])
+    if not product.requires_grad:
+        return product.view(shape)
+    mixed: Tensor = torch.ops.aten._unsafe_view(product, shape)
     return mixed

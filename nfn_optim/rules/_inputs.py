@@ -81,13 +81,18 @@ class Reading:
 
     def slices(self, size: int) -> Iterator[Tensor]:
         """Channels `(ENTRY_CHANNELS, *batch, *axes)` in slices of the outputs."""
+        if size >= self.tensors[0].shape[-self.axes]:
+            yield self._channels(*self.tensors)
+            return
         for part in zip(*(tensor.split(size, -self.axes) for tensor in self.tensors), strict=True):
             yield self._channels(*part)
 
     def _channels(
         self, param: Tensor, grad: Tensor, square: Tensor, momenta: Tensor, *direction: Tensor
     ) -> Tensor:
-        correct, correct_square, level, loudness, size = self.scales.split((3, 1, 1, 3, 1))
+        correct, correct_square, level, loudness, size = self.scales.split_with_sizes(
+            (3, 1, 1, 3, 1)
+        )
         scale = (square * correct_square).add_(_TINY).rsqrt_()
         spread = (square * level).add_(1e-6).log_().mul_(0.5)
         normalized = (momenta * scale).mul_(correct)

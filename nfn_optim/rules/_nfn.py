@@ -147,7 +147,7 @@ class NFNRule(UpdateRule):
         """The parameter's update, and by how much the fast iterate leads afterwards."""
         size, recency = (p.reshape(p.shape + (1,) * work.axes) for p in pace)
         deltas, leads = [], []
-        leading = lead.split(work.size, -work.axes)
+        leading = (lead,) if len(outputs) == 1 else lead.split(work.size, -work.axes)
         parts = zip(work.slices, outputs, terms.split(work.size), leading, strict=True)
         for inputs, output, term, ahead in parts:
             correction, magnitude, shift = add_terms(work.parameter, output, term)
