@@ -23,12 +23,13 @@ from ..zoo._engine import (
     Population,
     Progress,
     as_params,
+    by_autograd,
     chunk_seed,
     chunks,
     join,
     with_gradient,
 )
-from ..zoo._stacked import Back, cross_entropy, forward, gradients
+from ..zoo._stacked import cross_entropy, forward
 
 _CHUNK = 16  # networks at once: activations and weights of more leave the cache
 _AT_ONCE = 500  # images, when networks are tested
@@ -166,32 +167,25 @@ class Classifiers:
         right = torch.zeros(len(weights), device=weights.device)
         images, labels = self.data.x_test.split(_AT_ONCE), self.data.y_test.split(_AT_ONCE)
         for x, y in zip(images, labels, strict=True):
-            logits, _ = self._forward(weights, x)
-            right += (logits.argmax(1) == y).sum(1)
+            right += (self._logits(weights, x).argmax(-1) == y).sum(1)
         return right / len(self.data.y_test)
 
-    def _forward(self, weights: Tensor, images: Tensor) -> tuple[Tensor, list[Back]]:
-        """Logits `(n, classes, b)` of all networks for the same images `(b, c, h, w)`."""
-        samples_last = images.movedim(0, -1).contiguous()
+    def _logits(self, weights: Tensor, images: Tensor) -> Tensor:
+        """Of all networks for the same images `(b, c, h, w)`: `(n, b, classes)`."""
         params = as_params(self.spec, weights)
-        return forward(self.module, params, samples_last.expand(len(weights), *samples_last.shape))
+        return forward(self.module, params, images.expand(len(weights), *images.shape))
 
     def _train_chunk(
         self, starts: Tensor, masks: Tensor, num_steps: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        def losses_and_gradients(
-            weights: Tensor, images: Tensor, labels: Tensor
-        ) -> tuple[Tensor, Tensor]:
-            logits, way = self._forward(weights * masks, images[0])
-            losses, adjoint = cross_entropy(logits, labels)
-            grads = gradients(way, adjoint)
-            return losses, torch.cat([grads[n].flatten(1) for n in self.spec.names], 1) * masks
+        def losses(weights: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+            return cross_entropy(self._logits(weights * masks, images[0]), labels)
 
         population = Population.start(
             self.spec, AdamRule(self.config.lr), as_params(self.spec, starts)
         )
         trained = population.train(
-            lambda weights, batch: with_gradient(losses_and_gradients, weights, *batch),
+            lambda weights, batch: with_gradient(by_autograd(losses), weights, *batch),
             self._batches(len(starts), num_steps, generator),
             lambda k: 1 - k / num_steps,
         )

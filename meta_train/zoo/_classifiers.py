@@ -27,7 +27,8 @@ from ._training import Trainer
 
 Build = Callable[[Callable[[], nn.Module]], nn.Sequential]
 
-_SAMPLES_AT_ONCE = 256  # of all networks of a chunk: activations of more leave the cache
+_AT_ONCE = 48  # networks of a chunk at most: all of them share activation and optimizer
+_NUMBERS_AT_ONCE = 2_000_000  # activations of a chunk's networks: more of them leave the cache
 _LABEL = "label "
 _MODULES: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -99,7 +100,8 @@ def train_classifiers(
         "data": artefact_key({}, list(vars(data).values())),
     }
     kinds = list(product(config.activations, config.optimizers))
-    size = max(1, _SAMPLES_AT_ONCE // config.batch_size)
+    numbers = config.batch_size * _activations(modules["relu"], data)
+    size = min(_AT_ONCE, max(1, _NUMBERS_AT_ONCE // numbers))
     parts = []
     for index, chunk in enumerate(chunks(num_networks, size)):
         activation, optimizer = kinds[index % len(kinds)]
@@ -128,6 +130,15 @@ def _check(module: nn.Sequential, data: Dataset, num_networks: int) -> None:
         )
 
 
+def _activations(module: nn.Sequential, data: Dataset) -> int:
+    """How many numbers the layers of a network write for one image."""
+    x, total = data.x_train[:1], 0
+    for layer in module:
+        x = layer(x)
+        total += x.numel()
+    return total
+
+
 def _shuffled(data: Dataset, seed: int) -> Dataset:
     """The same in an order of the seed, so that the first samples are a random part."""
     generator = torch.Generator().manual_seed(seed)
@@ -137,9 +148,8 @@ def _shuffled(data: Dataset, seed: int) -> Dataset:
 
 def _make(trainer: Trainer, activation: str, chunk: slice, seed: int) -> Params:
     """Weights and labels of one chunk as one set of tensors."""
-    network = torch.arange(chunk.start, chunk.stop)
-    params, labels = trainer.train(len(network), chunk_seed(seed, chunk))
-    labels["network"] = network.repeat(len(trainer.config.checkpoints))
+    params, labels = trainer.train(chunk.stop - chunk.start, chunk_seed(seed, chunk))
+    labels["network"] += chunk.start
     for name, value in (
         ("activation", ACTIVATIONS.index(activation)),
         ("optimizer", OPTIMIZERS.index(trainer.optimizer)),

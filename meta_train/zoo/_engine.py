@@ -115,6 +115,19 @@ def with_gradient(compute: Compute, weights: Tensor, *batch: Tensor) -> Tensor:
     return loss
 
 
+def by_autograd(losses: Callable[..., Tensor]) -> Compute:
+    """Computes `losses(weights (n, d), *batch) -> (n,)` and gradients, for `with_gradient`."""
+
+    def compute(weights: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = weights.detach().requires_grad_()
+            values = losses(leaf, *batch)
+            (gradients,) = torch.autograd.grad(values.sum(), leaf)
+        return values.detach(), gradients
+
+    return compute
+
+
 class _WithGradient(torch.autograd.Function):
     """Losses and gradients are computed together; the way back only multiplies."""
 

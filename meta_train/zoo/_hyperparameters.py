@@ -30,7 +30,8 @@ class ClassifierConfig:
     Ranges are log-uniform, but for the dropout's.
 
     Attributes:
-        checkpoints: Steps after which every network joins the zoo, in order.
+        checkpoints: Steps after which a network may join the zoo, in order.
+        kept: How many of them each network joins at, drawn at random; None is all.
         batch_size: Samples a step, each network's own, drawn with replacement.
         lr: Learning rates.
         l2: Coefficients of the squared weights in the loss.
@@ -43,6 +44,7 @@ class ClassifierConfig:
     """
 
     checkpoints: tuple[int, ...] = (0, 100, 300, 1000)
+    kept: int | None = None
     batch_size: int = 16
     lr: Range = (5e-4, 5e-2)
     l2: Range = (1e-8, 1e-2)
@@ -57,6 +59,8 @@ class ClassifierConfig:
         steps = self.checkpoints
         if not steps or steps[0] < 0 or any(a >= b for a, b in pairwise(steps)):
             raise ValueError(f"checkpoints must be steps in ascending order; got {steps}.")
+        if self.kept is not None and not 1 <= self.kept <= len(steps):
+            raise ValueError(f"kept must be 1 to {len(steps)}, the checkpoints; got {self.kept}.")
         for name, known in (("activations", ACTIVATIONS), ("optimizers", OPTIMIZERS)):
             chosen = getattr(self, name)
             if not chosen or not set(chosen) <= set(known):
@@ -83,6 +87,13 @@ def draw(config: ClassifierConfig, n: int, generator: torch.Generator) -> dict[s
         "dropout": low + (high - low) * uniform[3],
         "train_fraction": fractions[torch.randint(len(fractions), (n,), generator=generator)],
     }
+
+
+def draw_checkpoints(config: ClassifierConfig, n: int, generator: torch.Generator) -> Tensor:
+    """Which checkpoints networks join the zoo at, `(checkpoints, n)`."""
+    total = len(config.checkpoints)
+    order = torch.rand(n, total, generator=generator).argsort(1)
+    return (order < (config.kept or total)).T
 
 
 def initial(spec: NetworkSpec, scale: Tensor, generator: torch.Generator) -> Params:

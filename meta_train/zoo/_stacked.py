@@ -1,15 +1,15 @@
-"""Many `nn.Sequential`s of one structure at once, forward and back, with samples on the last axis.
+"""Many `nn.Sequential`s of one structure at once, on samples of their own.
 
-A convolution is then one batched product of the weights, as they are stored, for all networks,
-samples and positions. The way back is written out: it takes half of the time of autograd's under
-`vmap`, most of which is memory traffic.
+Convolutions are grouped ones, a group for each network, with channels last in memory: libraries
+have fast kernels for that, forward and back, and nothing is unfolded. Linear layers are batched
+products.
 
-Shape legend: `n` networks, `c` channels, `h` rows and `w` columns, `b` samples.
+Shape legend: `n` networks, `b` samples, `c` channels, `h` rows and `w` columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,51 +18,42 @@ from torch.nn import functional as F
 from ..tasks import Params
 
 _ACTIVATIONS = (nn.ReLU, nn.Tanh)
-Back = Callable[[Tensor, Params, bool], Tensor]
-"""`(adjoint of the output, gradients to add to, whether the input's is needed) -> adjoint`."""
 
 
 def forward(
-    module: nn.Sequential, params: Params, x: Tensor, keep: Sequence[Tensor] = ()
-) -> tuple[Tensor, list[Back]]:
-    """Outputs `(n, classes, b)` for inputs `(n, c, h, w, b)`, and the way back, layer by layer.
+    module: nn.Sequential, params: Params, images: Tensor, keep: Sequence[Tensor] = ()
+) -> Tensor:
+    """Outputs `(n, b, classes)`.
 
     Args:
         module: Says which layers there are.
         params: Their stacked parameters by name.
-        x: Inputs.
-        keep: Factors `(n, c, b)` of the channels after each activation: dropout.
+        images: `(n, b, c, h, w)`.
+        keep: Factors `(n, b, c)` of the channels after each activation: dropout.
     """
-    factors, way = iter(keep), []
+    factors, n, x = iter(keep), len(images), images
     for name, layer in module.named_children():
         if isinstance(layer, nn.Conv2d):
-            x, back = _convolve(layer, name, params, x)
+            x = _convolve(layer, name, params, _grouped(x) if x.dim() == 5 else x)
         elif isinstance(layer, nn.Linear):
-            x, back = _multiply(name, params, x)
+            weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+            x = torch.baddbmm(bias[:, None], x, weight.mT)
         elif isinstance(layer, _ACTIVATIONS):
-            x, back = _activate(layer, x, next(factors, None))
+            x = layer(x)
+            if (factor := next(factors, None)) is not None:
+                x = x * (factor if x.dim() == 3 else _grouped(factor[..., None, None]))
         elif isinstance(layer, nn.AdaptiveAvgPool2d):
-            x, back = _average(x)
+            x = x.mean((2, 3), keepdim=True)
         else:
-            x, back = _flatten(x)
-        way.append(back)
-    return x, way
+            x = x if x.dim() == 5 else x.unflatten(1, (n, -1)).transpose(0, 1)
+            x = x.flatten(2)
+    return x
 
 
-def gradients(way: Sequence[Back], adjoint: Tensor) -> Params:
-    """Gradients by name from the adjoint of the outputs `(n, classes, b)`."""
-    grads: Params = {}
-    for index in reversed(range(len(way))):
-        adjoint = way[index](adjoint, grads, index > 0)
-    return grads
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean losses `(n,)` of logits `(n, classes, b)` and targets `(n, b)`; the logits' adjoint."""
-    logs, chosen = logits.log_softmax(1), targets[:, None]
-    losses = -logs.gather(1, chosen).mean((1, 2))
-    adjoint = logs.exp().scatter_add_(1, chosen, -torch.ones_like(logs[:, :1]))
-    return losses, adjoint / targets.shape[1]
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean losses `(n,)` of logits `(n, b, classes)` and targets `(n, b)`."""
+    losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return losses.view(targets.shape).mean(1)
 
 
 def check(module: nn.Sequential) -> None:
@@ -105,81 +96,19 @@ def _is_plain(layer: nn.Conv2d) -> bool:
     )
 
 
-def _multiply(name: str, params: Params, x: Tensor) -> tuple[Tensor, Back]:
-    """A linear map of `x`, `(n, c, b)`."""
-    weight, bias = params[f"{name}.weight"].flatten(2), params[f"{name}.bias"]
-
-    def back(adjoint: Tensor, grads: Params, is_needed: bool) -> Tensor:
-        grads[f"{name}.weight"] = torch.bmm(adjoint, x.mT)
-        grads[f"{name}.bias"] = adjoint.sum(-1)
-        return torch.bmm(weight.mT, adjoint) if is_needed else adjoint
-
-    return torch.baddbmm(bias.unsqueeze(-1), weight, x), back
+def _grouped(x: Tensor) -> Tensor:
+    """`(n, b, c, h, w)` as samples with the channels of all networks, `(b, n * c, h, w)`."""
+    samples = x.transpose(0, 1).flatten(1, 2)
+    return samples.contiguous(memory_format=torch.channels_last)
 
 
-def _convolve(layer: nn.Conv2d, name: str, params: Params, x: Tensor) -> tuple[Tensor, Back]:
-    kernel, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
-    if padding:
-        x = F.pad(x, (0, 0, padding, padding, padding, padding))
-    n, channels, *image, samples = x.shape
-    size = [(length - kernel) // stride + 1 for length in image]
-    patches = x.new_empty(n, channels, kernel * kernel, *size, samples)
-    for tap, seen in enumerate(_windows(kernel, stride, size)):
-        patches[:, :, tap] = x[seen]
-    out, multiply_back = _multiply(name, params, patches.flatten(3).flatten(1, 2))
-
-    def back(adjoint: Tensor, grads: Params, is_needed: bool) -> Tensor:
-        adjoint = multiply_back(adjoint.flatten(2), grads, is_needed)
-        if not is_needed:
-            return adjoint
-        taps = adjoint.view(patches.shape)
-        total = taps.new_zeros(n, channels, *image, samples)
-        for tap, seen in enumerate(_windows(kernel, stride, size)):
-            total[seen] += taps[:, :, tap]
-        inner = slice(padding, -padding or None)
-        return total[:, :, inner, inner]
-
-    return out.unflatten(-1, (*size, samples)), back
-
-
-def _windows(kernel: int, stride: int, size: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-    """What each tap of a kernel sees of `(n, c, h, w, b)`."""
-    rows, columns = ((length - 1) * stride + 1 for length in size)
-    for i in range(kernel):
-        for j in range(kernel):
-            yield (
-                slice(None),
-                slice(None),
-                slice(i, i + rows, stride),
-                slice(j, j + columns, stride),
-            )
-
-
-def _activate(layer: nn.Module, x: Tensor, factor: Tensor | None) -> tuple[Tensor, Back]:
-    is_relu = isinstance(layer, nn.ReLU)
-    y = x.relu() if is_relu else x.tanh()
-    if factor is not None and x.dim() == 5:
-        factor = factor[:, :, None, None]
-
-    def back(adjoint: Tensor, grads: Params, is_needed: bool) -> Tensor:
-        if factor is not None:
-            adjoint = adjoint * factor
-        if is_relu:
-            return torch.ops.aten.threshold_backward(adjoint, y, 0)
-        return torch.ops.aten.tanh_backward(adjoint, y)
-
-    return y if factor is None else y * factor, back
-
-
-def _average(x: Tensor) -> tuple[Tensor, Back]:
-    def back(adjoint: Tensor, grads: Params, is_needed: bool) -> Tensor:
-        return (adjoint / x[0, 0, ..., 0].numel()).expand_as(x)
-
-    return x.mean((2, 3), keepdim=True), back
-
-
-def _flatten(x: Tensor) -> tuple[Tensor, Back]:
-    def back(adjoint: Tensor, grads: Params, is_needed: bool) -> Tensor:
-        return adjoint.view(x.shape)
-
-    return x.reshape(len(x), -1, x.shape[-1]), back
+def _convolve(layer: nn.Conv2d, name: str, params: Params, x: Tensor) -> Tensor:
+    weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
+    return F.conv2d(
+        x,
+        weight.flatten(0, 1),
+        bias.flatten(),
+        layer.stride,
+        layer.padding,
+        groups=len(weight),
+    )

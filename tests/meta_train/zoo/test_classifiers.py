@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from torch.nn import functional as F
 
 from meta_train.tasks import Dataset, load_data, stack
 from meta_train.zoo import ClassifierConfig, Zoo, small_cnn, train_classifiers
-from meta_train.zoo._hyperparameters import draw, initial
-from meta_train.zoo._stacked import forward, gradients
+from meta_train.zoo._hyperparameters import draw, draw_checkpoints, initial
+from meta_train.zoo._stacked import forward
 from meta_train.zoo._training import Trainer
 from nfn_optim import NetworkSpec
 
@@ -46,16 +47,16 @@ def test_stacked_networks_and_their_gradients_are_those_of_the_modules(
     modules = [small_cnn(activation, channels=3, padding=padding) for _ in range(2)]
     images = torch.rand(2, 5, 3, 17, 20)
     params = stack([dict(module.named_parameters()) for module in modules])
-    with torch.no_grad():
-        outputs, way = forward(modules[0], params, images.movedim(1, -1).contiguous())
+    params = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
+    outputs = forward(modules[0], params, images)
     adjoint = torch.randn(outputs.shape)
-    grads = gradients(way, adjoint)
+    outputs.backward(adjoint)
     for index, module in enumerate(modules):
         expected = module(images[index])
-        torch.testing.assert_close(outputs[index].mT, expected)
-        expected.backward(adjoint[index].mT)
+        torch.testing.assert_close(outputs[index], expected)
+        expected.backward(adjoint[index])
         for name, param in module.named_parameters():
-            found = grads[name][index].view(param.shape)
+            found = params[name].grad[index]
             torch.testing.assert_close(found, param.grad, rtol=1e-4, atol=1e-5)
 
 
@@ -81,6 +82,7 @@ def test_networks_of_a_chunk_are_trained_as_torch_trains_each_alone(
     trained, _ = ours.train(3, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)
     settings = draw(config, 3, generator)
+    draw_checkpoints(config, 3, generator)
     start = initial(ours.spec, settings["init_scale"], generator)
     batches = list(ours._batches(settings, 5, generator))
     for index in range(3):
@@ -88,7 +90,7 @@ def test_networks_of_a_chunk_are_trained_as_torch_trains_each_alone(
         opt = make(params.values(), float(settings["lr"][index]))
         for images, targets, l2, *_ in batches:
             opt.zero_grad()
-            logits = functional_call(ours.module, params, (images[index].movedim(-1, 0),))
+            logits = functional_call(ours.module, params, (images[index],))
             decay = sum(p.square().sum() for p in params.values() if p.dim() > 1)
             (F.cross_entropy(logits, targets[index]) + l2[index] * decay).backward()
             opt.step()
@@ -125,13 +127,23 @@ def test_every_network_appears_once_a_checkpoint(zoo: Zoo) -> None:
 
 
 def test_hyperparameters_are_drawn_from_their_ranges() -> None:
-    zoo = train_classifiers(build_mlp, load_data("digits"), 100, SHORT)
+    zoo = train_classifiers(build_mlp, load_data("digits"), 300, SHORT)
     for name in ("lr", "l2", "init_scale", "dropout"):
         low, high = getattr(SHORT, name)
         assert low <= zoo.labels[name].min() < zoo.labels[name].max() <= high
-        assert len(zoo.labels[name].unique()) == 100
+        assert len(zoo.labels[name].unique()) == 300
     for name in ("activation", "optimizer"):
         assert len(zoo.labels[name].unique()) == len(zoo.categories[name])
+
+
+def test_networks_join_at_some_checkpoints_of_their_own() -> None:
+    config = replace(SHORT, checkpoints=(1, 2, 3, 4, 5), kept=2)
+    zoo = train_classifiers(build_mlp, load_data("digits"), 30, config)
+    steps = [zoo.labels["step"][zoo.labels["network"] == run].tolist() for run in range(30)]
+    assert all(len(set(own)) == 2 for own in steps)
+    assert {step for own in steps for step in own} == {1, 2, 3, 4, 5}
+    with pytest.raises(ValueError, match="kept must be 1 to 5"):
+        replace(config, kept=6)
 
 
 def test_a_network_sees_its_part_of_the_training_data() -> None:
@@ -139,7 +151,7 @@ def test_a_network_sees_its_part_of_the_training_data() -> None:
     settings = draw(ours.config, 2, torch.Generator().manual_seed(0))
     allowed = ours.data.x_train[: int(0.01 * len(ours.data.y_train))]
     for images, *_ in ours._batches(settings, 3, torch.Generator().manual_seed(1)):
-        for image in images[0].unbind(-1):
+        for image in images[0]:
             assert (allowed == image).flatten(1).all(1).any()
 
 
@@ -148,17 +160,17 @@ def test_dropout_drops_the_part_asked_for_and_keeps_the_mean() -> None:
     ours = trainer("sgd", config)
     settings = draw(config, 2, torch.Generator().manual_seed(0))
     (_, _, _, keep) = next(ours._batches(settings, 1, torch.Generator().manual_seed(1)))
-    assert keep.shape == (2, 16, 1000)
+    assert keep.shape == (2, 1000, 16)
     assert set(keep.unique().tolist()) == {0.0, 2.0}
     assert keep.mean() == pytest.approx(1, abs=0.05)
 
 
 def test_equal_seeds_give_equal_zoos_and_a_cache_changes_nothing(tmp_path: Path) -> None:
     data = load_data("digits")
-    one = train_classifiers(build_cnn, data, 20, SHORT, seed=3, cache=tmp_path)
-    two = train_classifiers(build_cnn, data, 20, SHORT, seed=3, cache=tmp_path)
-    alone = train_classifiers(build_cnn, data, 20, SHORT, seed=3)
-    other = train_classifiers(build_cnn, data, 20, SHORT, seed=4)
+    one = train_classifiers(build_cnn, data, 60, SHORT, seed=3, cache=tmp_path)
+    two = train_classifiers(build_cnn, data, 60, SHORT, seed=3, cache=tmp_path)
+    alone = train_classifiers(build_cnn, data, 60, SHORT, seed=3)
+    other = train_classifiers(build_cnn, data, 60, SHORT, seed=4)
     for again in (two, alone):
         assert all(torch.equal(again.labels[name], one.labels[name]) for name in one.labels)
         assert all(torch.equal(again.features[name], one.features[name]) for name in one.features)
