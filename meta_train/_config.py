@@ -43,6 +43,8 @@ class TrainConfig:
         warmup: Outer steps of linear warm-up.
         clip: Largest norm of a run's meta-gradient, before averaging over runs.
         loss_floor: `c` in the meta-loss `log(loss + c)`; a run whose loss falls below it is over.
+        held_out: Share of the held-out loss in the second half of the meta-loss, the loss that a
+            piece of a run reached; the rest is training loss.
         ema: Decay of the average of the meta-parameters that is kept as the result.
         validate_every: Outer steps between meta-validations, which keep the best result so far; 0
             for none.
@@ -79,6 +81,7 @@ class TrainConfig:
     warmup: int = 100
     clip: float = 0.5
     loss_floor: float = 1e-5
+    held_out: float = 0.25
     ema: float = 0.99
     validate_every: int = 0
     validation_runs: int = 8
@@ -116,8 +119,9 @@ class TrainConfig:
             raise ValueError(
                 f"runs_per_step ({self.runs_per_step}) must not exceed runs ({self.runs})."
             )
-        if not 0 <= self.told <= 1:
-            raise ValueError(f"told must be in [0, 1]; got {self.told}.")
+        for name in ("told", "held_out"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1]; got {getattr(self, name)}.")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be in [0, 1); got {self.ema}.")
         known = get_args(EstimatorName)

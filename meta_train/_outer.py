@@ -56,13 +56,15 @@ def make_estimator(config: TrainConfig, processes: Processes) -> GradientEstimat
         ValueError: If the pairs cannot be shared evenly.
     """
     noise = (config.std, config.pairs, config.loss_floor)
+    share = config.held_out
     if config.estimator == "full-es":
-        return FullES(*noise, processes=processes)
+        return FullES(*noise, held_out=share, processes=processes)
     if config.estimator == "pes":
-        return PES(*noise, config.truncation, processes=processes)
+        return PES(*noise, config.truncation, held_out=share, processes=processes)
     if config.estimator == "nres":
-        return NoiseReuseES(*noise, config.truncation, processes=processes)
-    return TruncatedBPTT(config.truncation, config.loss_floor, config.first_order, config.remat)
+        return NoiseReuseES(*noise, config.truncation, held_out=share, processes=processes)
+    inner = (config.loss_floor, config.first_order, config.remat)
+    return TruncatedBPTT(config.truncation, *inner, held_out=share)
 
 
 def sharing(estimator: GradientEstimator, processes: Processes) -> tuple[Processes, Processes]:

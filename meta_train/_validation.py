@@ -42,7 +42,7 @@ class Validation:
             if self.processes.owns(index):
                 seed = _SEEDS + config.seed * config.validation_runs + index
                 run = InnerRun(self.family, rule, config, seed)
-                piece = advance(rule, run, steps, config.loss_floor)
-                loss = float(piece.training + piece.held_out)
+                piece = advance(rule, run, steps, config.loss_floor, held_out=config.held_out)
+                loss = float(piece.loss)
                 losses[index] = min(loss, WORST) if loss == loss else WORST
         return self.processes.sum(losses)

@@ -58,11 +58,17 @@ class Piece:
             spikes count, then the mean over the stretches of the piece, so that its end counts like
             its beginning. The logarithm weighs every decade of progress alike and lets a diverging
             task be heard, where a clamp would silence it.
-        held_out: `log(validation loss + c)` of the parameters that the piece is judged by.
+        reached: `log(loss + c)` of the parameters that the piece is judged by, on a training batch
+            and on held-out samples, weighed by the share of the latter.
     """
 
     training: Tensor
-    held_out: Tensor
+    reached: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """The meta-loss."""
+        return self.training + self.reached
 
 
 def advance(
@@ -71,6 +77,7 @@ def advance(
     steps: int,
     loss_floor: float,
     *,
+    held_out: float = 1.0,
     first_order: bool = True,
     remat: bool = False,
     averaged: bool = False,
@@ -87,10 +94,11 @@ def advance(
         run: What is trained.
         steps: Inner steps.
         loss_floor: `c`; losses below it count as equal.
+        held_out: Share of the held-out loss in what the piece reached.
         first_order: As for `unroll`.
         remat: As for `unroll`.
-        averaged: Whether the held-out loss is that of the mean of the parameters after each step,
-            not that of the last ones.
+        averaged: Whether the piece is judged by the mean of what the rule headed for after each
+            step, not by the last parameters.
         theta: As for `unroll`.
         processes: Share the particles among them; `theta` are this one's, the results everyone's.
     """
@@ -108,11 +116,11 @@ def advance(
     )
     many = vmap(run.task.loss) if theta is None else vmap(vmap(run.task.loss), (0, None))
     (batch,) = run.batches(1)
-    held_out = run.validation_batch()
     judged = out.mean_params if averaged else out.params
-    ends = torch.stack([many(out.params, batch), many(judged, held_out)])
-    losses = processes.whole(torch.cat([out.losses, ends]), -2)  # (k + 2, [p,] n)
-    run.advance(out.params, out.state, losses[:-2].detach())
-    stretches = torch.stack([part.mean(0) for part in losses[1:-1].split(_STRETCH)])
-    training, reached = (stretches + loss_floor).log().mean(0), (losses[-1] + loss_floor).log()
+    ends = [many(out.params, batch), many(judged, batch), many(judged, run.validation_batch())]
+    losses = processes.whole(torch.cat([out.losses, torch.stack(ends)]), -2)  # (k + 3, [p,] n)
+    run.advance(out.params, out.state, losses[:-3].detach())
+    stretches = torch.stack([part.mean(0) for part in losses[1:-2].split(_STRETCH)])
+    training = (stretches + loss_floor).log().mean(0)
+    reached = torch.lerp(*(losses[-2:] + loss_floor).log(), held_out)
     return Piece(training.mean(-1), reached.mean(-1))

@@ -34,12 +34,14 @@ class EvolutionStrategy(ABC):
         std: Standard deviation of the perturbations.
         pairs: Antithetic pairs.
         loss_floor: Losses below it count as equal.
+        held_out: Share of the held-out loss in what a piece reached.
         processes: Share the pairs among them; this one trains its own share.
     """
 
     std: float = 0.01
     pairs: int = 4
     loss_floor: float = 1e-5
+    held_out: float = field(default=1.0, kw_only=True)
     processes: Processes = field(default_factory=Processes, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -61,10 +63,11 @@ class EvolutionStrategy(ABC):
                 run,
                 self._steps(run),
                 self.loss_floor,
+                held_out=self.held_out,
                 theta=self._particles(theta, noise),
                 processes=self.processes,
             )
-            losses = piece.training + piece.held_out
+            losses = piece.loss
             losses = torch.where(losses.isfinite(), losses, WORST)
             above, below = losses.view(-1, 2).unbind(1)
             slopes = (above - below) / (2 * self.std * self.pairs)  # (m,)

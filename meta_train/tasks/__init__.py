@@ -25,3 +25,4 @@ from ._general import light_family as light_family
 from ._images import Autoencoders as Autoencoders
 from ._images import ImageCNNs as ImageCNNs
 from ._images import ImageMLPs as ImageMLPs
+from ._tables import Tables as Tables

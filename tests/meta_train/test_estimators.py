@@ -256,6 +256,35 @@ def test_bptt_equals_finite_differences_of_its_own_loss():
     assert slope == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5)
 
 
+class Shifted(Parabola):
+    """Held-out samples have their least loss elsewhere."""
+
+    def validation_batch(self, generator: torch.Generator) -> Tensor:
+        return torch.full((1,), -1.0, dtype=torch.float64)
+
+    def loss(self, params: Params, batch: Tensor) -> Tensor:
+        return 0.5 * CURVATURE * (params["x"] - batch).square().sum()
+
+
+class ShiftedParabolas(TaskFamily):
+    def sample(self, generator: torch.Generator) -> Task:
+        return Shifted()
+
+
+@pytest.mark.parametrize("kind", [TruncatedBPTT, PES])
+def test_held_out_share_weighs_held_out_against_training_loss(kind):
+    def loss(share: float) -> float:
+        rule = RateRule()
+        run = InnerRun(ShiftedParabolas(), rule, CONFIG, 0)
+        return kind(truncation=4, held_out=share).estimate(rule, run).loss
+
+    x = [(1 - CURVATURE * math.exp(THETA)) ** k for k in range(1, 5)]
+    judged = sum(x) / 4 if kind is TruncatedBPTT else x[-1]
+    difference = math.log((judged + 1) ** 2) - math.log(judged**2)
+    assert loss(1.0) - loss(0.0) == pytest.approx(difference, abs=0.01)
+    assert loss(0.25) == pytest.approx(0.75 * loss(0.0) + 0.25 * loss(1.0), rel=1e-6)
+
+
 @dataclass(frozen=True)
 class Doubles(TaskFamily):
     """Tiny regressions in float64."""

@@ -15,6 +15,7 @@ from meta_train.tasks import (
     PermutedLabels,
     ReparametrizedWeights,
     ScaledLoss,
+    Tables,
     TeacherMLPs,
     broad_family,
     default_family,
@@ -22,7 +23,7 @@ from meta_train.tasks import (
 )
 from nfn_optim import NFNRule
 
-FAMILIES = [DigitsMLPs(), DigitsCNNs(), TeacherMLPs(), default_family]
+FAMILIES = [DigitsMLPs(), DigitsCNNs(), TeacherMLPs(), Tables(), default_family]
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -62,6 +63,21 @@ def test_mixture_draws_from_every_family_by_weight():
     mixture = Mixture(((DigitsMLPs(), 1.0), (DigitsCNNs(), 1.0), (TeacherMLPs(), 0.0)))
     kinds = [len(mixture.sample(seeded(s)).spec.shapes["0.weight"]) for s in range(20)]
     assert set(kinds) == {2, 4}
+
+
+def test_tables_are_standardized_and_noise_is_what_no_network_can_predict():
+    def best_fit(max_noise):
+        """Squared error of least squares on the table's own columns and their squares."""
+        left = []
+        for seed in range(20):
+            inputs, targets = Tables(max_noise=max_noise, max_inputs=4).sample(seeded(seed)).data
+            assert 0.5 < float(targets.var()) < 1.5
+            columns = torch.cat([inputs, inputs**2, inputs**3, torch.ones(len(inputs), 1)], 1)
+            fit = columns @ torch.linalg.lstsq(columns, targets, driver="gelsd").solution
+            left.append(float((targets - fit).square().mean()))
+        return np.mean(left)
+
+    assert best_fit(0.0) + 0.1 < best_fit(0.8)
 
 
 IMAGE_FAMILIES = [ImageMLPs, ImageCNNs, Autoencoders]

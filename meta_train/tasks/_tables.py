@@ -1,0 +1,78 @@
+"""A task family of small tables: regressions on few samples with noisy targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._base import ModuleTask, Task, TaskFamily
+from ._draw import ACTIVATIONS, Draw, build_seeded, draw_widths, mlp
+from ._samples import draw_gaussians, draw_init_scale, split_samples
+
+_ERRORS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+    F.mse_loss,
+    F.mse_loss,
+    F.smooth_l1_loss,
+)
+
+
+@dataclass(frozen=True)
+class Tables(TaskFamily):
+    """MLPs that fit a few measured columns with a smooth function and noise, standardized.
+
+    Networks can memorize most of these tables, noise and all: a rule that has only seen data
+    without noise, or too much of it to memorize, need not be any good at that.
+
+    Attributes:
+        max_samples: Most rows.
+        max_inputs: Most input columns.
+        max_outputs: Most target columns.
+        max_noise: Largest share of noise in the targets' variance.
+        max_hidden_layers: Deepest network.
+        min_width: Narrowest hidden layer.
+        max_width: Widest hidden layer.
+        max_weights: Networks with more weights are drawn again.
+    """
+
+    max_samples: int = 4_096
+    max_inputs: int = 64
+    max_outputs: int = 4
+    max_noise: float = 0.8
+    max_hidden_layers: int = 4
+    min_width: int = 8
+    max_width: int = 128
+    max_weights: int = 24_000
+
+    def sample(self, generator: torch.Generator) -> Task:
+        """Draws a table, an architecture, an error and a batch size."""
+        draw = Draw(generator)
+        inputs, targets = self._table(draw)
+        data = split_samples(inputs, targets)
+        widths = draw_widths(draw, self, inputs.shape[1], targets.shape[1])
+        activation = draw.choice(ACTIVATIONS)
+        return ModuleTask(
+            lambda: mlp(widths, activation),
+            draw.choice(_ERRORS),
+            (data.inputs, data.labels),
+            validation_data=(data.held_inputs, data.held_labels),
+            batch_size=draw.size(16, 256),
+            init_scale=draw_init_scale(draw),
+        )
+
+    def _table(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        columns, outputs = draw.size(3, self.max_inputs), draw.size(1, self.max_outputs)
+        inputs = draw_gaussians(draw, draw.size(160, self.max_samples), columns)
+        teacher = build_seeded(draw, lambda: mlp((columns, draw.size(2, 32), outputs), nn.Tanh))
+        with torch.no_grad():
+            targets = _standardized(teacher(_standardized(inputs)))
+        share = draw.uniform(0, self.max_noise)
+        noise = torch.randn(targets.shape, generator=draw.generator)
+        return _standardized(inputs), (1 - share) ** 0.5 * targets + share**0.5 * noise
+
+
+def _standardized(columns: Tensor) -> Tensor:
+    return (columns - columns.mean(0)) / (columns.std(0) + 1e-6)
