@@ -20,6 +20,7 @@ from ._generalization import (
 from ._images import num_classes
 from ._interface import Interface
 from ._methods import METHODS, NetworkSize
+from ._scale_free import scale_free
 from ._suite import Suite
 
 _SMALLEST_UNPADDED = 15
@@ -52,28 +53,42 @@ _PAPER = GeneralizationSize(
 _SMALL = replace(
     _PAPER,
     data="mnist",
-    num_networks=480,
-    pixels=14,
+    num_networks=1_008,
+    pixels=_SMALLEST_UNPADDED,
     classifiers=ClassifierConfig(
-        checkpoints=(100, 300, 800),
-        lr=(2e-3, 5e-2),
+        checkpoints=tuple(range(100, 801, 100)),
+        kept=3,
+        lr=(1e-3, 5e-2),
         init_scale=(0.3, 3.0),
         dropout=(0.0, 0.5),
         optimizers=("adam", "momentum"),
         num_evaluated=5_000,
     ),
-    test_part=0.25,
-    network=NetworkSize(channels=(16, 16, 5), head=(256, 256), bands=3, max_freq=3, blocks=2),
-    fit=FitConfig(num_steps=1_000, batch_size=16, lr=2e-3, warmup=50, final_lr=0.0, eval_every=100),
+    test_part=0.15,
+    validation_part=0.1,
+    network=NetworkSize(
+        channels=(8, 8, 5), head=(256, 256), feature_dropout=0.1, bands=3, max_freq=3, blocks=2
+    ),
+    fit=FitConfig(
+        num_steps=1_000,
+        batch_size=32,
+        lr=2e-3,
+        weight_decay=0.01,
+        warmup=50,
+        final_lr=0.0,
+        eval_every=100,
+    ),
 )
 _TINY = replace(
     _SMALL,
     data="digits",
     num_networks=192,
     pixels=None,
-    classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200)),
-    network=replace(_SMALL.network, channels=(8, 8, 5), head=(64, 64), blocks=1),
-    fit=replace(_SMALL.fit, num_steps=300, eval_every=50),
+    classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200), kept=None),
+    test_part=0.25,
+    validation_part=0.2,
+    network=replace(_SMALL.network, head=(64, 64), blocks=1),
+    fit=replace(_SMALL.fit, num_steps=300, batch_size=16, eval_every=50),
     num_seeds=1,
 )
 
@@ -83,7 +98,10 @@ SUITE = Suite(
     metric="Kendall's tau of test networks",
     data=("digits", "mnist", "fashion_mnist", "cifar10", "svhn"),
     sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
-    methods={name: METHODS[name] for name in ("statnn", "np", "hnp")} | {"nft": _nft},
+    methods={
+        **{name: scale_free(METHODS[name]) for name in ("statnn", "np", "hnp")},
+        "nft": scale_free(_nft),
+    },
     paper={
         "cifar10": {"statnn": 0.915, "np": 0.922, "hnp": 0.934, "nft": 0.926},
         "svhn": {"statnn": 0.843, "np": 0.856, "hnp": 0.931, "nft": 0.858},

@@ -20,6 +20,7 @@ from ._generalization import (
 )
 from ._images import num_classes
 from ._methods import METHODS, NetworkSize
+from ._scale_free import scale_free
 from ._suite import Suite
 
 _WIDTHS = {"tiny": 16, "small": 32, "paper": 128}
@@ -36,7 +37,8 @@ _PAPER = GeneralizationSize(
     num_networks=2_000,
     architecture=partial(_mlp, (_WIDTHS["paper"],) * 2),
     classifiers=ClassifierConfig(
-        checkpoints=(10, 30, 100, 200, 400, 700, 1_000, 2_000, 4_000, 8_000),
+        checkpoints=tuple(range(400, 8_001, 400)),
+        kept=10,
         lr=(1e-3, 1e-1),
         init_scale=(0.2, 4.0),
         dropout=(0.0, 0.5),
@@ -51,13 +53,23 @@ _PAPER = GeneralizationSize(
 )
 _SMALL = replace(
     _PAPER,
-    num_networks=600,
+    num_networks=2_400,
     pixels=7,
     architecture=partial(_mlp, (_WIDTHS["small"],) * 2),
-    classifiers=replace(_PAPER.classifiers, checkpoints=(20, 60, 200, 600), num_evaluated=5_000),
-    test_part=0.2,
-    network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3),
-    fit=FitConfig(num_steps=3_000, batch_size=16, lr=2e-3, warmup=50, final_lr=0.0, eval_every=200),
+    classifiers=replace(
+        _PAPER.classifiers, checkpoints=tuple(range(50, 1_001, 50)), kept=5, num_evaluated=5_000
+    ),
+    test_part=0.15,
+    network=NetworkSize(channels=(8, 8, 5), head=(256, 256), feature_dropout=0.1, bands=3),
+    fit=FitConfig(
+        num_steps=2_000,
+        batch_size=64,
+        lr=2e-3,
+        weight_decay=0.01,
+        warmup=50,
+        final_lr=0.0,
+        eval_every=200,
+    ),
     num_seeds=2,
 )
 _TINY = replace(
@@ -66,9 +78,10 @@ _TINY = replace(
     num_networks=192,
     pixels=None,
     architecture=partial(_mlp, (_WIDTHS["tiny"],) * 2),
-    classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200)),
+    classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200), kept=None),
+    test_part=0.2,
     network=replace(_SMALL.network, head=(64, 64)),
-    fit=replace(_SMALL.fit, num_steps=300, eval_every=50),
+    fit=replace(_SMALL.fit, num_steps=300, batch_size=16, eval_every=50),
     num_seeds=1,
 )
 
@@ -79,7 +92,7 @@ SUITE = Suite(
     metric="Kendall's tau of test networks",
     data=("digits", "mnist", "fashion_mnist"),
     sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
-    methods={name: METHODS[name] for name in ("statnn", "np", "hnp")},
+    methods={name: scale_free(METHODS[name]) for name in ("statnn", "np", "hnp")},
     paper={"mnist": {"statnn": 0.854, "np": 0.859, "hnp": 0.876}},
     interface=read_interface,
     prepare=prepare,
