@@ -10,6 +10,7 @@ from torch import Tensor
 from nfn_optim import WeightSpaceFeatures
 
 from ._examples import Examples
+from ._normal_form import normal_form
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,14 @@ class INRAugmentation:
         shift: Standard deviation of its shift; the image is 2 wide.
         noise: Standard deviation of noise on every weight, over the standard deviation of its
             parameter in the batch.
+        omega: Frequency factor of INRs that are written in normal form after this; None for any.
     """
 
     flip: bool = True
     linear: float = 0.0
     shift: float = 0.0
     noise: float = 0.0
+    omega: float | None = None
 
     def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
         """Augments every example on its own; targets stay."""
@@ -41,6 +44,8 @@ class INRAugmentation:
             features = features.like(
                 [t + self.noise * t.std() * _draw(t.shape, t, generator) for t in features.values()]
             )
+        if self.omega is not None:
+            features = normal_form(features, self.omega)
         return Examples(features, examples.targets)
 
 

@@ -13,7 +13,8 @@ from ._examples import Examples
 from ._fit import FitConfig, Objective
 from ._images import num_classes, read_images
 from ._inr_augment import INRAugmentation
-from ._inrs import INRSize, inr_spec, make_inrs
+from ._inr_networks import hnp, np
+from ._inrs import FAST, INRSize, inr_spec, make_inrs
 from ._interface import Interface
 from ._methods import METHODS, NetworkSize
 from ._suite import Data, Progress, Suite
@@ -48,7 +49,10 @@ def _prepare(
         Examples(part.features, part.labels)
         for part in make_inrs(size, read_images(data), device, on_progress)
     )
-    objective = Objective(F.cross_entropy, accuracy, augment=size.augment)
+    augment = size.augment
+    if augment is not None and size.normal:
+        augment = replace(augment, omega=size.field.omega)
+    objective = Objective(F.cross_entropy, accuracy, augment=augment)
     return Supervised(train, validation, test, objective, size.fit)
 
 
@@ -88,19 +92,19 @@ _SMALL = replace(
     num_validation=1_000,
     num_test=2_000,
     copies=1,
-    field=FieldConfig(),
-    augment=INRAugmentation(linear=0.05, shift=0.05),
+    field=FAST,
+    normal=True,
+    augment=INRAugmentation(flip=False, linear=0.1, shift=0.07),
     network=NetworkSize(
-        channels=(64, 64, 64),
-        head=(512, 512),
-        dropout=0.5,
+        channels=(48,),
+        head=(512,),
+        sine=48,
+        gate=True,
         fourier=32,
         fourier_scale=0.3,
-        bands=3,
-        max_freq=3,
         blocks=1,
     ),
-    fit=FitConfig(num_steps=4_000, lr=1e-3, warmup=200, final_lr=0.0, eval_every=500),
+    fit=FitConfig(num_steps=4_000, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500),
     num_seeds=1,
 )
 
@@ -110,7 +114,13 @@ SUITE = Suite(
     metric="test accuracy",
     data=("digits", "mnist", "fashion_mnist", "cifar10"),
     sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
-    methods={name: METHODS[name] for name in ("mlp", "mlp-aug", "np", "hnp", "nft")},
+    methods={
+        "mlp": METHODS["mlp"],
+        "mlp-aug": METHODS["mlp-aug"],
+        "np": np,
+        "hnp": hnp,
+        "nft": METHODS["nft"],
+    },
     paper={
         "mnist": {"mlp": 0.145, "mlp-aug": 0.210, "np": 0.929, "hnp": 0.925, "nft": 0.985},
         "fashion_mnist": {"mlp": 0.125, "mlp-aug": 0.159, "np": 0.756, "hnp": 0.727, "nft": 0.793},

@@ -23,6 +23,9 @@ from ._images import Images, split
 from ._normal_form import normal_form
 from ._suite import Progress, Size
 
+FAST = FieldConfig(omega=15.0, num_steps=300, lr=2e-3)
+"""INRs near their start, quickly fitted and easily read: 25 dB on MNIST."""
+
 _TRAIN_SEED, _VALIDATION_SEED, _TEST_SEED, _FIRST_COPY_SEED = range(4)
 
 

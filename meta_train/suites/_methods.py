@@ -42,6 +42,9 @@ class NetworkSize:
         fourier_scale: Their standard deviation, in cycles.
         bands: Frequencies of the code of inputs and outputs, for NP and pointwise layers.
         max_freq: Highest of them.
+        sine: Channels of a first layer that ends in a sine, where a suite's NP and HNP have one; 0
+            for none.
+        gate: Whether that sine multiplies as many linear channels.
         blocks: Blocks of the transformer, as wide as the last of `channels`.
         latents: Vectors that the transformer pools to.
     """
@@ -55,6 +58,8 @@ class NetworkSize:
     fourier_scale: float = 1.0
     bands: int = 0
     max_freq: float = 10.0
+    sine: int = 0
+    gate: bool = False
     blocks: int = 4
     latents: int = 4
 

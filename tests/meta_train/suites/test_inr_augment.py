@@ -6,6 +6,7 @@ from torch import Tensor
 from meta_train.suites._examples import Examples
 from meta_train.suites._inr_augment import INRAugmentation, flip_signs, move
 from meta_train.suites._inrs import render
+from meta_train.suites._normal_form import normal_form
 from meta_train.zoo import FieldConfig, evaluate_fields, image_grid, siren
 from nfn_optim import WeightSpaceFeatures
 
@@ -47,6 +48,15 @@ def test_networks_are_augmented_each_on_its_own(generator: torch.Generator) -> N
     assert torch.equal(result.targets, torch.arange(8))
     changed = list(result.features.values())[:-1]  # the one output's bias has no spread here
     assert all(len(tensor.unique(dim=0)) == 8 for tensor in changed)
+
+
+def test_moved_networks_come_in_normal_form(generator: torch.Generator) -> None:
+    given = Examples(inrs(3), torch.arange(3))
+    moved = INRAugmentation(shift=0.5, omega=FIELD.omega)(given, generator).features
+    assert not torch.allclose(moved["0.bias"], given.features["0.bias"])
+    again = normal_form(moved, FIELD.omega)
+    for name in moved:
+        torch.testing.assert_close(moved[name], again[name])
 
 
 def test_no_augmentation_changes_nothing(generator: torch.Generator) -> None:

@@ -1,0 +1,115 @@
+"""Networks that read SIRENs keep the symmetry, tell inputs apart, and begin with a sine."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from meta_train.suites._inr_networks import (
+    ChannelPerPosition,
+    NormalizedPool,
+    SineGate,
+    hnp,
+    np,
+    spread_and_pass,
+)
+from meta_train.suites._interface import Interface
+from meta_train.suites._methods import METHODS, Build, NetworkSize
+from nfn_optim import WeightSpaceFeatures
+from nfn_optim.layers import Block, HNPLinear
+from nfn_optim.testing import assert_equivariant, assert_invariant, chain_spec, random_features
+
+SPEC = chain_spec((2, 4, 5, 3))
+SINE = NetworkSize(channels=(6,), head=(8,), sine=7)
+BUILDS = {"np": np, "hnp": hnp}
+both = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
+gated_or_not = pytest.mark.parametrize(
+    "size", [SINE, replace(SINE, gate=True)], ids=["sine", "gate"]
+)
+
+
+@both
+@gated_or_not
+def test_networks_commute_with_renumbering_or_ignore_it(
+    build: Build, size: NetworkSize, generator: torch.Generator
+) -> None:
+    feats = random_features(SPEC, 1, generator)
+    editor = build(Interface(SPEC), size).double().eval()
+    assert_equivariant(editor, SPEC.hnp(), feats, generator)
+    classifier = build(Interface(SPEC, 10), size).double().eval()
+    assert_invariant(classifier, SPEC.hnp(), feats, generator)
+
+
+@both
+@gated_or_not
+def test_inputs_and_outputs_are_told_apart(
+    build: Build, size: NetworkSize, generator: torch.Generator
+) -> None:
+    torch.manual_seed(0)
+    feats = random_features(SPEC, 1, generator)
+    network = build(Interface(SPEC, 10), size).double().eval()
+    first, last = SPEC.weights[0], SPEC.weights[-1]
+    inputs, outputs = feats[first].flip(-2), feats[last].flip(-3)
+    for name, swapped in ((first, inputs), (last, outputs)):
+        other = feats.like([{**feats, name: swapped}[n] for n in feats])
+        assert not torch.allclose(network(feats), network(other))
+
+
+@both
+def test_without_a_sine_they_are_the_papers(build: Build) -> None:
+    name = next(name for name, other in BUILDS.items() if other is build)
+    size = NetworkSize(channels=(6,), head=(8,))
+    for interface in (Interface(SPEC), Interface(SPEC, 10)):
+        torch.manual_seed(0)
+        network = build(interface, size)
+        torch.manual_seed(0)
+        expected = METHODS[name](interface, size)
+        assert repr(network) == repr(expected)
+
+
+def test_an_average_over_positions_keeps_every_one(generator: torch.Generator) -> None:
+    feats = random_features(SPEC, 2, generator)
+    spread = ChannelPerPosition(SPEC)
+    result = spread(feats)
+    assert result.channels == spread.out_channels(2) == 6
+    first, hidden, last = SPEC.weights
+    by_input = result[first].mean(-2).unflatten(-1, (2, 3))  # (n, h, c, position)
+    torch.testing.assert_close(by_input[..., :2], feats[first].mT)
+    assert not by_input[..., 2].any()
+    by_output = result[last].mean(-3).unflatten(-1, (2, 3))
+    torch.testing.assert_close(by_output, feats[last].movedim(-3, -1))
+    torch.testing.assert_close(result[hidden].unflatten(-1, (2, 3))[..., 0], feats[hidden])
+
+
+def test_pooled_means_vary_alike_over_a_batch(generator: torch.Generator) -> None:
+    feats = random_features(SPEC, 2, generator, batch=(50,))
+    small = WeightSpaceFeatures(SPEC, {n: 3 + 0.1 * t for n, t in feats.items()})
+    pooled = NormalizedPool(SPEC, 2).double()(small)
+    torch.testing.assert_close(pooled.mean(0), torch.zeros_like(pooled[0]))
+    std = pooled.std(0, correction=0)
+    torch.testing.assert_close(std, torch.ones_like(std), atol=0.1, rtol=0)
+
+
+def test_a_gate_multiplies_the_sine_of_one_half_by_the_other(generator: torch.Generator) -> None:
+    x = torch.randn(3, 8, generator=generator)
+    torch.testing.assert_close(SineGate()(x), torch.sin(x[:, :4]) * x[:, 4:])
+
+
+def test_factors_of_a_gate_start_with_the_entry_itself() -> None:
+    torch.manual_seed(0)
+    channels = 50
+    layer = HNPLinear(SPEC, 20, 2 * channels, init=partial(spread_and_pass, channels=channels))
+    for block in layer.blocks():
+        if block.target == SPEC.weights[1]:
+            phases, factors = block.weight.split(channels, -1)
+            torch.testing.assert_close(factors.std().item(), own(block), rtol=0.1, atol=0)
+            torch.testing.assert_close(phases.std().item(), shared(block), rtol=0.1, atol=0)
+
+
+def own(block: Block) -> float:
+    return 1.0 if block.source == block.target and len(block.kept) == 2 else 0.1
+
+
+def shared(block: Block) -> float:
+    return 0.5 if block.kept else 0.1
