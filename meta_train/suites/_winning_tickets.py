@@ -225,12 +225,12 @@ _PAPER = TicketSize(
 )
 _SMALL = replace(
     _PAPER,
-    num_train=32,
-    num_validation=2,
+    num_train=128,
+    num_validation=4,
     num_test=6,
-    tickets=TicketConfig(num_steps=400, test_steps=600),
-    network=replace(_PAPER.network, channels=(12, 12, 12)),
-    fit=FitConfig(num_steps=900, batch_size=1, lr=4e-3, warmup=30, final_lr=0.0, eval_every=150),
+    tickets=TicketConfig(num_steps=600, test_steps=800),
+    network=replace(_PAPER.network, channels=(12, 12, 12), norm=False),
+    fit=FitConfig(num_steps=1_200, batch_size=1, lr=4e-3, warmup=50, final_lr=0.0, eval_every=200),
 )
 
 SUITE = Suite(
