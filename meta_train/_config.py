@@ -81,7 +81,7 @@ class TrainConfig:
     warmup: int = 100
     clip: float = 0.5
     loss_floor: float = 1e-5
-    held_out: float = 0.25
+    held_out: float = 1.0
     ema: float = 0.99
     validate_every: int = 0
     validation_runs: int = 8

@@ -17,7 +17,7 @@ from safetensors.torch import save as serialize
 from .rules import NFNRule, NFNRuleConfig
 
 FORMAT = "nfn_optim.rule"
-VERSION = "2"  # of the rule's meaning: the same weights under another version are another optimizer
+VERSION = "3"  # of the rule's meaning: the same weights under another version are another optimizer
 DEFAULT = "default"
 
 

@@ -33,8 +33,8 @@ class NFNRuleConfig:
 class NFNRule(UpdateRule):
     """A fast iterate that takes learned steps, and parameters that average it.
 
-    The fast iterate `z` takes steps `s = -exp(log_size + magnitude) * (direction + correction)`.
-    The direction is the polar factor of a short momentum, as in Muon; for vectors and for matrices
+    The fast iterate `z` takes steps `s = -exp(log_size + magnitude) * direction`. The direction
+    is the polar factor of a short momentum, as in Muon; for vectors and for matrices
     too large for that it is Adam's. The parameters follow the fast iterate as in Schedule-Free
     AdamW (Defazio et al. 2024, arXiv 2405.15682): with `lead = z - params` and the rate
     `c = sigmoid(log_recency + recency - log(step))`,
@@ -43,11 +43,10 @@ class NFNRule(UpdateRule):
 
     so that steps can stay large and their noise does not reach the parameters, whatever the length
     of the run. Two `SharedNPLinear` layers read the weight-space tuple of weights, gradients and
-    momenta and write three channels an entry: correction, magnitude and recency. `schedule` reads
+    momenta and write two channels an entry, magnitude and recency. `schedule` reads
     the time and writes `log_size` and `log_recency` of every parameter. Both start at zero, so an
     untrained rule is a Schedule-Free Muon at `initial_lr`. The rule runs on any network: it holds
-    no shape of the network it trains. It may move entries that have no gradient, such as the
-    weights of dead units, from what it sees around them.
+    no shape of the network it trains.
 
     Args:
         config: Shape of the rule.
@@ -55,7 +54,6 @@ class NFNRule(UpdateRule):
 
     BETA = 0.9  # share of the average in the point where gradients are taken
     INITIAL_LOG_RECENCY = 0.5
-    MAX_CORRECTION = 4.0
     MAX_LOG_MAGNITUDE = 6.0
     HORIZON = 1_000.0  # longest run in meta-training; beyond it steps shrink like one over the time
     LONGEST = 2_000.0  # steps after which the average forgets as fast as it learns
@@ -67,7 +65,7 @@ class NFNRule(UpdateRule):
         self.config = config or NFNRuleConfig()
         hidden, context = self.config.hidden, _inputs.CONTEXT_CHANNELS
         self.read = self.layer(_inputs.ENTRY_CHANNELS, hidden, context)
-        self.write = self.layer(hidden, 3, context)
+        self.write = self.layer(hidden, 2, context)
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
         self.schedule = nn.Linear(_inputs.SCHEDULE_CHANNELS, 2)
@@ -150,9 +148,8 @@ class NFNRule(UpdateRule):
         leading = (lead,) if len(outputs) == 1 else lead.split(work.size, -work.axes)
         parts = zip(work.slices, outputs, terms.split(work.size), leading, strict=True)
         for inputs, output, term, ahead in parts:
-            correction, magnitude, shift = add_terms(work.parameter, output, term)
-            direction = inputs.entries[_inputs.DIRECTION]
-            step = self._step(direction, correction, magnitude, size)
+            magnitude, shift = add_terms(work.parameter, output, term)
+            step = self._step(inputs.entries[_inputs.DIRECTION], magnitude, size)
             ahead = torch.sub(ahead, step, alpha=self.BETA)
             caught = (shift + recency).sigmoid_() * ahead
             deltas.append(torch.sub(caught, step, alpha=1 - self.BETA))
@@ -161,13 +158,10 @@ class NFNRule(UpdateRule):
             return deltas[0], leads[0]
         return torch.cat(deltas, -work.axes), torch.cat(leads, -work.axes)
 
-    def _step(
-        self, direction: Tensor, correction: Tensor, magnitude: Tensor, size: Tensor
-    ) -> Tensor:
+    def _step(self, direction: Tensor, magnitude: Tensor, size: Tensor) -> Tensor:
         """What the fast iterate goes down by."""
-        correction = correction.clamp(-self.MAX_CORRECTION, self.MAX_CORRECTION)
         magnitude = magnitude.clamp(-self.MAX_LOG_MAGNITUDE, self.MAX_LOG_MAGNITUDE)
-        return magnitude.add_(size).exp_() * correction.add_(direction)
+        return magnitude.add_(size).exp_() * direction
 
     @property
     def step_size(self) -> float:

@@ -75,7 +75,7 @@ def test_steps_are_bounded_whatever_the_gradients(make):
     assert isinstance(rule, NFNRule)
     largest = 10.0  # Adam's direction, at most (1 - 0.9) / sqrt(1 - 0.999) over many steps
     schedule = 2 * float(rule.schedule.weight[0].abs().sum())  # what it reads is at most 2 here
-    bound = (CLIP + rule.MAX_CORRECTION) * rule.step_size
+    bound = CLIP * rule.step_size
     bound *= math.exp(rule.MAX_LOG_MAGNITUDE + schedule)
     generator = torch.Generator().manual_seed(0)
     for _ in range(60):
