@@ -70,13 +70,13 @@ _SMALL = replace(
         channels=(8, 8, 5), head=(256, 256), feature_dropout=0.1, bands=3, max_freq=3, blocks=2
     ),
     fit=FitConfig(
-        num_steps=1_000,
+        num_steps=2_000,
         batch_size=32,
         lr=2e-3,
         weight_decay=0.01,
         warmup=50,
         final_lr=0.0,
-        eval_every=100,
+        eval_every=200,
     ),
 )
 _TINY = replace(
