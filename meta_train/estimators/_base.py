@@ -122,5 +122,6 @@ def advance(
     run.advance(out.params, out.state, losses[:-3].detach())
     stretches = torch.stack([part.mean(0) for part in losses[1:-2].split(_STRETCH)])
     training = (stretches + loss_floor).log().mean(0)
-    reached = torch.lerp(*(losses[-2:] + loss_floor).log(), held_out)
+    seen, unseen = (losses[-2:] + loss_floor).log()
+    reached = torch.lerp(seen, unseen, held_out)
     return Piece(training.mean(-1), reached.mean(-1))
