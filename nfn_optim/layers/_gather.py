@@ -11,7 +11,7 @@ Shapes: levels `(B, *n, width*c)`; level weights `(width*c_in, width*c_out)`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -58,21 +58,25 @@ class Mixer:
         out_channels: Channels written.
         adjoint: Whether this is the adjoint of a layer: sums instead of averages are gathered, and
             shares scattered.
+        steps: How results are scattered, one step a level in the plan's order.
     """
 
     plan: Plan
     in_channels: int
     out_channels: int
     adjoint: bool = False
+    steps: tuple[Step, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Works the steps out at once: a compiler cannot trace a property that remembers them."""
+        object.__setattr__(self, "steps", self._steps())
 
     @cached_property
     def transposed(self) -> Mixer:
         """The mixer of the adjoint map."""
         return Mixer(self.plan, self.out_channels, self.in_channels, not self.adjoint)
 
-    @cached_property
-    def steps(self) -> tuple[Step, ...]:
-        """How results are scattered, one step a level in the plan's order."""
+    def _steps(self) -> tuple[Step, ...]:
         channels, levels = self.out_channels, self.plan.levels
         writes: list[list[tuple[bool, Write]]] = [[] for _ in levels]
         for index, level in enumerate(levels):
