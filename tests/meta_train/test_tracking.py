@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,12 +78,22 @@ def history(folder: Path) -> list[dict[str, object]]:
     return points
 
 
+def written(folder: Path, count: int) -> list[dict[str, object]]:
+    """The history as soon as it has `count` points: on a busy machine wandb's writer comes late."""
+    for _ in range(100):
+        points = history(folder)
+        if len(points) >= count:
+            break
+        time.sleep(0.2)
+    return points
+
+
 def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
     pytest.importorskip("wandb", reason="wandb is an optional extra")
     trainer = train(
         tmp_path / "rule.safetensors", CONFIG, tasks=f"{__file__}:family", wandb="offline"
     )
-    points = {point["_step"]: point for point in history(tmp_path)}
+    points = {point["_step"]: point for point in written(tmp_path, 2)}
     assert set(points) == {10, 20}
     for point in points.values():
         assert {"meta_loss", "outer_lr", "validation/meta_loss"} <= set(point)
