@@ -151,13 +151,14 @@ _SMALL = replace(
     network=NetworkSize(
         channels=(64,),
         head=(512, 512, 512),
-        sine=64,
+        sine=48,
+        gate=True,
         fourier=16,
         fourier_scale=0.3,
         bands=3,
         max_freq=3,
     ),
-    fit=FitConfig(num_steps=5_000, lr=3e-3, warmup=100, final_lr=0.0, eval_every=500),
+    fit=FitConfig(num_steps=9_000, lr=3e-3, warmup=100, final_lr=0.0, eval_every=1_000),
     num_seeds=1,
 )
 
