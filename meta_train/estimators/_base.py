@@ -117,11 +117,13 @@ def advance(
     many = vmap(run.task.loss) if theta is None else vmap(vmap(run.task.loss), (0, None))
     (batch,) = run.batches(1)
     judged = out.mean_params if averaged else out.params
-    ends = [many(out.params, batch), many(judged, batch), many(judged, run.validation_batch())]
+    last = many(out.params, batch)
+    seen = many(judged, batch) if averaged else last
+    ends = [last, seen, many(judged, run.validation_batch())]
     losses = processes.whole(torch.cat([out.losses, torch.stack(ends)]), -2)  # (k + 3, [p,] n)
     run.advance(out.params, out.state, losses[:-3].detach())
     stretches = torch.stack([part.mean(0) for part in losses[1:-2].split(_STRETCH)])
     training = (stretches + loss_floor).log().mean(0)
-    seen, unseen = (losses[-2:] + loss_floor).log()
-    reached = torch.lerp(seen, unseen, held_out)
+    trained_on, unseen = (losses[-2:] + loss_floor).log()
+    reached = torch.lerp(trained_on, unseen, held_out)
     return Piece(training.mean(-1), reached.mean(-1))

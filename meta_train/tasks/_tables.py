@@ -65,13 +65,13 @@ class Tables(TaskFamily):
 
     def _table(self, draw: Draw) -> tuple[Tensor, Tensor]:
         columns, outputs = draw.size(3, self.max_inputs), draw.size(1, self.max_outputs)
-        inputs = draw_gaussians(draw, draw.size(160, self.max_samples), columns)
+        inputs = _standardized(draw_gaussians(draw, draw.size(160, self.max_samples), columns))
         teacher = build_seeded(draw, lambda: mlp((columns, draw.size(2, 32), outputs), nn.Tanh))
         with torch.no_grad():
-            targets = _standardized(teacher(_standardized(inputs)))
+            targets = _standardized(teacher(inputs))
         share = draw.uniform(0, self.max_noise)
         noise = torch.randn(targets.shape, generator=draw.generator)
-        return _standardized(inputs), (1 - share) ** 0.5 * targets + share**0.5 * noise
+        return inputs, (1 - share) ** 0.5 * targets + share**0.5 * noise
 
 
 def _standardized(columns: Tensor) -> Tensor:
