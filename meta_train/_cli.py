@@ -64,7 +64,6 @@ def evaluate(
     baseline: tuple[str, ...] = (),
     seeds: int = 5,
     told: bool = False,
-    compiled: bool = False,
     quick: bool = False,
     threads: int = 1,
     out: Path = Path("out/evaluate"),
@@ -80,8 +79,6 @@ def evaluate(
             returns an UpdateRule.
         seeds: Networks trained with every setting.
         told: Tell the learned optimizer the number of steps (`num_steps=`).
-        compiled: Measure seconds a step with the rule compiled; takes a C++ compiler, and half a
-            minute a network.
         quick: Only Adam, two seeds, and tasks of at most 500 steps.
         threads: Intra-op threads; one is fastest for networks this small.
         out: Folder for the table, the learning curves and the cache of the baselines' curves.
@@ -109,7 +106,6 @@ def evaluate(
             baselines=[find_baseline(name) for name in names],
             num_seeds=min(seeds, _QUICK_SEEDS) if quick else seeds,
             told=told,
-            compiled=compiled,
             cache=out / "cache",
             on_progress=lambda label, done, total: bars.update(
                 bar, description=label, completed=done, total=total

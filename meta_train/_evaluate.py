@@ -36,7 +36,6 @@ def evaluate(
     baselines: Sequence[Contender] = tuple(BASELINES.values()),
     num_seeds: int = 5,
     told: bool = False,
-    compiled: bool = False,
     cache: Path | None = None,
     on_progress: OnProgress = lambda label, done, total: None,
 ) -> Evaluation:
@@ -48,7 +47,6 @@ def evaluate(
         baselines: What to compare with.
         num_seeds: Networks trained with every setting.
         told: Whether the learned rule is told the number of steps.
-        compiled: Whether seconds are those of the compiled rule; compiling itself is not counted.
         cache: Folder that keeps the baselines' curves; without one they are computed every time.
         on_progress: Told what is running, how much work is done, and how much there is.
 
@@ -59,7 +57,7 @@ def evaluate(
         raise ValueError("evaluate needs at least one task, one baseline and one seed. Give them.")
     in_memory = isinstance(checkpoint, UpdateRule)
     rule = checkpoint if isinstance(checkpoint, UpdateRule) else load_rule(checkpoint)
-    make = None if in_memory else partial(_nfn_optimizer, str(checkpoint), compiled)
+    make = None if in_memory else partial(_nfn_optimizer, str(checkpoint))
     ours = Contender(OURS, lambda lr: rule, (1.0,), ("constant",), make, told)
     session = _Session(ours, tuple(baselines), range(num_seeds), cache, on_progress)
     results = session.run(tasks)
@@ -74,11 +72,8 @@ def evaluate(
     )
 
 
-def _nfn_optimizer(checkpoint: str, compiled: bool, module: nn.Module, lr: float) -> Optimizer:
-    optimizer = NFNOptimizer(module, checkpoint=checkpoint, lr=lr)
-    if compiled:
-        optimizer.rule.compile()
-    return optimizer
+def _nfn_optimizer(checkpoint: str, module: nn.Module, lr: float) -> Optimizer:
+    return NFNOptimizer(module, checkpoint=checkpoint, lr=lr)
 
 
 @dataclass

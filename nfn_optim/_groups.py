@@ -59,16 +59,18 @@ def descent_gradient(param: Tensor, maximize: bool) -> Tensor:
 def all_usable(grads: list[Tensor]) -> bool:
     """Whether all gradients are finite and small enough to be squared and summed.
 
-    One number a gradient, one transfer a device.
+    One number a gradient, one transfer a device and type.
     """
-    ratios: dict[torch.device, list[Tensor]] = {}
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for grad in grads:
-        wide, limit = (
-            (torch.float64, 1e150) if grad.dtype == torch.float64 else (torch.float32, 1e18)
-        )
-        norm = torch.linalg.vector_norm(grad, dtype=wide)
-        ratios.setdefault(grad.device, []).append((norm / limit).float())
-    return all(bool((torch.stack(found) < 1).all()) for found in ratios.values())
+        alike.setdefault((grad.device, grad.dtype), []).append(grad)
+    return all(_are_usable(found, dtype) for (_, dtype), found in alike.items())
+
+
+def _are_usable(grads: list[Tensor], dtype: torch.dtype) -> bool:
+    wide, limit = (torch.float64, 1e150) if dtype == torch.float64 else (torch.float32, 1e18)
+    norms = torch.stack(torch._foreach_norm(grads, 2, wide))
+    return bool((norms < limit).all())
 
 
 def restore_slots(
@@ -83,10 +85,15 @@ def restore_slots(
             state[param][key] = value.to(param.device, copy=True)
 
 
-def update_norms(norms: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
-    """Norm of the last update of all parameters, and of those of each driver."""
+def update_norms(norms: Mapping[str, Sequence[tuple[Tensor, float]]]) -> dict[str, float]:
+    """Norm of the last update of all parameters, and of those of each driver.
+
+    Args:
+        norms: Of each parameter's update before the learning rate, and the rate, by driver.
+    """
     squares = {
-        name: sum(float(norm) ** 2 for norm in norms.get(name, [])) for name in ("nfn", "fallback")
+        name: sum(float(norm * lr) ** 2 for norm, lr in norms.get(name, []))
+        for name in ("nfn", "fallback")
     }
     return {
         "update_norm": sum(squares.values()) ** 0.5,

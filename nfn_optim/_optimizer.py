@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,14 +33,15 @@ from ._validate import (
     check_saved,
     warn_skipped,
 )
-from .rules import NFNRule, RuleState
+from .rules import NFNRule, RuleState, _native
+from .rules._base import Params, Slots
 
 ParamsLike = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Group]
 
 _Rule = TypeVar("_Rule", NFNRule, FallbackRule)
 
 _OWN = (
-    *("rule", "fallback", "skipped_steps"),
+    *("rule", "fallback", "fused", "skipped_steps"),
     *("_names", "_parts", "_norms", "_assignment", "_building"),
 )
 
@@ -69,8 +70,12 @@ class NFNOptimizer(Optimizer):
         maximize: Climb instead of descend.
         num_steps: Steps that the run will take, where that is known: the rule then slows down
             towards the end. Never needed. Parameters remember it from their first step.
+        fused: Whether float32 parameters on a CPU take their step in native code, which is the same
+            to rounding and several times faster. It is compiled at the first step on a machine
+            (some seconds) and kept. None: where there is a C++ compiler; True: or else raise.
 
     Raises:
+        RuntimeError: If `fused` is True and the native step cannot be compiled.
         ValueError: If `lr` or `weight_decay` is negative, `num_steps` is not positive, or the
             checkpoint is no rule.
         TypeError: If a parameter is not of a real floating-point type, or is a shard.
@@ -94,13 +99,17 @@ class NFNOptimizer(Optimizer):
         weight_decay: float = 0.0,
         maximize: bool = False,
         num_steps: int | None = None,
+        fused: bool | None = None,
     ) -> None:
+        self.fused = fused
+        if fused:
+            _native.library()
         self.rule: NFNRule = load_rule(checkpoint).requires_grad_(False)
         self.fallback = FallbackRule()
         self.skipped_steps = 0
         self._names: dict[Tensor, str] = {}
         self._parts: dict[tuple[str, ...], NetworkSpec] = {}
-        self._norms: dict[str, list[Tensor]] = {}
+        self._norms: dict[str, list[tuple[Tensor, float]]] = {}
         self._assignment = Assignment()
         if isinstance(params, nn.Module):
             check_module(params)
@@ -175,7 +184,8 @@ class NFNOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        live = {n: p for n, p in named_params(self.param_groups).items() if p.grad is not None}
+        named = named_params(self.param_groups)
+        live = {n: p for n, p in named.items() if p.grad is not None and p.numel()}
         for name, param in live.items():
             check_gradient(name, param)
         if not live:
@@ -235,16 +245,25 @@ class NFNOptimizer(Optimizer):
                 self.state[param].update(rule.new_slots(param, num_steps=steps))
         grads = {n: descent_gradient(p, groups[p]["maximize"]) for n, p in params.items()}
         slots = {n: dict(self.state[p]) for n, p in params.items()}
-        delta, state = rule(params, grads, RuleState(slots, spec))
-        rates = [groups[params[n]]["lr"] for n in delta]
-        norms = torch._foreach_norm(list(delta.values()))
-        self._norms.setdefault(driver, []).extend(n * r for n, r in zip(norms, rates, strict=True))
-        for name, param in params.items():
-            group = groups[param]
-            self.state[param].update(state.slots[name])
-            if group["weight_decay"]:
-                param.mul_(1 - group["lr"] * rule.step_size * group["weight_decay"])
-            param.add_(delta[name], alpha=group["lr"])
+        rates = [_rates(groups[p], rule.step_size) for p in params.values()]
+        if isinstance(rule, NFNRule) and self._is_fused(rule, params, slots):
+            norms: Sequence[Tensor] = _native.step(rule, params, grads, slots, spec, rates)
+        else:
+            delta, state = rule(params, grads, RuleState(slots, spec))
+            norms = torch._foreach_norm(list(delta.values()))
+            for (name, param), (lr, keep) in zip(params.items(), rates, strict=True):
+                self.state[param].update(state.slots[name])
+                if keep != 1:
+                    param.mul_(keep)
+                param.add_(delta[name], alpha=lr)
+        lrs = (lr for lr, _ in rates)
+        self._norms.setdefault(driver, []).extend(zip(norms, lrs, strict=True))
+
+    def _is_fused(self, rule: NFNRule, params: Params, slots: Slots) -> bool:
+        """Whether the native step is wanted, possible, and, if not asked for, to be had."""
+        if self.fused is False or not _native.fits(rule, params, slots):
+            return False
+        return self.fused or _native.can_build()
 
     def _part(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""
@@ -257,6 +276,11 @@ class NFNOptimizer(Optimizer):
     def _slot_names(self, name: str) -> frozenset[str]:
         rule = self.rule if self._assignment.covers(name) else self.fallback
         return frozenset(rule.init_slots(torch.zeros(1), 0))
+
+
+def _rates(group: Group, step_size: float) -> tuple[float, float]:
+    """What a group multiplies updates and parameters by."""
+    return group["lr"], 1 - group["lr"] * step_size * group["weight_decay"]
 
 
 def _placed(rule: _Rule, device: torch.device) -> _Rule:

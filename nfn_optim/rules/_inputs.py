@@ -7,7 +7,7 @@ Every channel is unchanged when the loss is multiplied by a constant. Shapes: te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,9 +28,10 @@ SCHEDULE_CHANNELS = len(TIMES) + 6
 WIDEST = 1_024  # fan-in beyond which nothing is learned
 LARGEST = 2.0  # size of weights beyond which steps may not ask for larger ones
 _TYPICAL = 32
-_TINY = 1e-24  # added under roots: gradients below its root count as zero
+WIDEST_LOG_FAN = math.log(WIDEST / _TYPICAL)
+TINY = 1e-24  # added under roots: gradients below its root count as zero
 CLIP = 5.0
-_LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
+LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
 
 
 def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
@@ -93,7 +94,7 @@ class Reading:
         correct, correct_square, level, loudness, size = self.scales.split_with_sizes(
             (3, 1, 1, 3, 1)
         )
-        scale = (square * correct_square).add_(_TINY).rsqrt_()
+        scale = (square * correct_square).add_(TINY).rsqrt_()
         spread = (square * level).add_(1e-6).log_().mul_(0.5)
         normalized = (momenta * scale).mul_(correct)
         first = direction[0] if direction else normalized[:1]
@@ -119,7 +120,7 @@ class Descriptors:
     @property
     def excess(self) -> Tensor:
         """Log of the fan-in over the largest in meta-training, 0 below it, like `step`."""
-        return (self.schedule[-2] - math.log(WIDEST / _TYPICAL)).clamp(min=0)
+        return (self.schedule[-2] - WIDEST_LOG_FAN).clamp(min=0)
 
 
 def read(
@@ -140,14 +141,14 @@ def read(
     )
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
-    ratios = torch.cat([loudness * corrections[:-1], loud.unsqueeze(0)]) / (level + _TINY).sqrt()
+    ratios = torch.cat([loudness * corrections[:-1], loud.unsqueeze(0)]) / (level + TINY).sqrt()
     shown = size.clamp(max=LARGEST).unsqueeze(0)
     logs = torch.log(torch.cat([shown, ratios]) + 1e-4)
-    fixed = step.new_tensor([_fans(spec, n) for n in params]).T
+    fixed = step.new_tensor([fans(spec, n) for n in params]).T
     fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(params)).expand(-1, *step.shape)
     context = torch.cat([logs, fixed])
     schedule = torch.cat([_time(step), _left(step, num_steps), fixed])
-    inverse = corrections[-1] / (level + _TINY)
+    inverse = corrections[-1] / (level + TINY)
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
     readings = {
@@ -169,18 +170,18 @@ def _reading(
     axes = len(spec.shapes[name])
     param, grad, square, momenta = (spec.view(name, tensor) for tensor in tensors)
     views = [param.unsqueeze(0), grad.unsqueeze(0), square.unsqueeze(0), momenta]
-    if axes > 1 and _is_narrow(momenta, axes):
+    if has_polar_factor(spec.shapes[name]):
         matrix = momenta[0].flatten(1 - axes) if axes > 2 else momenta[0]
         views.append(polar_factor(matrix).view(param.shape).unsqueeze(0))
     return Reading(tuple(views), scales.reshape(scales.shape + (1,) * axes), axes)
 
 
-def _is_narrow(tensor: Tensor, axes: int) -> bool:
-    outputs = tensor.shape[-axes]
-    return min(outputs, math.prod(tensor.shape[1 - axes :])) <= LARGEST_POLAR
+def has_polar_factor(shape: Sequence[int]) -> bool:
+    """Whether the direction of a parameter is its momentum's polar factor."""
+    return len(shape) > 1 and min(shape[0], math.prod(shape[1:])) <= LARGEST_POLAR
 
 
-def _fans(spec: NetworkSpec, name: str) -> list[float]:
+def fans(spec: NetworkSpec, name: str) -> list[float]:
     """Log fan-out and fan-in around typical values, and whether an axis is an input or output."""
     labels, shape = spec.axes[name], spec.shapes[name]
     fan_out = shape[0] if shape else 1
@@ -198,13 +199,13 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
     """Whether the length of the run is known, and if so how much of it is left, `(3, *step)`."""
     known = (num_steps > 0).to(step.dtype)
     left = (1 - step / num_steps.clamp(min=1)).clamp(min=0)
-    return known * torch.stack([known, left, (left + _LAST).log() / -math.log(_LAST)])
+    return known * torch.stack([known, left, (left + LAST).log() / -math.log(LAST)])
 
 
 def _corrections(step: Tensor) -> Tensor:
     """Adam's bias corrections `1 / (1 - decay^step)` of momenta and square: `(4, *step)`."""
-    decays = step.new_tensor((*DECAYS, SQUARE_DECAY)).reshape(-1, *(1,) * step.dim())
-    return 1 / (1 - decays**step)
+    logs = step.new_tensor([math.log(d) for d in (*DECAYS, SQUARE_DECAY)])
+    return -1 / torch.expm1(step * logs.reshape(-1, *(1,) * step.dim()))
 
 
 def _norm(x: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -213,7 +214,7 @@ def _norm(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 def _rms(norms: list[Tensor], counts: Tensor) -> Tensor:
     norm = torch.stack(norms, -1)
-    return (norm * norm / counts + _TINY).sqrt()
+    return (norm * norm / counts + TINY).sqrt()
 
 
 def _accumulator_dtype(dtype: torch.dtype) -> torch.dtype:

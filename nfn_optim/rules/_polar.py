@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 LARGEST_POLAR = 128  # shorter side of matrices whose polar factor is worth its products
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-_SQUARE = (1, 1, 1, 1, 1)  # steps taken at once
-_OBLONG = (3, 2)  # more than three would lose small singular values to rounding
-_TINY = 1e-24
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+SQUARE = (1, 1, 1, 1, 1)  # steps taken at once
+OBLONG = (3, 2)  # more than three would lose small singular values to rounding
+TINY = 1e-24
 
 
 def polar_factor(matrix: Tensor) -> Tensor:
@@ -25,8 +25,8 @@ def polar_factor(matrix: Tensor) -> Tensor:
     rows, columns = matrix.shape[-2:]
     short = matrix if rows <= columns else matrix.mT
     x = short.reshape(-1, *short.shape[-2:])  # (b, n, m), n <= m
-    x = x * torch.rsqrt((x * x).sum((-2, -1), keepdim=True) + _TINY)
-    for steps in _OBLONG if max(rows, columns) > 2 * min(rows, columns) else _SQUARE:
+    x = x * torch.rsqrt((x * x).sum((-2, -1), keepdim=True) + TINY)
+    for steps in OBLONG if max(rows, columns) > 2 * min(rows, columns) else SQUARE:
         factor, change = _polynomial(x @ x.mT, steps)
         x = torch.baddbmm(x, change, x, beta=factor)
     x = (x * math.sqrt(max(rows, columns))).view(short.shape)
@@ -38,7 +38,7 @@ def _polynomial(gram: Tensor, steps: int) -> tuple[float, Tensor]:
 
     `gram` is `X X^T`. One step makes `a X + S X` with `S = b gram + c gram^2`.
     """
-    a, b, c = _COEFFICIENTS
+    a, b, c = COEFFICIENTS
     factor, change = a, torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     step = change
     for _ in range(steps - 1):

@@ -66,11 +66,12 @@ def optimizers(model: nn.Module, compiled: bool) -> dict[str, torch.optim.Optimi
     """All on the same parameters; a rate of zero leaves them alone at the same cost."""
     params = list(model.parameters())
     result: dict[str, torch.optim.Optimizer] = {"Adam": torch.optim.Adam(params, 0.0, foreach=True)}
-    eager, elementwise = NFNOptimizer(model, lr=0.0), NFNOptimizer(model, lr=0.0)
-    elementwise.rule = ElementwiseRule(eager.rule.config).requires_grad_(False)
-    result |= {"NFNOptimizer": eager, "elementwise rule": elementwise}
+    native = NFNOptimizer(model, lr=0.0, fused=True)
+    plain, elementwise = (NFNOptimizer(model, lr=0.0, fused=False) for _ in range(2))
+    elementwise.rule = ElementwiseRule(plain.rule.config).requires_grad_(False)
+    result |= {"NFNOptimizer": native, "fused=False": plain, "elementwise rule": elementwise}
     if compiled:
-        result["NFNOptimizer, compiled"] = fast = NFNOptimizer(model, lr=0.0)
+        result["fused=False, compiled"] = fast = NFNOptimizer(model, lr=0.0, fused=False)
         fast.rule.compile()
     return result
 

@@ -373,21 +373,3 @@ def test_tasks_are_found_by_set_and_by_name() -> None:
     assert len(set(names)) == len(names)
     with pytest.raises(ValueError, match=r"'cifar'\. Choose sets \(digits, held-out, yardstick\)"):
         find_tasks(["digits", "cifar"])
-
-
-def test_the_rule_is_timed_compiled_where_that_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "rule.safetensors"
-    save_rule(NFNRule(), path)
-    compiled: list[NFNRule] = []
-    monkeypatch.setattr(NFNRule, "compile", lambda rule: compiled.append(rule))
-    for wanted in (False, True):
-        evaluate(
-            str(path),
-            [named(make_task_32(), num_steps=2)],
-            baselines=[adam_at(0.01)],
-            num_seeds=1,
-            compiled=wanted,
-        )
-        assert len(compiled) == wanted

@@ -144,3 +144,14 @@ def test_wide_layers_without_a_polar_factor_are_trained():
     layers = nn.Linear(36, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 3)
     losses = train(nn.Sequential(nn.Flatten(), *layers), 100)
     assert sum(losses[-10:]) / 10 < 0.7 * losses[0]
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("fused", [None, False])
+def test_parameters_without_entries_are_left_alone(fused):
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 0))
+    before = model[0].weight.clone()
+    optimizer = NFNOptimizer(model, fused=fused)
+    (model[0](torch.ones(2, 4)).sum() + model(torch.ones(2, 4)).sum()).backward()
+    optimizer.step()
+    assert not torch.equal(model[0].weight, before)

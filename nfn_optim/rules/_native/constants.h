@@ -1,0 +1,20 @@
+// The rule's constants, which `_build.py` takes from the modules that own them.
+#pragma once
+
+namespace nfn {
+
+constexpr int DECAYS = RULE_NUM_DECAYS, TIMES = RULE_NUM_TIMES, INPUTS = RULE_ENTRY_CHANNELS;
+constexpr int CONTEXT = RULE_CONTEXT_CHANNELS, SCHEDULE = RULE_SCHEDULE_CHANNELS, WRITTEN = 2;
+
+constexpr double DECAY[DECAYS] = RULE_DECAYS, SQUARE_DECAY = RULE_SQUARE_DECAY;
+constexpr float TIME[TIMES] = RULE_TIMES;
+constexpr float TINY = RULE_TINY, CLIP = RULE_CLIP, LARGEST = RULE_LARGEST;
+constexpr float WIDEST_LOG_FAN = RULE_WIDEST_LOG_FAN, LAST = RULE_LAST;
+constexpr float HORIZON = RULE_HORIZON, LONGEST = RULE_LONGEST;
+constexpr float MAX_LOG_MAGNITUDE = RULE_MAX_LOG_MAGNITUDE;
+constexpr float FOLLOWED = RULE_BETA, LED = 1 - RULE_BETA;
+
+constexpr float POLAR_COEFFICIENTS[3] = RULE_POLAR_COEFFICIENTS;
+constexpr int OBLONG[] = RULE_OBLONG, SQUARE[] = RULE_SQUARE;
+
+}  // namespace nfn

@@ -1,0 +1,90 @@
+// Sixteen floats at once, for any processor that GCC or Clang knows.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+namespace nfn {
+
+constexpr long LANES = 16;
+
+typedef float Vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
+typedef float Loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+inline long padded(long n, long unit = LANES) { return (n + unit - 1) / unit * unit; }
+
+inline Vec all(float x) { return x - Vec{}; }
+
+inline Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
+
+inline void store(float* p, Vec x) { *reinterpret_cast<Loose*>(p) = x; }
+
+// The first `n` of the lanes, and zeros.
+inline Vec load(const float* p, long n) {
+  if (n >= LANES) return load(p);
+  Vec x = {};
+  for (long i = 0; i < n; ++i) x[i] = p[i];
+  return x;
+}
+
+inline void store(float* p, Vec x, long n) {
+  if (n >= LANES) return store(p, x);
+  for (long i = 0; i < n; ++i) p[i] = x[i];
+}
+
+inline Vec first(Vec x, long n) {
+  const Ints lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return n >= LANES ? x : (lane < static_cast<int32_t>(n) ? x : Vec{});
+}
+
+inline float sum(Vec x) {
+  float total = 0;
+  for (long i = 0; i < LANES; ++i) total += x[i];
+  return total;
+}
+
+inline Vec clamp(Vec x, float low, float high) {
+  x = x < low ? all(low) : x;
+  return x > high ? all(high) : x;
+}
+
+inline Vec root(Vec x) {
+  for (long i = 0; i < LANES; ++i) x[i] = std::sqrt(x[i]);
+  return x;
+}
+
+// Of normal positive numbers, to the last bit or two; the polynomial is that of Cephes.
+inline Vec log(Vec x) {
+  const Ints bits = reinterpret_cast<Ints>(x);
+  Vec m = reinterpret_cast<Vec>((bits & 0x007fffff) | 0x3f800000);
+  const Ints large = m > 1.41421356f;
+  Vec exponent = __builtin_convertvector((bits >> 23) - 127 - large, Vec);
+  m = (large ? 0.5f * m : m) - 1.0f;
+  Vec y = all(7.0376836292e-2f);
+  for (float c : {-1.1514610310e-1f, 1.1676998740e-1f, -1.2420140846e-1f, 1.4249322787e-1f,
+                  -1.6668057665e-1f, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f}) {
+    y = y * m + c;
+  }
+  const Vec square = m * m;
+  y = y * m * square - 0.5f * square - 2.12194440e-4f * exponent;
+  return m + y + 0.693359375f * exponent;
+}
+
+inline Vec exp(Vec x) {
+  x = clamp(x, -87.0f, 88.0f);
+  const Vec turns = x * 1.44269504f;
+  const Ints n = __builtin_convertvector(turns + (turns < 0 ? all(-0.5f) : all(0.5f)), Ints);
+  const Vec exponent = __builtin_convertvector(n, Vec);
+  x = x - 0.693359375f * exponent + 2.12194440e-4f * exponent;
+  Vec y = all(1.9875691500e-4f);
+  for (float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
+                  5.0000001201e-1f}) {
+    y = y * x + c;
+  }
+  return (y * x * x + x + 1.0f) * reinterpret_cast<Vec>((n + 127) << 23);
+}
+
+inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
+
+}  // namespace nfn
