@@ -68,3 +68,7 @@ class Standardize(nn.Module):
         """Standardizes features of the same network."""
         statistics = zip(features.values(), self.mean, self.std, strict=True)
         return features.like([(tensor - mean) / std for tensor, mean, std in statistics])
+
+
+class Raw(nn.Sequential):
+    """A network that reads weights as they are, where others get them standardized."""

@@ -17,6 +17,7 @@ from ._inr_networks import hnp, np
 from ._inrs import FAST, INRSize, inr_spec, make_inrs
 from ._interface import Interface
 from ._methods import METHODS, NetworkSize
+from ._siren_pass import Places
 from ._suite import Data, Progress, Suite
 from ._supervised import Supervised
 
@@ -94,17 +95,16 @@ _SMALL = replace(
     copies=1,
     field=FAST,
     normal=True,
-    augment=INRAugmentation(flip=False, linear=0.1, shift=0.07),
+    augment=INRAugmentation(flip=False, linear=0.05, shift=0.04),
     network=NetworkSize(
         channels=(48,),
         head=(512,),
-        sine=48,
-        gate=True,
+        places=Places(side=8, span=0.85, omega=FAST.omega),
         fourier=32,
         fourier_scale=0.3,
         blocks=1,
     ),
-    fit=FitConfig(num_steps=4_000, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500),
+    fit=FitConfig(num_steps=3_000, lr=1e-3, warmup=100, final_lr=0.0, eval_every=500),
     num_seeds=1,
 )
 

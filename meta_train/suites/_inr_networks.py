@@ -8,6 +8,7 @@ as in `sin(u + v) = sin u + v cos u + ...`. Rectifiers need many channels for ei
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import pi
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
-from nfn_optim.layers import Block, HNPLinear, HNPPool, Map, NPLinear
+from nfn_optim.layers import Block, HNPLinear, Map, NPLinear
 from nfn_optim.networks import (
     EquivariantConfig,
     EquivariantNFN,
@@ -25,24 +26,30 @@ from nfn_optim.networks import (
 )
 
 from . import _methods
+from ._examples import Raw
 from ._interface import Interface
 from ._methods import NetworkSize
+from ._siren_pass import PhaseUnits, Places, SineGate, forward_pass
 
 _NEAR, _FAR = 0.5, 0.1  # deviations of weights that read what shares a neuron, and all else
 
 
 def np(interface: Interface, size: NetworkSize) -> nn.Module:
     """NP layers, the first of them on channels of their own for every input and output."""
-    if not size.sine:
+    if not (size.sine or size.places):
         return _methods.np(interface, size)
     positions = ChannelPerPosition(interface.spec)
     channels = positions.out_channels(interface.channels)
+    if size.places:
+        return _passing(interface, size, size.places, NPLinear, channels, positions)
     first = _first(interface, size, NPLinear, channels)
     return nn.Sequential(positions, first, _network(interface, size, NPLinear))
 
 
 def hnp(interface: Interface, size: NetworkSize) -> nn.Module:
     """HNP layers."""
+    if size.places:
+        return _passing(interface, size, size.places, HNPLinear, interface.channels)
     if not size.sine:
         return _methods.hnp(interface, size)
     first = _first(interface, size, HNPLinear, interface.channels)
@@ -81,45 +88,6 @@ class ChannelPerPosition(nn.Module):
         table = size * torch.eye(size, self.num_positions).to(tensor)  # an average is then the sum
         table = table.reshape(size, *[1] * behind, -1)  # (position, *later axes, c, channel)
         return (tensor.unsqueeze(-1) * table).flatten(-2)
-
-
-class NormalizedPool(HNPPool):
-    """Means over hidden neurons, each brought to mean 0 and variance 1 over the batch.
-
-    Means of many entries vary little from network to network; the MLP behind needs that little.
-
-    Args:
-        spec: The network's symmetry.
-        channels: Channels of the features.
-
-    Shape:
-        Features `(*batch, *axes, channels)` to a tensor `(*batch, out_features(channels))`.
-    """
-
-    def __init__(self, spec: NetworkSpec, channels: int) -> None:
-        super().__init__(spec)
-        self.norm = nn.BatchNorm1d(self.out_features(channels))
-
-    def forward(self, feats: WeightSpaceFeatures) -> Tensor:
-        """Pools features of the spec's network."""
-        pooled: Tensor = self.norm(super().forward(feats))
-        return pooled
-
-
-class SineGate(nn.Module):
-    """The sine of half of the channels times the other half.
-
-    Two layers that end in it contain a SIREN's own forward pass: `W_jk sin(w_k x + b_k)`, averaged
-    over `k`, is the phase of the next neuron.
-
-    Shape:
-        A tensor `(..., 2 * c)` to `(..., c)`.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Multiplies."""
-        phase, factor = x.chunk(2, -1)
-        return phase.sin() * factor
 
 
 @torch.no_grad()
@@ -164,12 +132,29 @@ def _first(
     return nn.Sequential(layer(interface.spec, channels, 2 * size.sine, init=init), Map(SineGate()))
 
 
+def _passing(
+    interface: Interface,
+    size: NetworkSize,
+    places: Places,
+    layer: Callable[..., nn.Module],
+    channels: int,
+    *before: nn.Module,
+) -> nn.Module:
+    """Layers that start as the SIRENs' forward pass, then one more or a pool and an MLP."""
+    grid = places.grid(interface.spec.shapes[interface.spec.weights[0]][1])
+    return Raw(
+        PhaseUnits(interface.spec, places.omega),
+        *before,
+        *forward_pass(interface.spec, layer, channels, grid),
+        _network(interface, replace(size, sine=grid.shape[1], channels=()), layer),
+    )
+
+
 def _network(interface: Interface, size: NetworkSize, layer: Callable[..., nn.Module]) -> nn.Module:
-    """What follows the sine: layers with rectifiers, then one more or a pool and an MLP."""
+    """What follows the sines: layers with rectifiers, then one more or a pool and an MLP."""
     config = EquivariantConfig(
         InputConfig(size.sine), layer, size.channels, interface.out_channels, size.feature_dropout
     )
     if interface.out_features is None:
         return EquivariantNFN(interface.spec, config)
-    pool = partial(NormalizedPool, channels=size.channels[-1])
-    return InvariantNFN(interface.spec, InvariantConfig(config, pool, size.mlp(interface)))
+    return InvariantNFN(interface.spec, InvariantConfig(config, head=size.mlp(interface)))

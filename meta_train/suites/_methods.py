@@ -25,6 +25,7 @@ from nfn_optim.networks import (
 )
 
 from ._interface import Interface
+from ._siren_pass import Places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class NetworkSize:
         sine: Channels of a first layer that ends in a sine, where a suite's NP and HNP have one; 0
             for none.
         gate: Whether that sine multiplies as many linear channels.
+        places: Where NP and HNP of a suite of SIRENs start as their forward pass, in place of such
+            a layer and of `channels`; None for networks that start at random.
         blocks: Blocks of the transformer, as wide as the last of `channels`.
         latents: Vectors that the transformer pools to.
     """
@@ -60,6 +63,7 @@ class NetworkSize:
     max_freq: float = 10.0
     sine: int = 0
     gate: bool = False
+    places: Places | None = None
     blocks: int = 4
     latents: int = 4
 

@@ -9,7 +9,7 @@ from math import prod
 
 from torch import nn
 
-from ._examples import Examples, Standardize
+from ._examples import Examples, Raw, Standardize
 from ._fit import Advance, FitConfig, Objective, fit, predict, seeded
 from ._suite import Outcome
 
@@ -21,7 +21,7 @@ Finish = Callable[[nn.Module], nn.Module]
 
 @dataclass(frozen=True, eq=False)
 class Supervised:
-    """A network that learns from examples; it sees standardized features.
+    """A network that learns from examples; it sees standardized features, but for `Raw` ones.
 
     Attributes:
         train: Examples to learn from.
@@ -49,8 +49,9 @@ class Supervised:
         """Trains a new network and tests it."""
         device = self.train.targets.device
         with seeded(seed, device):
-            standardized = nn.Sequential(Standardize(self.train.features), network)
-            model = self.finish(standardized).to(device)
+            if not isinstance(network, Raw):
+                network = nn.Sequential(Standardize(self.train.features), network)
+            model = self.finish(network).to(device)
             validation, seconds = fit(
                 model, self.train, self.validation, self.objective, self.config, seed, advance
             )

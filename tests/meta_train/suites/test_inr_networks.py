@@ -8,15 +8,13 @@ import torch
 
 from meta_train.suites._inr_networks import (
     ChannelPerPosition,
-    NormalizedPool,
-    SineGate,
     hnp,
     np,
     spread_and_pass,
 )
 from meta_train.suites._interface import Interface
 from meta_train.suites._methods import METHODS, Build, NetworkSize
-from nfn_optim import WeightSpaceFeatures
+from meta_train.suites._siren_pass import Places
 from nfn_optim.layers import Block, HNPLinear
 from nfn_optim.testing import assert_equivariant, assert_invariant, chain_spec, random_features
 
@@ -24,13 +22,14 @@ SPEC = chain_spec((2, 4, 5, 3))
 SINE = NetworkSize(channels=(6,), head=(8,), sine=7)
 BUILDS = {"np": np, "hnp": hnp}
 both = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
-gated_or_not = pytest.mark.parametrize(
-    "size", [SINE, replace(SINE, gate=True)], ids=["sine", "gate"]
+PASS = NetworkSize(channels=(6,), head=(8,), places=Places(side=3, span=0.9, omega=2.0))
+every_start = pytest.mark.parametrize(
+    "size", [SINE, replace(SINE, gate=True), PASS], ids=["sine", "gate", "pass"]
 )
 
 
 @both
-@gated_or_not
+@every_start
 def test_networks_commute_with_renumbering_or_ignore_it(
     build: Build, size: NetworkSize, generator: torch.Generator
 ) -> None:
@@ -42,7 +41,7 @@ def test_networks_commute_with_renumbering_or_ignore_it(
 
 
 @both
-@gated_or_not
+@every_start
 def test_inputs_and_outputs_are_told_apart(
     build: Build, size: NetworkSize, generator: torch.Generator
 ) -> None:
@@ -80,20 +79,6 @@ def test_an_average_over_positions_keeps_every_one(generator: torch.Generator) -
     by_output = result[last].mean(-3).unflatten(-1, (2, 3))
     torch.testing.assert_close(by_output, feats[last].movedim(-3, -1))
     torch.testing.assert_close(result[hidden].unflatten(-1, (2, 3))[..., 0], feats[hidden])
-
-
-def test_pooled_means_vary_alike_over_a_batch(generator: torch.Generator) -> None:
-    feats = random_features(SPEC, 2, generator, batch=(50,))
-    small = WeightSpaceFeatures(SPEC, {n: 3 + 0.1 * t for n, t in feats.items()})
-    pooled = NormalizedPool(SPEC, 2).double()(small)
-    torch.testing.assert_close(pooled.mean(0), torch.zeros_like(pooled[0]))
-    std = pooled.std(0, correction=0)
-    torch.testing.assert_close(std, torch.ones_like(std), atol=0.1, rtol=0)
-
-
-def test_a_gate_multiplies_the_sine_of_one_half_by_the_other(generator: torch.Generator) -> None:
-    x = torch.randn(3, 8, generator=generator)
-    torch.testing.assert_close(SineGate()(x), torch.sin(x[:, :4]) * x[:, 4:])
 
 
 def test_factors_of_a_gate_start_with_the_entry_itself() -> None:
