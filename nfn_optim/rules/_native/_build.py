@@ -60,7 +60,7 @@ def can_build() -> bool:
     """Whether `library()` works here; tried once a process."""
     try:
         library()
-    except (BuildError, OSError):
+    except (RuntimeError, OSError):
         return False
     return True
 

@@ -1,4 +1,4 @@
-// Sixteen floats at once, for any processor that GCC or Clang knows.
+// As many floats at once as a register holds, for any processor that GCC or Clang knows.
 #pragma once
 
 #include <cmath>
@@ -6,7 +6,13 @@
 
 namespace nfn {
 
+#if defined(__AVX512F__)
 constexpr long LANES = 16;
+#elif defined(__AVX__)
+constexpr long LANES = 8;
+#else
+constexpr long LANES = 4;
+#endif
 
 typedef float Vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
@@ -34,8 +40,9 @@ inline void store(float* p, Vec x, long n) {
 }
 
 inline Vec first(Vec x, long n) {
-  const Ints lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return n >= LANES ? x : (lane < static_cast<int32_t>(n) ? x : Vec{});
+  if (n >= LANES) return x;
+  for (long i = 0; i < LANES; ++i) x[i] = i < n ? x[i] : 0;
+  return x;
 }
 
 inline float sum(Vec x) {

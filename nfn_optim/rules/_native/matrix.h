@@ -10,6 +10,9 @@
 namespace nfn {
 
 constexpr long PANEL = 2 * LANES;  // columns that a product works on at once
+constexpr int REGISTERS = LANES == 16 ? 32 : 16;
+constexpr int BLOCK = REGISTERS == 32 ? 8 : 6;  // rows that it works on at once
+constexpr int SIDE = REGISTERS == 32 ? 4 : 2;   // rows and columns that a Gram matrix does
 
 // Rows of `columns` floats, each followed by zeros up to a multiple of `PANEL`.
 struct Matrix {
@@ -60,8 +63,8 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
       store(&packed[i * PANEL + LANES], load(b[i] + panel * PANEL + LANES));
     }
     long row = 0;
-    for (; row + 8 <= rows; row += 8) {
-      multiply<8>(a + row * a_stride, a_stride, packed.data(), k, alpha, beta,
+    for (; row + BLOCK <= rows; row += BLOCK) {
+      multiply<BLOCK>(a + row * a_stride, a_stride, packed.data(), k, alpha, beta,
                   d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
     }
     for (; row < rows; ++row) {
@@ -78,43 +81,34 @@ inline Matrix multiply(const float* a, long rows, const Matrix& b, int threads) 
   return c;
 }
 
-// `x x^T`, in blocks of four rows by four.
-inline Matrix gram(const Matrix& x, int threads) {
-  Matrix g(x.rows, x.rows);
-  const long blocks = (x.rows + 3) / 4;
-  if (x.rows * x.rows * x.stride < 1000000) threads = 1;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long block = 0; block < blocks; ++block) {
-    const long i = 4 * block;
-    for (long j = 0; j <= i + 3 && j < x.rows; j += 4) {
-      const long rows = std::min(4L, x.rows - i), columns = std::min(4L, x.rows - j);
-      Vec total[4][4] = {};
-      if (rows == 4 && columns == 4) {
-        for (long e = 0; e < x.stride; e += LANES) {
-          Vec left[4], right[4];
-          for (int r = 0; r < 4; ++r) left[r] = load(x[i + r] + e), right[r] = load(x[j + r] + e);
+// `SIDE` rows of `x` from `i` on times `SIDE` from `j` on, to `g`.
+inline void gram_block(const Matrix& x, long i, long j, Matrix& g) {
+  const long rows = std::min<long>(SIDE, x.rows - i), columns = std::min<long>(SIDE, x.rows - j);
+  Vec total[SIDE][SIDE] = {};
+  for (long e = 0; e < x.stride; e += LANES) {
+    Vec left[SIDE], right[SIDE];
+    for (int r = 0; r < SIDE; ++r) {  // the last rows again where there are no more
+      left[r] = load(x[std::min(i + r, x.rows - 1)] + e);
+      right[r] = load(x[std::min(j + r, x.rows - 1)] + e);
+    }
 #pragma GCC unroll 4
-          for (int r = 0; r < 4; ++r) {
+    for (int r = 0; r < SIDE; ++r) {
 #pragma GCC unroll 4
-            for (int s = 0; s < 4; ++s) total[r][s] += left[r] * right[s];
-          }
-        }
-      } else {
-        for (long e = 0; e < x.stride; e += LANES) {
-          for (long r = 0; r < rows; ++r) {
-            for (long s = 0; s < columns; ++s) {
-              total[r][s] += load(x[i + r] + e) * load(x[j + s] + e);
-            }
-          }
-        }
-      }
-      for (long r = 0; r < rows; ++r) {
-        for (long s = 0; s < columns; ++s) g[i + r][j + s] = sum(total[r][s]);
-      }
+      for (int s = 0; s < SIDE; ++s) total[r][s] += left[r] * right[s];
     }
   }
-  for (long i = 0; i < x.rows; ++i) {
-    for (long j = 0; j < i; ++j) g[j][i] = g[i][j];
+  for (long r = 0; r < rows; ++r) {
+    for (long s = 0; s < columns; ++s) g[i + r][j + s] = g[j + s][i + r] = sum(total[r][s]);
+  }
+}
+
+// `x x^T`.
+inline Matrix gram(const Matrix& x, int threads) {
+  Matrix g(x.rows, x.rows);
+  if (x.rows * x.rows * x.stride < 1000000) threads = 1;
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
+  for (long i = 0; i < x.rows; i += SIDE) {
+    for (long j = 0; j <= i; j += SIDE) gram_block(x, i, j, g);
   }
   return g;
 }

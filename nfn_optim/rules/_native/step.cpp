@@ -314,7 +314,7 @@ class Step {
     }
   }
 
-  // Calls `visit(o, channel)` with the hidden channels of sixteen entries.
+  // Calls `visit(o, channel)` with the hidden channels of the entries from `e` on.
   template <bool TAPS, class Visit>
   inline void hidden(const Parameter& p, const Terms& terms, long row, long e, const Vec* x,
                      const Vec* means, Visit visit) const {
@@ -341,7 +341,7 @@ class Step {
     for (int i = 0; i < COUNT; ++i) visit(o + i, y[i] > 0 ? y[i] : Vec{});
   }
 
-  // Calls `visit(e, x, means)` for every sixteen entries of a row.
+  // Calls `visit(e, x, means)` for all entries of a row, some at once.
   template <bool TAPS, class Visit>
   static inline void along(const Parameter& p, long row, Row& whole, Visit visit) {
     const long length = p.length();
