@@ -113,19 +113,20 @@ class Tickets:
     def reach(self, masks: Tensor, seed: int, advance: Advance) -> Outcome:
         """Trains networks from the starts under masks `(n, d)`.
 
-        The outcome's predictions are the parts of the layers' weights that are kept,
-        `(n, layers)`.
+        The outcome's predictions are the networks' test accuracies, and the parts of their layers'
+        weights that are kept: `(n, 1 + layers)`.
         """
         steps = self.size.tickets.test_steps
         trained = self.classifiers.train(self.starts, masks, steps, _TEST_SEED + seed, advance)
         kept = as_params(self.classifiers.spec, masks)
         densities = [kept[name].flatten(1).mean(1) for name in self.classifiers.spec.weights]
+        accuracies = self.classifiers.accuracies(trained)
         return Outcome(
-            score=float(self.classifiers.accuracies(trained).mean()),
+            score=float(accuracies.mean()),
             validation=nan,
             seconds=0.0,
             parameters=0,
-            predictions=torch.stack(densities, dim=1).cpu(),
+            predictions=torch.stack([accuracies, *densities], dim=1).cpu(),
         )
 
 
@@ -200,8 +201,14 @@ def _imp(problem: Tickets, seed: int, advance: Advance) -> Outcome:
     return problem.reach(problem.tickets, seed, advance)
 
 
+def standard_error(problem: Tickets, outcome: Outcome) -> float:
+    """Of the mean accuracy, over the starts that networks were trained from."""
+    accuracies = outcome.predictions[:, 0]
+    return float(accuracies.std() / len(accuracies) ** 0.5)
+
+
 def _draw(problem: Tickets, outcomes: Mapping[str, Outcome], path: Path) -> None:
-    sparsity = {name: 1 - reached.predictions.mean(0) for name, reached in outcomes.items()}
+    sparsity = {name: 1 - reached.predictions[:, 1:].mean(0) for name, reached in outcomes.items()}
     draw_bars(sparsity, problem.classifiers.spec.weights, "sparsity", path)
 
 
@@ -225,12 +232,12 @@ _PAPER = TicketSize(
 )
 _SMALL = replace(
     _PAPER,
-    num_train=128,
-    num_validation=4,
-    num_test=6,
-    tickets=TicketConfig(num_steps=600, test_steps=800),
+    num_train=256,
+    num_validation=8,
+    num_test=16,
+    tickets=TicketConfig(num_steps=1_000, test_steps=3_000),
     network=replace(_PAPER.network, channels=(12, 12, 12), norm=False),
-    fit=FitConfig(num_steps=1_200, batch_size=1, lr=4e-3, warmup=50, final_lr=0.0, eval_every=200),
+    fit=FitConfig(num_steps=2_000, batch_size=1, lr=4e-3, warmup=50, final_lr=0.0, eval_every=500),
 )
 
 SUITE = Suite(
@@ -244,5 +251,6 @@ SUITE = Suite(
     interface=_interface,
     prepare=_prepare,
     draw=_draw,
+    more={"standard error": standard_error},
     references={"dense": _dense, "random": _random, "magnitude": _magnitude, "imp": _imp},
 )

@@ -166,6 +166,20 @@ def test_references_train_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(reached.parameters == 0 for reached in result.methods.values())
 
 
+@pytest.mark.usefixtures("small_suites")
+def test_the_score_is_the_mean_over_networks_and_has_its_standard_error() -> None:
+    size = SUITE.sizes["tiny"]
+    problem = SUITE.prepare(size, size.data, torch.device("cpu"), lambda *_: None)
+    outcome = SUITE.references["imp"](problem, 0, quiet)
+    accuracies, densities = outcome.predictions[:, 0], outcome.predictions[:, 1:]
+    assert densities.shape == (size.num_test, len(problem.classifiers.spec.weights))
+    assert outcome.score == pytest.approx(float(accuracies.mean()))
+    squares = (accuracies - accuracies.mean()).square().sum() / (size.num_test - 1)
+    error = _winning_tickets.standard_error(problem, outcome)
+    assert error == pytest.approx(float((squares / size.num_test).sqrt()))
+    assert error > 0
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"sparsity": 1.0}, "between 0 and 1; got 1.0"), ({"hidden": ()}, "positive")],
