@@ -1,8 +1,9 @@
-"""NF-networks that read SIRENs as SIRENs read coordinates: an NF-Layer and a sine come first.
+"""NF-networks that read SIRENs as SIRENs read coordinates: NF-Layers and sines come first.
 
 What a first neuron contributes at a place `x` is `sin(w x + b)`. One NF-Layer makes `w x + b` for
 as many places as it has channels, and the sine also multiplies by the weights that read the neuron,
-as in `sin(u + v) = sin u + v cos u + ...`. Rectifiers need many channels for either.
+as in `sin(u + v) = sin u + v cos u + ...`. Rectifiers need many channels for either. Such layers
+start at random, or as the SIREN's whole forward pass.
 """
 
 from __future__ import annotations
