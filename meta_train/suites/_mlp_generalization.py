@@ -42,6 +42,7 @@ _PAPER = GeneralizationSize(
         lr=(1e-3, 1e-1),
         init_scale=(0.2, 4.0),
         dropout=(0.0, 0.5),
+        activations=("relu",),
         optimizers=("adam", "momentum"),
         num_evaluated=10_000,
     ),
@@ -53,7 +54,7 @@ _PAPER = GeneralizationSize(
 )
 _SMALL = replace(
     _PAPER,
-    num_networks=2_400,
+    num_networks=4_800,
     pixels=7,
     architecture=partial(_mlp, (_WIDTHS["small"],) * 2),
     classifiers=replace(
@@ -62,13 +63,13 @@ _SMALL = replace(
     test_part=0.15,
     network=NetworkSize(channels=(8, 8, 5), head=(256, 256), feature_dropout=0.1, bands=3),
     fit=FitConfig(
-        num_steps=2_000,
+        num_steps=3_000,
         batch_size=64,
-        lr=2e-3,
-        weight_decay=0.01,
+        lr=5e-3,
+        weight_decay=0.1,
         warmup=50,
         final_lr=0.0,
-        eval_every=200,
+        eval_every=250,
     ),
     num_seeds=2,
 )
