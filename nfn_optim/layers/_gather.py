@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ._plan import Own, Plan, Pooled
+from ._program import Program
 
 
 class Write(NamedTuple):
@@ -95,6 +96,11 @@ class Mixer:
             )
             for level, added in zip(levels, writes, strict=True)
         )
+
+    @cached_property
+    def program(self) -> Program:
+        """The plan as native code reads it."""
+        return Program.of(self.plan)
 
     @property
     def num_params(self) -> int:

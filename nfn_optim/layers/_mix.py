@@ -2,7 +2,7 @@
 
 Plain autograd would make a weight-sized tensor for every average and every broadcast, and add them
 up one by one. Here the backward pass is the forward pass's arithmetic with transposed weights, and
-stays differentiable. Compilers and transforms of functions (vmap) get plain operations instead.
+stays differentiable. Compilers, transforms of functions (vmap) and autocast get plain operations.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import _native
 from ._gather import Mixer, batch_of, gather, scatter
 
 
@@ -31,7 +32,8 @@ def mix(
     Returns:
         One `(*batch, *axes, c_out)` a parameter.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    plain = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if plain or torch.is_autocast_enabled(bias.device.type):
         return _plain(mixer, tensors, weights, bias)[0]
     return _Mix.apply(mixer, bias, *tensors, *weights)
 
@@ -56,36 +58,79 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mixer: Mixer, bias: Tensor, *args: Tensor) -> tuple[Tensor, ...]:
         tensors, weights = args[: mixer.num_params], args[mixer.num_params :]
-        results, levels = _plain(mixer, tensors, weights, bias, in_place=True)
-        ctx.mixer = mixer
+        ctx.mixer, ctx.native = mixer, _native.fits(mixer, (bias, *args))
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*args, *levels)
+        if ctx.native:
+            gathered = _native.gather(mixer, tensors)
+            ctx.save_for_backward(*args, gathered.arena)
+            batch = batch_of(mixer.plan, tensors[0])
+            results = _native.scatter(mixer, gathered, weights, batch, bias)
+        else:
+            results, levels = _plain(mixer, tensors, weights, bias, in_place=True)
+            ctx.save_for_backward(*args, *levels)
         # Detached: autograd lets no one write in place to what it takes for a view.
         return tuple(result.detach() for result in results)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         mixer: Mixer = ctx.mixer
-        num_params, num_levels = mixer.num_params, len(mixer.plan.levels)
-        saved = ctx.saved_tensors
-        tensors, weights = saved[:num_params], saved[num_params:-num_levels]
+        num_params, saved = mixer.num_params, ctx.saved_tensors
+        num_args = num_params + len(mixer.plan.levels)
+        tensors, weights, levels = saved[:num_params], saved[num_params:num_args], saved[num_args:]
         filled = [
             tensor.new_zeros(*tensor.shape[:-1], mixer.out_channels) if grad is None else grad
-            for grad, tensor in zip(grads, tensors, strict=False)
+            for grad, tensor in zip(grads, tensors, strict=True)
         ]
-        sums = gather(mixer.transposed, filled)
-        grad_tensors: Sequence[Tensor | None] = [None] * num_params
-        grad_weights: Sequence[Tensor | None] = [None] * num_levels
-        # Weights first, while the cotangents that were just read are in the cache.
-        if any(ctx.needs_input_grad[2 + num_params :]):
+        needed = ctx.needs_input_grad[2:]
+        needs = any(needed[:num_params]), any(needed[num_params:])
+        if ctx.native and not torch.is_grad_enabled():
+            return None, *_native_adjoint(mixer, tensors, weights, levels[0], filled, needs)
+        if ctx.native or torch.is_grad_enabled():
             # What was gathered in the forward pass has no history for a second derivative.
-            levels = gather(mixer, tensors) if torch.is_grad_enabled() else saved[-num_levels:]
-            grad_weights = [_outer(x, g) for x, g in zip(levels, sums, strict=True)]
-        if any(ctx.needs_input_grad[2 : 2 + num_params]):
-            batch = batch_of(mixer.plan, tensors[0])
-            transposed = [weight.t() for weight in weights]
-            grad_tensors = scatter(mixer.transposed, sums, transposed, batch, in_place=True)
-        return None, sums[-1].sum(0), *grad_tensors, *grad_weights
+            levels = tuple(gather(mixer, tensors)) if needs[1] else ()
+        return None, *_adjoint(mixer, tensors, weights, levels, filled, needs)
+
+
+def _adjoint(
+    mixer: Mixer,
+    tensors: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    levels: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of bias, features and weights; of the last two if they are needed."""
+    grad_tensors: Sequence[Tensor | None] = [None] * len(tensors)
+    grad_weights: Sequence[Tensor | None] = [None] * len(weights)
+    sums = gather(mixer.transposed, grads)
+    # Weights first, while the cotangents that were just read are in the cache.
+    if needs[1]:
+        grad_weights = [_outer(x, g) for x, g in zip(levels, sums, strict=True)]
+    if needs[0]:
+        batch, transposed = batch_of(mixer.plan, tensors[0]), [weight.t() for weight in weights]
+        grad_tensors = scatter(mixer.transposed, sums, transposed, batch, in_place=True)
+    return sums[-1].sum(0), *grad_tensors, *grad_weights
+
+
+def _native_adjoint(
+    mixer: Mixer,
+    tensors: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    arena: Tensor,
+    grads: Sequence[Tensor],
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, ...]:
+    """The same in native code."""
+    grad_tensors: Sequence[Tensor | None] = [None] * len(tensors)
+    grad_weights: Sequence[Tensor | None] = [None] * len(weights)
+    sums = _native.gather(mixer.transposed, grads)
+    if needs[1]:
+        gathered = _native.Gathered(_native.fold(mixer, tensors), arena)
+        grad_weights = _native.outer(mixer, gathered, sums)
+    if needs[0]:
+        batch = batch_of(mixer.plan, tensors[0])
+        grad_tensors = _native.scatter(mixer.transposed, sums, weights, batch)
+    return sums.last(mixer.transposed).sum(0), *grad_tensors, *grad_weights
 
 
 def _outer(x: Tensor, grad: Tensor) -> Tensor:

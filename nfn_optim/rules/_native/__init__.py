@@ -14,14 +14,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..._native import address
 from ..._spec import NetworkSpec
 from ...layers._shared_parts import plan_of
 from .. import _inputs
 from .._base import Params
 from .._nfn import NFNRule
-from ._build import BuildError, can_build, library
+from ._library import can_build, library
 
-__all__ = ["BuildError", "can_build", "fits", "library", "step"]
+__all__ = ["can_build", "fits", "library", "step"]
 
 _LAYER = ("entry", "vector", "taps", "own", "neurons", "network", "bias")
 _WRITTEN = ("momenta", "square", "lead")
@@ -65,13 +66,13 @@ def step(
     norms = torch.empty(len(opened))
     library().nfn_step(
         ctypes.c_long(len(opened)),
-        _address(layout.numbers),
-        _address(layout.fans),
+        address(layout.numbers),
+        address(layout.fans),
         ctypes.c_long(len(layout.sizes)),
-        _address(layout.sizes),
-        _address(array("Q", pointers)),
-        _address(array("d", factors)),
-        _address(array("Q", _weights(rule))),
+        address(layout.sizes),
+        address(array("Q", pointers)),
+        address(array("d", factors)),
+        address(array("Q", _weights(rule))),
         ctypes.c_int(rule.config.hidden),
         ctypes.c_int(torch.get_num_threads()),
         ctypes.c_void_p(norms.data_ptr()),
@@ -142,8 +143,3 @@ def _weights(rule: NFNRule) -> list[int]:
     """Addresses of the meta-parameters."""
     tensors = [getattr(layer, name) for layer in (rule.read, rule.write) for name in _LAYER]
     return [t.data_ptr() for t in (*tensors, rule.schedule.weight, rule.schedule.bias)]
-
-
-def _address(numbers: array[int] | array[float]) -> ctypes.Array[ctypes.c_char]:
-    """What ctypes passes as a pointer, and keeps alive meanwhile."""
-    return (ctypes.c_char * (len(numbers) * numbers.itemsize)).from_buffer(numbers)

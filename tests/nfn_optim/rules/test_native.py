@@ -8,7 +8,7 @@ from torch import nn
 
 from nfn_optim import NetworkSpec, NFNOptimizer, load_rule
 from nfn_optim.rules import NFNRule, NFNRuleConfig, _native
-from nfn_optim.rules._native import _build
+from nfn_optim.rules._native import _library
 from nfn_optim.testing import chain_spec, chain_specs, residual_spec
 
 pytestmark = pytest.mark.skipif(not _native.can_build(), reason="there is no C++ compiler")
@@ -215,10 +215,10 @@ def test_autograd_notices_the_step():
 def nothing_built(monkeypatch, tmp_path):
     """A machine on which nothing was compiled yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for cached in (_build.library, _build.can_build):
+    for cached in (_library.library, _library.can_build):
         cached.cache_clear()
     yield tmp_path
-    for cached in (_build.library, _build.can_build):
+    for cached in (_library.library, _library.can_build):
         cached.cache_clear()
 
 
@@ -242,9 +242,9 @@ def test_what_the_compiler_says_is_passed_on(nothing_built, monkeypatch):
 
 
 def test_the_native_step_is_compiled_once(nothing_built):
-    _build.library()
+    _library.library()
     (built,) = (nothing_built / "nfn_optim").iterdir()
     changed = built.stat().st_mtime_ns
-    _build.library.cache_clear()
-    _build.library()
+    _library.library.cache_clear()
+    _library.library()
     assert built.stat().st_mtime_ns == changed
