@@ -53,30 +53,22 @@ _PAPER = GeneralizationSize(
 _SMALL = replace(
     _PAPER,
     data="mnist",
-    num_networks=1_008,
+    num_networks=4_032,
     pixels=_SMALLEST_UNPADDED,
-    classifiers=ClassifierConfig(
-        checkpoints=tuple(range(100, 801, 100)),
-        kept=3,
-        lr=(1e-3, 5e-2),
-        init_scale=(0.3, 3.0),
-        dropout=(0.0, 0.5),
-        optimizers=("adam", "momentum"),
-        num_evaluated=5_000,
-    ),
+    classifiers=ClassifierConfig(checkpoints=(400, 600, 800), kept=2, num_evaluated=5_000),
     test_part=0.15,
     validation_part=0.1,
     network=NetworkSize(
         channels=(8, 8, 5), head=(256, 256), feature_dropout=0.1, bands=3, max_freq=3, blocks=2
     ),
     fit=FitConfig(
-        num_steps=2_000,
+        num_steps=3_000,
         batch_size=32,
-        lr=2e-3,
-        weight_decay=0.01,
+        lr=5e-3,
+        weight_decay=0.1,
         warmup=50,
         final_lr=0.0,
-        eval_every=200,
+        eval_every=250,
     ),
 )
 _TINY = replace(
