@@ -13,7 +13,8 @@
 namespace nfn {
 namespace {
 
-constexpr int BLOCK = LANES == 16 ? 8 : 4;   // entries that a product works on at once
+constexpr long BLOCK = LANES == 16 ? 8 : 4;  // entries that a product works on at once
+constexpr int TILE = LANES == 16 ? 8 : 4;    // rows that a weight's gradient is made of at once
 constexpr long GRAIN = 16384;                // numbers below which one thread does all
 constexpr long FEW = 8;                      // entries that a copy of the weight does not pay for
 
@@ -215,8 +216,9 @@ struct Weight {
   bool transposed;
 
   // Panels of `2 * LANES` columns one after another, a last one of `LANES`.
-  std::vector<float> panels() const {
+  std::vector<float> panels(int threads) const {
     std::vector<float> packed(in * out);
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (long o = 0; o < out; o += 2 * LANES) {
       const long width = std::min(2 * LANES, out - o);
       float* to = &packed[o * in];
@@ -261,10 +263,12 @@ void multiply(const Program& program, const Level& level, const float* x, const 
     }
     return;
   }
-  const std::vector<float> packed = weight.panels();
-  const long piece = std::min(level.columns, std::max<long>(BLOCK, 32768 / in / BLOCK * BLOCK));
+  const std::vector<float> packed = weight.panels(program.threads_for(in * out));
+  const int threads = program.threads_for(total * level.columns * in * out / 16);
+  const long parts = (threads + total - 1) / total;  // of a row at least
+  const long fair = padded((level.columns + parts - 1) / parts, BLOCK);
+  const long piece = std::min(fair, std::max(BLOCK, 32768 / in / BLOCK * BLOCK));
   const long pieces = (level.columns + piece - 1) / piece;
-  const int threads = program.threads_for(total * level.columns * in);
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
   for (long task = 0; task < total * pieces; ++task) {
     const long r = task / pieces, k = task % pieces * piece;
@@ -326,20 +330,20 @@ void scatter(const Program& program, float* const* params, float* arena, const f
   }
 }
 
-// Adds `x^T g` of `n` entries to `w`: `TILE` channels of `x` by `VECS` registers of `g`.
-template <int TILE, int VECS>
+// Adds `x^T g` of `n` entries to `w`: `ROWS` channels of `x` by `VECS` registers of `g`.
+template <int ROWS, int VECS>
 inline void outer(const float* x, long in, const float* g, long out, long n, float* w) {
-  Vec sums[TILE][VECS] = {};
+  Vec sums[ROWS][VECS] = {};
   for (long e = 0; e < n; ++e) {
     Vec value[VECS];
     for (int v = 0; v < VECS; ++v) value[v] = load(g + e * out + v * LANES);
 #pragma GCC unroll 16
-    for (int c = 0; c < TILE; ++c) {
+    for (int c = 0; c < ROWS; ++c) {
       const float factor = x[e * in + c];
       for (int v = 0; v < VECS; ++v) sums[c][v] += factor * value[v];
     }
   }
-  for (int c = 0; c < TILE; ++c) {
+  for (int c = 0; c < ROWS; ++c) {
     for (int v = 0; v < VECS; ++v) {
       float* at = w + c * out + v * LANES;
       store(at, load(at) + sums[c][v]);
@@ -347,34 +351,46 @@ inline void outer(const float* x, long in, const float* g, long out, long n, flo
   }
 }
 
-// The sum of `x^T g` over a level's entries.
-void outer(const Program& program, long entries, const float* x, long in, const float* g, long out,
-           float* w) {
-  constexpr int TILE = LANES == 16 ? 8 : 4;
-  const int threads = program.threads_for(entries * std::max(in, out));
-  const long block = std::max<long>(16, 8192 / std::max(in, out));
-  std::fill_n(w, in * out, 0.0f);
-  std::vector<float> partial((threads - 1) * in * out);
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static, 1)
-  for (int t = 0; t < threads; ++t) {
-    float* total = t ? &partial[(t - 1) * in * out] : w;
-    const long end = (t + 1) * entries / threads;
-    for (long e = t * entries / threads; e < end; e += block) {
-      const long n = std::min(block, end - e);
-      for (long c = 0; c < in; c += TILE) {
-        const float *from = x + e * in + c, *grads = g + e * out;
-        float* to = total + c * out;
-        long o = 0;
-        for (; o + 2 * LANES <= out; o += 2 * LANES) {
-          outer<TILE, 2>(from, in, grads + o, out, n, to + o);
-        }
-        if (o < out) outer<TILE, 1>(from, in, grads + o, out, n, to + o);
+// Adds `x^T g` of entries from `begin` on to rows of `w` from `first` on, in pieces that stay in the
+// cache.
+void outer(long begin, long end, const float* x, long in, const float* g, long out, long first,
+           long last, float* w) {
+  const long block = std::max(16L, 8192 / std::max(in, out));
+  for (long e = begin; e < end; e += block) {
+    const long n = std::min(block, end - e);
+    for (long c = first; c < last; c += TILE) {
+      const float *from = x + e * in + c, *grads = g + e * out;
+      float* to = w + c * out;
+      long o = 0;
+      for (; o + 2 * LANES <= out; o += 2 * LANES) {
+        outer<TILE, 2>(from, in, grads + o, out, n, to + o);
       }
+      if (o < out) outer<TILE, 1>(from, in, grads + o, out, n, to + o);
     }
   }
-  for (int t = 1; t < threads; ++t) {
-    const float* from = &partial[(t - 1) * in * out];
-    for (long e = 0; e < in * out; ++e) w[e] += from[e];
+}
+
+// The sum of `x^T g` over a level's entries. Threads share its rows, or entries where rows are few.
+void outer(const Program& program, long entries, const float* x, long in, const float* g, long out,
+           float* w) {
+  const int threads = program.threads_for(entries * in * out / 16);
+  const bool by_rows = in >= 4 * threads * TILE;
+  std::fill_n(w, in * out, 0.0f);
+  std::vector<float> partial(by_rows ? 0 : (threads - 1) * in * out);
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static, 1)
+  for (int t = 0; t < threads; ++t) {
+    const auto share = [&](long total) { return t * total / threads; };
+    const auto until = [&](long total) { return (t + 1) * total / threads; };
+    if (by_rows) {
+      const long tiles = in / TILE;
+      outer(0, entries, x, in, g, out, share(tiles) * TILE, until(tiles) * TILE, w);
+    } else {
+      float* total = t ? &partial[(t - 1) * in * out] : w;
+      outer(share(entries), until(entries), x, in, g, out, 0, in, total);
+    }
+  }
+  for (size_t begin = 0; begin < partial.size(); begin += in * out) {
+    for (long e = 0; e < in * out; ++e) w[e] += partial[begin + e];
   }
 }
 
