@@ -20,6 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 _HEADERS = Path(str(files(__package__)))
 _CAPABILITY = {
@@ -76,6 +77,12 @@ def works(library: Callable[[], ctypes.CDLL]) -> bool:
     except (RuntimeError, OSError):
         return False
     return True
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor is float32 numbers in this process's memory, and no subclass's."""
+    plain = type(tensor) in (Tensor, nn.Parameter)
+    return plain and tensor.dtype == torch.float32 and tensor.is_cpu
 
 
 def address(numbers: array[int] | array[float]) -> ctypes.Array[ctypes.c_char]:

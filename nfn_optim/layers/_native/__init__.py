@@ -49,7 +49,7 @@ def fits(mixer: Mixer, tensors: Sequence[Tensor]) -> bool:
         program.widest * max(channels) <= MOST_COLUMNS
         and program.labels <= 2
         and not any(count % _native.lanes() for count in channels)
-        and all(t.dtype == torch.float32 and t.is_cpu for t in tensors)
+        and all(map(_native.has_memory, tensors))
         and tensors[0].numel() > 0
         and can_build()
     )

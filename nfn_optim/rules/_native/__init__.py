@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..._native import address
+from ..._native import address, has_memory
 from ..._spec import NetworkSpec
 from ...layers._shared_parts import plan_of
 from .. import _inputs
@@ -34,7 +34,7 @@ def fits(rule: NFNRule, params: Params, slots: Mapping[str, dict[str, Tensor]]) 
         return False
     held = (tensor for name in params for tensor in (params[name], *slots[name].values()))
     tensors = (rule.schedule.bias, *held)
-    return all(t.dtype == torch.float32 and t.is_cpu for t in tensors)
+    return all(map(has_memory, tensors))
 
 
 def step(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nfn_optim import WeightSpaceFeatures
 from nfn_optim._native import lanes
@@ -169,6 +170,14 @@ def test_autocast_takes_the_other_way(taken):
     assert not taken
     assert {t.dtype for t in out.values()} == {torch.bfloat16}
     assert all(p.grad is not None for p in layer.parameters())
+
+
+def test_tensors_without_memory_take_the_other_way(taken):
+    with FakeTensorMode():
+        layer = NPLinear(chain_spec([3, 4, 2]), CHANNELS, CHANNELS)
+        out = layer(features(layer.spec))
+    assert not taken
+    assert out["0.weight"].shape == (2, 4, 3, CHANNELS)
 
 
 def test_native_code_can_be_turned_off(monkeypatch):
