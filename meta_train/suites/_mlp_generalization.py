@@ -54,7 +54,7 @@ _PAPER = GeneralizationSize(
 )
 _SMALL = replace(
     _PAPER,
-    num_networks=4_800,
+    num_networks=9_600,
     pixels=7,
     architecture=partial(_mlp, (_WIDTHS["small"],) * 2),
     classifiers=replace(
@@ -63,13 +63,13 @@ _SMALL = replace(
     test_part=0.15,
     network=NetworkSize(channels=(8, 8, 5), head=(256, 256), feature_dropout=0.1, bands=3),
     fit=FitConfig(
-        num_steps=3_000,
+        num_steps=6_000,
         batch_size=64,
         lr=5e-3,
         weight_decay=0.1,
         warmup=50,
         final_lr=0.0,
-        eval_every=250,
+        eval_every=500,
     ),
     num_seeds=2,
 )
