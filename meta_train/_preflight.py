@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
@@ -82,9 +83,7 @@ def check_output(path: Path) -> None:
     if path.is_dir():
         raise ValueError(f"{path} is a folder. Give the path of a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    probe = path.with_name(path.name + ".tmp")
-    probe.touch()
-    probe.unlink()
+    NamedTemporaryFile(dir=path.parent, prefix=path.name).close()  # other processes try it too
 
 
 def trial_step(trainer: MetaTrainer) -> float:

@@ -47,8 +47,8 @@ def lanes() -> int:
 def build(source: Path, definitions: tuple[str, ...] = ()) -> ctypes.CDLL:
     """Compiles a file, unless that was done before (some seconds), and loads it.
 
-    Kept in `~/.cache/nfn_optim` under a name that tells the source, the flags and the processor's
-    instructions apart. The compiler is `$CXX`, or `c++`.
+    Kept in `~/.cache/nfn_optim` under a name that tells the source, the compiler, the flags and the
+    processor's instructions apart. The compiler is `$CXX`, or `c++`.
 
     Args:
         source: The file; what else is in its folder may be included.
@@ -61,7 +61,8 @@ def build(source: Path, definitions: tuple[str, ...] = ()) -> ctypes.CDLL:
     if os.environ.get("NFN_NATIVE") == "0":
         raise BuildError("native code is turned off by NFN_NATIVE=0. Unset it.")
     options = (*_instructions(), *definitions, *_threads())
-    digest = hashlib.sha256(repr((platform.machine(), _FLAGS, options)).encode())
+    made_by = (platform.machine(), _compiler(), _FLAGS, options)
+    digest = hashlib.sha256(repr(made_by).encode())
     for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.glob("*.h")]):
         digest.update(path.read_bytes())
     target = _folder() / f"{source.stem}-{digest.hexdigest()[:16]}.so"
@@ -91,7 +92,7 @@ def address(numbers: array[int] | array[float]) -> ctypes.Array[ctypes.c_char]:
 
 
 def _compile(source: Path, flags: tuple[str, ...], target: Path) -> None:
-    compiler = shutil.which(os.environ.get("CXX", "c++"))
+    compiler = shutil.which(_compiler())
     if compiler is None:
         raise BuildError(
             "native code needs a C++ compiler, and there is no $CXX and no c++ on the PATH. "
@@ -105,6 +106,10 @@ def _compile(source: Path, flags: tuple[str, ...], target: Path) -> None:
         if done.returncode:
             raise BuildError(f"{' '.join(command)} failed:\n{done.stderr}")
         os.replace(made, target)
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "c++")
 
 
 def _folder() -> Path:
