@@ -33,9 +33,13 @@ def mix(
         One `(*batch, *axes, c_out)` a parameter.
     """
     plain = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    if plain or torch.is_autocast_enabled(bias.device.type):
+    if plain or _casts(bias.device.type):
         return _plain(mixer, tensors, weights, bias)[0]
     return _Mix.apply(mixer, bias, *tensors, *weights)
+
+
+def _casts(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _plain(
@@ -85,7 +89,7 @@ class _Mix(torch.autograd.Function):
         needs = any(needed[:num_params]), any(needed[num_params:])
         if ctx.native and not torch.is_grad_enabled():
             return None, *_native_adjoint(mixer, tensors, weights, levels[0], filled, needs)
-        if ctx.native or torch.is_grad_enabled():
+        if torch.is_grad_enabled():
             # What was gathered in the forward pass has no history for a second derivative.
             levels = tuple(gather(mixer, tensors)) if needs[1] else ()
         return None, *_adjoint(mixer, tensors, weights, levels, filled, needs)

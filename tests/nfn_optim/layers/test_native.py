@@ -180,6 +180,13 @@ def test_tensors_without_memory_take_the_other_way(taken):
     assert out["0.weight"].shape == (2, 4, 3, CHANNELS)
 
 
+def test_meta_tensors_take_the_other_way(taken):
+    layer = NPLinear(chain_spec([3, 4, 2]), CHANNELS, CHANNELS).to("meta")
+    out = layer(features(layer.spec).like([t.to("meta") for t in features(layer.spec).values()]))
+    assert not taken
+    assert out["0.weight"].shape == (2, 4, 3, CHANNELS)
+
+
 def test_native_code_can_be_turned_off(monkeypatch):
     monkeypatch.setenv("NFN_NATIVE", "0")
     for cached in (_native.library, _native.can_build):
