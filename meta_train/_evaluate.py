@@ -57,7 +57,8 @@ def evaluate(
         raise ValueError("evaluate needs at least one task, one baseline and one seed. Give them.")
     in_memory = isinstance(checkpoint, UpdateRule)
     rule = checkpoint if isinstance(checkpoint, UpdateRule) else load_rule(checkpoint)
-    make = None if in_memory else partial(_nfn_optimizer, str(checkpoint))
+    name = str(checkpoint)
+    make = None if in_memory else lambda module, lr: NFNOptimizer(module, checkpoint=name, lr=lr)
     ours = Contender(OURS, lambda lr: rule, (1.0,), ("constant",), make, told)
     session = _Session(ours, tuple(baselines), range(num_seeds), cache, on_progress)
     results = session.run(tasks)
@@ -70,10 +71,6 @@ def evaluate(
             for b in baselines
         },
     )
-
-
-def _nfn_optimizer(checkpoint: str, module: nn.Module, lr: float) -> Optimizer:
-    return NFNOptimizer(module, checkpoint=checkpoint, lr=lr)
 
 
 @dataclass

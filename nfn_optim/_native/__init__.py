@@ -38,10 +38,15 @@ class BuildError(RuntimeError):
     """Native code could not be compiled."""
 
 
-@lru_cache(maxsize=1)
 def lanes() -> int:
     """Floats in a register of this processor, as `lanes.h` has it."""
-    return _CAPABILITY.get(torch.backends.cpu.get_cpu_capability(), (4, ()))[0]
+    return _registers()[0]
+
+
+@lru_cache(maxsize=1)
+def _registers() -> tuple[int, tuple[str, ...]]:
+    """Floats in a register, and the flags that make use of it."""
+    return _CAPABILITY.get(torch.backends.cpu.get_cpu_capability(), (4, ()))
 
 
 def build(source: Path, definitions: tuple[str, ...] = ()) -> ctypes.CDLL:
@@ -60,7 +65,7 @@ def build(source: Path, definitions: tuple[str, ...] = ()) -> ctypes.CDLL:
     """
     if os.environ.get("NFN_NATIVE") == "0":
         raise BuildError("native code is turned off by NFN_NATIVE=0. Unset it.")
-    options = (*_instructions(), *definitions, *_threads())
+    options = (*_registers()[1], *definitions, *_threads())
     made_by = (platform.machine(), _compiler(), _FLAGS, options)
     digest = hashlib.sha256(repr(made_by).encode())
     for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.glob("*.h")]):
@@ -114,11 +119,8 @@ def _compiler() -> str:
 
 def _folder() -> Path:
     """Where compiled code is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nfn_optim"
-
-
-def _instructions() -> tuple[str, ...]:
-    return _CAPABILITY.get(torch.backends.cpu.get_cpu_capability(), (4, ()))[1]
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "nfn_optim"
 
 
 def _threads() -> tuple[str, ...]:

@@ -62,6 +62,12 @@ class Level:
     sources: tuple[Own | Pooled, ...]
     counts: tuple[int, ...]
 
+    @property
+    def param(self) -> int | None:
+        """The parameter that the level is, if it is one and nothing else."""
+        only = self.sources[0]
+        return only.param if isinstance(only, Own) and len(self.sources) == 1 else None
+
     def columns(self, param: int) -> slice:
         """Columns of one member, in channels of width 1."""
         position = self.members.index(param)

@@ -6,7 +6,7 @@ from array import array
 from dataclasses import dataclass
 from math import prod
 
-from ._plan import Level, Own, Plan, Pooled
+from ._plan import Level, Plan, Pooled
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Program:
         for level in plan.levels:
             sizes = (1, 1, *level.sizes)[-2:]
             numbers.extend((*sizes, level.width, len(level.sources)))
-            if not (level.sources[1:] == () and isinstance(level.sources[0], Own)):
+            if level.param is None:
                 arena += prod(level.sizes) * level.width
         for level in plan.levels:
             numbers.extend(_sources(plan, level))

@@ -21,7 +21,6 @@ from torch import Tensor
 from ... import _native
 from ..._native import address
 from .._gather import Mixer
-from .._plan import Own
 
 MOST_COLUMNS = 160  # of a level; beyond them products are worth more than all else
 
@@ -75,9 +74,8 @@ class Gathered:
     def last(self, mixer: Mixer) -> Tensor:
         """The smallest level, of whole networks: `(networks, width * channels)`."""
         level = mixer.plan.levels[-1]
-        only = level.sources[0]
-        if isinstance(only, Own) and len(level.sources) == 1:
-            return self.folded[only.param]
+        if level.param is not None:
+            return self.folded[level.param]
         size = level.width * mixer.in_channels
         return self.arena[-self.networks * size :].view(self.networks, size)
 
