@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 # A module imports from its own row and the rows above it, never from one below.
 ROWS = {
     "nfn_optim": [
-        "_storage _native",
+        "_storage native",
         "_spec",
         "_features _permute _trace _chain",
         "layers",

@@ -19,20 +19,11 @@ from nfn_optim import AdamRule, NetworkSpec
 
 from ..tasks import Dataset, mlp
 from ..zoo._cache import artefact_key, remember
-from ..zoo._engine import (
-    Population,
-    Progress,
-    as_params,
-    by_autograd,
-    chunk_seed,
-    chunks,
-    join,
-    with_gradient,
-)
-from ..zoo._stacked import cross_entropy, forward
+from ..zoo._engine import Draw, Population, Progress, chunk_seed, chunks, evaluate, join
+from ..zoo._problem import Classification
+from ..zoo._rows import as_params
 
 _CHUNK = 16  # networks at once: activations and weights of more leave the cache
-_AT_ONCE = 500  # images, when networks are tested
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,44 +155,34 @@ class Classifiers:
 
     def accuracies(self, weights: Tensor) -> Tensor:
         """Part of the test images that each network `(n, d)` classifies right, `(n,)`."""
-        right = torch.zeros(len(weights), device=weights.device)
-        images, labels = self.data.x_test.split(_AT_ONCE), self.data.y_test.split(_AT_ONCE)
-        for x, y in zip(images, labels, strict=True):
-            right += (self._logits(weights, x).argmax(-1) == y).sum(1)
-        return right / len(self.data.y_test)
-
-    def _logits(self, weights: Tensor, images: Tensor) -> Tensor:
-        """Of all networks for the same images `(b, c, h, w)`: `(n, b, classes)`."""
-        params = as_params(self.spec, weights)
-        return forward(self.module, params, images.expand(len(weights), *images.shape))
+        right = [
+            evaluate(self.module, self.spec, chunk, self.data.x_test).argmax(-1) == self.data.y_test
+            for chunk in weights.split(_CHUNK)
+        ]
+        return torch.cat(right).float().mean(1)
 
     def _train_chunk(
         self, starts: Tensor, masks: Tensor, num_steps: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        def losses(weights: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-            return cross_entropy(self._logits(weights * masks, images[0]), labels)
-
-        population = Population.start(
-            self.spec, AdamRule(self.config.lr), as_params(self.spec, starts)
+        problem = Classification(
+            module=self.module,
+            spec=self.spec,
+            inputs=self.data.x_train,
+            targets=self.data.y_train,
+            masks=masks,
         )
-        trained = population.train(
-            lambda weights, batch: with_gradient(by_autograd(losses), weights, *batch),
-            self._batches(len(starts), num_steps, generator),
-            lambda k: 1 - k / num_steps,
-        )
-        return {"weights": trained.weights * masks}
+        start = as_params(self.spec, starts * masks)
+        population = Population.start(self.spec, AdamRule(self.config.lr), start)
+        draws = self._draws(len(starts), num_steps, generator)
+        return {"weights": population.train(problem, draws, lambda k: 1 - k / num_steps).weights}
 
-    def _batches(
-        self, n: int, num_steps: int, generator: torch.Generator
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels; the networks of a chunk see the same."""
+    def _draws(self, n: int, num_steps: int, generator: torch.Generator) -> Iterator[Draw]:
+        """Samples of each step; the networks of a chunk see the same."""
         for _ in range(num_steps):
-            drawn = torch.randint(
+            index = torch.randint(
                 len(self.data.y_train), (self.config.batch_size,), generator=generator
             )
-            index = drawn.to(self.data.y_train.device)
-            images, labels = self.data.x_train[index], self.data.y_train[index]
-            yield images.expand(n, *images.shape), labels.expand(n, -1)
+            yield (index.to(self.data.y_train.device).expand(n, -1),)
 
 
 def classifier(num_inputs: int, num_classes: int, config: TicketConfig) -> nn.Sequential:

@@ -16,7 +16,7 @@ from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
 from ..tasks import Dataset
 from ..zoo import cache_folder
-from ..zoo._engine import as_params
+from ..zoo._rows import as_params
 from ._examples import Examples
 from ._fit import Advance, FitConfig, Objective, fit, seeded
 from ._images import num_classes, read_images

@@ -1,27 +1,37 @@
 """Training many small networks at once: `unroll` on flat weights, chunk by chunk.
 
-Shape legend: `n` networks of `d` parameters.
+On a CPU native code takes the same steps, where it can. Shape legend: `n` networks of `d`
+parameters, `b` samples a step, `c` channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nfn_optim import NetworkSpec, UpdateRule
 from nfn_optim.rules import RuleState
 
 from .._unroll import unroll
-from ..tasks import Batch, Params
+from ..tasks import Params
+from . import _native
+from ._problem import Problem
+from ._rows import as_params, as_rows
+from ._stacked import forward
 
 Progress = Callable[[int, int], None]
+Draw = tuple[Tensor, ...]
+"""Samples of a step `(n, b)`, and dropout factors `(n, b, c)` after each activation."""
+
 _FLAT = "flat"
+_STEPS_AT_ONCE = 64  # of native code: few calls, and draws that fit into memory
+_SAMPLES_AT_ONCE = 100  # when networks are evaluated by torch
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,7 @@ class Population:
     @classmethod
     def start(cls, spec: NetworkSpec, rule: UpdateRule, params: Params) -> Population:
         """Networks before the first step; `params` are stacked, `(n, *stored)` by name."""
-        weights = torch.cat([params[name].flatten(1) for name in spec.names], dim=1)
+        weights = as_rows(spec, params)
         entries = NetworkSpec({_FLAT: (None,)}, {_FLAT: weights.shape[1:]})
         return cls(spec, rule, weights, rule.init({_FLAT: weights}, entries))
 
@@ -56,31 +66,56 @@ class Population:
         return as_params(self.spec, self.weights)
 
     def train(
-        self,
-        loss: Callable[[Tensor, Batch], Tensor],
-        batches: Iterable[Batch],
-        lr: Callable[[int], float] | None = None,
+        self, problem: Problem, draws: Iterable[Draw], lr: Callable[[int], float] = lambda k: 1.0
     ) -> Population:
-        """One step a batch.
+        """One step a draw.
 
         Args:
-            loss: `(weights, batch) -> scalar` of one network, whose weights are `(d,)`.
-            batches: Stacked batches, one a step.
+            problem: What is learned.
+            draws: What each step is taken on.
             lr: Multiplies the learning rate of step `k`.
         """
+        program = _native.read(problem.module, self.spec, problem.sample_shape)
+        readable = _native.fits(self.weights, problem.inputs, problem.targets)
+        if program is None or not (readable and _native.knows(self.rule)):
+            return self._unroll(problem, draws, lr)
+        trained, steps, done = self, iter(draws), 0
+        while some := list(islice(steps, _STEPS_AT_ONCE)):
+            rates = [lr(done + k) for k in range(len(some))]
+            trained, done = trained._train_natively(program, problem, some, rates), done + len(some)
+        return trained
 
-        def flat_loss(weights: Params, batch: Batch) -> Tensor:
-            return loss(weights[_FLAT], batch)
+    def _train_natively(
+        self, program: _native.Program, problem: Problem, draws: list[Draw], rates: list[float]
+    ) -> Population:
+        weights = self.weights.clone()
+        slots = {name: slot.clone() for name, slot in self.state.slots[_FLAT].items()}
+        index = torch.stack([index for index, *_ in draws], dim=1)
+        dropped = [torch.cat([k.flatten(1) for k in keep], 1) for _, *keep in draws if keep]
+        keep = torch.stack(dropped, dim=1) if dropped else None
+        _native.train(program, self.rule, problem, index, keep, rates, weights, slots)
+        return replace(self, weights=weights, state=replace(self.state, slots={_FLAT: slots}))
+
+    def _unroll(
+        self, problem: Problem, draws: Iterable[Draw], lr: Callable[[int], float]
+    ) -> Population:
+        def loss(weights: Params, draw: Draw) -> Tensor:
+            value: Tensor = _WithGradient.apply(problem.compute, weights[_FLAT], *draw)[0]
+            return value
 
         with torch.no_grad():
-            done = unroll(self.rule, flat_loss, {_FLAT: self.weights}, batches, self.state, lr=lr)
-        return Population(self.spec, self.rule, done.params[_FLAT], done.state)
+            done = unroll(self.rule, loss, {_FLAT: self.weights}, draws, self.state, lr=lr)
+        return replace(self, weights=done.params[_FLAT], state=done.state)
 
 
-def as_params(spec: NetworkSpec, weights: Tensor) -> Params:
-    """`(*batch, d)` as parameters `(*batch, *stored)` by name: views."""
-    parts = weights.split([prod(spec.stored[name]) for name in spec.names], dim=-1)
-    return {n: p.unflatten(-1, spec.stored[n]) for n, p in zip(spec.names, parts, strict=True)}
+def evaluate(module: nn.Sequential, spec: NetworkSpec, weights: Tensor, images: Tensor) -> Tensor:
+    """Outputs of all networks `(n, d)` for the same images `(m, c, h, w)`: `(n, m, classes)`."""
+    program = _native.read(module, spec, images.shape[1:])
+    if program is not None and _native.fits(weights, images):
+        return _native.evaluate(program, weights, images)
+    params = as_params(spec, weights)
+    pieces = [piece.expand(len(weights), *piece.shape) for piece in images.split(_SAMPLES_AT_ONCE)]
+    return torch.cat([forward(module, params, piece) for piece in pieces], dim=1)
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:
@@ -103,37 +138,15 @@ def join(parts: list[Params]) -> Params:
 Compute = Callable[..., tuple[Tensor, Tensor]]
 
 
-def with_gradient(compute: Compute, weights: Tensor, *batch: Tensor) -> Tensor:
-    """A loss for `Population.train` whose gradient is written out.
-
-    Args:
-        compute: `(weights (n, d), *batch) -> losses (n,), gradients (n, d)`, of all networks.
-        weights: Of one network, under `vmap`.
-        batch: Its batch.
-    """
-    loss: Tensor = _WithGradient.apply(compute, weights, *batch)[0]
-    return loss
-
-
-def by_autograd(losses: Callable[..., Tensor]) -> Compute:
-    """Computes `losses(weights (n, d), *batch) -> (n,)` and gradients, for `with_gradient`."""
-
-    def compute(weights: Tensor, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            leaf = weights.detach().requires_grad_()
-            values = losses(leaf, *batch)
-            (gradients,) = torch.autograd.grad(values.sum(), leaf)
-        return values.detach(), gradients
-
-    return compute
-
-
 class _WithGradient(torch.autograd.Function):
-    """Losses and gradients are computed together; the way back only multiplies."""
+    """A loss under `vmap` whose gradient is written out.
+
+    Losses and gradients of all networks are computed together; the way back only multiplies.
+    """
 
     @staticmethod
     def forward(compute: Compute, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        """Called with what is stacked, see `vmap`."""
+        """`compute(weights (n, d), *draw)`: called with what is stacked, see `vmap`."""
         return compute(*tensors)
 
     @staticmethod

@@ -19,8 +19,9 @@ from nfn_optim import AdamRule, NetworkSpec
 
 from ..tasks import Params
 from ._cache import remember
-from ._engine import Population, Progress, chunk_seed, chunks, join, with_gradient
-from ._sine import field, mean_square
+from ._engine import Population, Progress, chunk_seed, chunks, join
+from ._problem import Regression
+from ._sine import Sine, field
 
 _POINTS_AT_ONCE = 12_800  # of all fields of a chunk: few calls a field, activations in the cache
 _BETAS = (0.9, 0.99)  # a field is fitted in hundreds of steps, not thousands
@@ -52,18 +53,6 @@ class FieldConfig:
             raise ValueError(
                 f"hidden widths, num_steps and num_points must be positive; got {self}."
             )
-
-
-class Sine(nn.Module):
-    """`sin(omega * x)`."""
-
-    def __init__(self, omega: float) -> None:
-        super().__init__()
-        self.omega = omega
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Same shape as `x`."""
-        return torch.sin(self.omega * x)
 
 
 def siren(coordinates: int, channels: int, config: FieldConfig = FieldConfig()) -> nn.Sequential:
@@ -192,17 +181,19 @@ def _check(coords: Tensor, values: Tensor) -> None:
 def _fit_chunk(
     spec: NetworkSpec, coords: Tensor, values: Tensor, config: FieldConfig, seed: torch.Generator
 ) -> Params:
-    params = _init(spec, len(values), config.omega, seed)
-    population = Population.start(spec, AdamRule(config.lr, betas=_BETAS), params)
-
-    compute = partial(mean_square, spec=spec, omega=config.omega)
-
-    def loss(weights: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return with_gradient(compute, weights, *batch)
-
-    batches = _batches(coords.float(), values.float(), config, seed)
+    n, num_points, omega = *values.shape[:2], config.omega
+    problem = Regression(
+        module=siren(coords.shape[-1], values.shape[-1], config),
+        spec=spec,
+        inputs=coords.float(),
+        targets=values.float(),
+        omega=omega,
+    )
+    rule = AdamRule(config.lr, betas=_BETAS)
+    population = Population.start(spec, rule, _init(spec, n, omega, seed))
+    draws = ((points.expand(n, -1),) for points in _draw_points(num_points, config, seed))
     return population.train(
-        loss, batches, lambda k: (1 + cos(pi * k / config.num_steps)) / 2
+        problem, draws, lambda k: (1 + cos(pi * k / config.num_steps)) / 2
     ).params
 
 
@@ -218,19 +209,16 @@ def _init(spec: NetworkSpec, n: int, omega: float, generator: torch.Generator) -
     return params
 
 
-def _batches(
-    coords: Tensor, values: Tensor, config: FieldConfig, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Coordinates `(n, d, points)` and values `(n, c, points)` of each step, epoch by epoch."""
-    n, m, _ = values.shape
-    points = min(config.num_points, m)
+def _draw_points(
+    num_points: int, config: FieldConfig, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Points of each step, which all fields share, epoch by epoch."""
+    size = min(config.num_points, num_points)
     step = 0
     while True:
-        order = torch.randperm(m, generator=generator)
-        x = coords[..., order, :].mT.contiguous().expand(n, -1, -1)
-        y = values[:, order].mT.contiguous()
-        for begin in range(0, m - points + 1, points):
+        order = torch.randperm(num_points, generator=generator)
+        for points in order.split(size)[: num_points // size]:
             if step == config.num_steps:
                 return
-            yield x[..., begin : begin + points], y[..., begin : begin + points]
+            yield points
             step += 1

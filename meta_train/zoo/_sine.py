@@ -6,12 +6,24 @@ Shape legend: `n` fields, `d` coordinates, `c` values, `m` points.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nfn_optim import NetworkSpec
 
 from ..tasks import Params
-from ._engine import as_params
+from ._rows import as_params
+
+
+class Sine(nn.Module):
+    """`sin(omega * x)`."""
+
+    def __init__(self, omega: float) -> None:
+        super().__init__()
+        self.omega = omega
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as `x`."""
+        return torch.sin(self.omega * x)
 
 
 def layers_of(params: Params) -> list[Tensor]:

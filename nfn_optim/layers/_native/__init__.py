@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ... import _native
-from ..._native import address
+from ... import native
+from ...native import address
 from .._gather import Mixer
 
 MOST_COLUMNS = 160  # of a level; beyond them products are worth more than all else
@@ -32,13 +32,13 @@ def library() -> ctypes.CDLL:
     Raises:
         BuildError: If they cannot be compiled.
     """
-    return _native.build(Path(str(files(__package__))) / "mix.cpp")
+    return native.build(Path(str(files(__package__))) / "mix.cpp")
 
 
 @lru_cache(maxsize=1)
 def can_build() -> bool:
     """Whether `library()` works here; tried once a process."""
-    return _native.works(library)
+    return native.works(library)
 
 
 def fits(mixer: Mixer, tensors: Sequence[Tensor]) -> bool:
@@ -47,8 +47,8 @@ def fits(mixer: Mixer, tensors: Sequence[Tensor]) -> bool:
     return (
         program.widest * max(channels) <= MOST_COLUMNS
         and program.labels <= 2
-        and not any(count % _native.lanes() for count in channels)
-        and all(map(_native.has_memory, tensors))
+        and not any(count % native.lanes() for count in channels)
+        and all(map(native.has_memory, tensors))
         and tensors[0].numel() > 0
         and can_build()
     )

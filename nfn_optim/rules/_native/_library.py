@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from ... import _native
+from ... import native
 from .. import _inputs, _polar
 from .._nfn import NFNRule
 
@@ -19,13 +19,13 @@ def library() -> ctypes.CDLL:
     Raises:
         BuildError: If it cannot be compiled.
     """
-    return _native.build(Path(str(files(__package__))) / "step.cpp", _definitions())
+    return native.build(Path(str(files(__package__))) / "step.cpp", _definitions())
 
 
 @lru_cache(maxsize=1)
 def can_build() -> bool:
     """Whether `library()` works here; tried once a process."""
-    return _native.works(library)
+    return native.works(library)
 
 
 def _definitions() -> tuple[str, ...]:

@@ -74,11 +74,12 @@ def test_training_equals_an_ordinary_loop_with_masks(generator: torch.Generator)
     starts = networks.starts(2, generator)
     masks = networks.keep_largest(starts.abs(), networks.num_kept())
     trained = networks.train(starts, masks, 5, 3, quiet)
-    batches = list(networks._batches(2, 5, chunk_seed(3, slice(0, 2))))
+    data = networks.data
+    draws = list(networks._draws(2, 5, chunk_seed(3, slice(0, 2))))
     for index in range(2):
         weights = starts[index].clone().requires_grad_()
         optimizer = torch.optim.Adam([weights], lr=CONFIG.lr)
-        for step, (images, labels) in enumerate(batches):
+        for step, (samples,) in enumerate(draws):
             optimizer.param_groups[0]["lr"] = CONFIG.lr * (1 - step / 5)
             optimizer.zero_grad()
             vector = weights * masks[index]
@@ -87,8 +88,8 @@ def test_training_equals_an_ordinary_loop_with_masks(generator: torch.Generator)
             parts = vector.split([p.numel() for p in module.parameters()])
             shapes = [p.shape for p in module.parameters()]
             params = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
-            logits = torch.func.functional_call(module, params, (images[index],))
-            nn.functional.cross_entropy(logits, labels[index]).backward()
+            logits = torch.func.functional_call(module, params, (data.x_train[samples[index]],))
+            nn.functional.cross_entropy(logits, data.y_train[samples[index]]).backward()
             optimizer.step()
         torch.testing.assert_close(trained[index], (weights * masks[index]).detach())
 

@@ -94,4 +94,39 @@ inline Vec exp(Vec x) {
 
 inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
 
+// The polynomial near zero is that of Cephes.
+inline Vec tanh(Vec x) {
+  const Vec square = x * x;
+  Vec y = all(-5.70498872745e-3f);
+  for (float c : {2.06390887954e-2f, -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f}) {
+    y = y * square + c;
+  }
+  const Vec large = 1.0f - 2.0f / (1.0f + exp(2.0f * x));
+  return square < 0.390625f ? x + x * square * y : large;
+}
+
+// Keeps the compiler from adding up what is subtracted from `x` before and after.
+inline Vec settled(Vec x) {
+  asm("" : "+m"(x));
+  return x;
+}
+
+// Sine and cosine to the last bit or two where |x| is below some thousands; after Cephes.
+inline void sine(Vec x, Vec& s, Vec& c) {
+  const Vec turns = x * 0.636619772f;
+  const Ints n = __builtin_convertvector(turns + (turns < 0 ? all(-0.5f) : all(0.5f)), Ints);
+  const Vec quarter = __builtin_convertvector(n, Vec);
+  x = settled(settled(x - 1.5703125f * quarter) - 4.837512969970703125e-4f * quarter) -
+      7.549789948768648e-8f * quarter;
+  const Vec square = x * x;
+  const Vec odd = ((-1.9515295891e-4f * square + 8.3321608736e-3f) * square - 1.6666654611e-1f);
+  const Vec even = ((2.443315711809948e-5f * square - 1.388731625493765e-3f) * square +
+                    4.166664568298827e-2f);
+  const Vec near = x + x * square * odd, far = 1.0f - 0.5f * square + square * square * even;
+  const Ints swap = (n & 1) != 0;
+  const Vec sin = swap ? far : near, cos = swap ? near : far;
+  s = (n & 2) != 0 ? -sin : sin;
+  c = ((n + 1) & 2) != 0 ? -cos : cos;
+}
+
 }  // namespace nfn

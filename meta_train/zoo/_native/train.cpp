@@ -1,0 +1,197 @@
+// Trains small networks, each for all its steps before the next: weights, moments and the
+// activations of a batch stay in the cache.
+#include "network.h"
+
+namespace nfn {
+namespace {
+
+// As the Python side writes it. Strides count a network's items; 0 where all networks share them.
+struct Task {
+  const Shape* layers;
+  int64_t depth, networks, parameters, batch, threads;
+  float omega;
+  const float* inputs;  // (sample, *shape)
+  int64_t inputs_stride;
+  const void* targets;  // classes, int64 (sample,), or values, float (sample, out)
+  int64_t targets_stride, has_classes;
+};
+
+struct Training {
+  int64_t steps, first_step, keep_size;
+  const int64_t* index;  // samples (network, step, batch)
+  const float* keep;     // (network, step, keep_size), or null
+  const float *lr, *rates, *l2, *masks;  // (network,), (step,), (network,) or null, rows or null
+  int64_t is_adam;
+  float beta, beta_square, eps;  // of SGD only `beta`, the momentum
+  float *weights, *moments, *squares;  // rows of all parameters, `squares` null for SGD
+};
+
+// Gradients `(sample, out)` of the mean cross-entropy.
+void cross_entropy(const float* logits, const int64_t* classes, const int64_t* index, long batch,
+                   long outs, float* grad) {
+  const long out = padded(outs);
+  const float share = 1.0f / batch;
+  for (long b = 0; b < batch; ++b, logits += out, grad += out) {
+    const float largest = *std::max_element(logits, logits + outs);
+    float total = 0;
+    for (long c = 0; c < out; c += LANES) {
+      const Vec e = first(exp(load(logits + c) - largest), outs - c);
+      total += sum(e);
+      store(grad + c, e);
+    }
+    const Vec factor = all(share / total);
+    for (long c = 0; c < out; c += LANES) store(grad + c, load(grad + c) * factor);
+    grad[classes[index[b]]] -= share;
+  }
+}
+
+// Gradients `(sample, out)` of the mean square of errors.
+void mean_square(const float* found, const float* values, const int64_t* index, long batch,
+                 long outs, float* grad) {
+  const long out = padded(outs);
+  const float share = 2.0f / (batch * outs);
+  for (long b = 0; b < batch; ++b) {
+    for (long c = 0; c < outs; ++c) {
+      grad[b * out + c] = share * (found[b * out + c] - values[index[b] * outs + c]);
+    }
+  }
+}
+
+// A row of parameters as it lies in memory while it is trained.
+class Row {
+ public:
+  Row(const Network& network, float* outside) : network(network), outside(outside) {
+    inside.assign(outside ? network.size : 0, 0.0f);
+    each([](float& in, float& out) { in = out; });
+  }
+
+  float* data() { return inside.data(); }
+
+  void write_back() {
+    each([](float& in, float& out) { out = in; });
+  }
+
+ private:
+  const Network& network;
+  float* outside;
+  std::vector<float> inside;
+
+  template <class F>
+  void each(F f) {
+    for (size_t i = 0; outside && i < network.layers.size(); ++i) {
+      float* start = &inside[network.start[i]];
+      network.layers[i].each([&](long in, long out) { f(start[in], outside[out]); });
+    }
+  }
+};
+
+struct Rates {
+  float lr, scale, eps;
+};
+
+void adam(const Training& t, Rates rates, const float* grad, long n, float* weight, float* moment,
+          float* square) {
+  const float beta = t.beta, beta_square = t.beta_square, lr = rates.lr * rates.scale;
+  for (long i = 0; i < n; i += LANES) {
+    const Vec g = load(grad + i), m = load(moment + i);
+    const Vec mean = m + (1 - beta) * (g - m);
+    const Vec mean_square = beta_square * load(square + i) + (1 - beta_square) * g * g;
+    store(moment + i, mean);
+    store(square + i, mean_square);
+    store(weight + i, load(weight + i) - lr * (mean / (root(mean_square) + rates.eps)));
+  }
+}
+
+void descend(const Training& t, float lr, const float* grad, long n, float* weight, float* moment) {
+  for (long i = 0; i < n; i += LANES) {
+    const Vec mean = t.beta * load(moment + i) + load(grad + i);
+    store(moment + i, mean);
+    store(weight + i, load(weight + i) - lr * mean);
+  }
+}
+
+// All steps of one network.
+void train(const Task& task, const Training& t, long n, Network& network) {
+  const auto row = [&](float* rows) { return rows ? rows + n * task.parameters : nullptr; };
+  Row weights(network, row(t.weights)), moments(network, row(t.moments));
+  Row squares(network, row(t.squares)), masks(network, row(const_cast<float*>(t.masks)));
+  const long size = network.size, batch = task.batch, outs = network.layers.back().shape.out;
+  std::vector<float> grad(size), adjoint(batch * padded(outs));
+  const Shape& shape = network.layers[0].shape;
+  const long sample = shape.channels * shape.height * shape.width;
+  const float* inputs = task.inputs + n * task.inputs_stride;
+  for (long k = 0; k < t.steps; ++k) {
+    const int64_t* index = t.index + (n * t.steps + k) * batch;
+    const float* keep = t.keep ? t.keep + (n * t.steps + k) * t.keep_size : nullptr;
+    for (long b = 0; b < batch; ++b) network.read(inputs + index[b] * sample, b);
+    const float* found = network.forward(weights.data(), keep, true);
+    if (task.has_classes) {
+      const int64_t* classes = static_cast<const int64_t*>(task.targets) + n * task.targets_stride;
+      cross_entropy(found, classes, index, batch, outs, adjoint.data());
+    } else {
+      const float* values = static_cast<const float*>(task.targets) + n * task.targets_stride;
+      mean_square(found, values, index, batch, outs, adjoint.data());
+    }
+    network.backward(weights.data(), adjoint.data(), grad.data());
+    for (size_t i = 0; t.l2 && i < network.layers.size(); ++i) {
+      const long begin = network.start[i], end = begin + network.layers[i].taps * network.layers[i].out;
+      const float twice = 2 * t.l2[n];
+      for (long e = begin; e < end; ++e) grad[e] += twice * weights.data()[e];
+    }
+    for (long e = 0; t.masks && e < size; ++e) grad[e] *= masks.data()[e];
+    const float lr = t.lr[n] * t.rates[k];
+    if (t.is_adam) {
+      const double step = t.first_step + k + 1;
+      const float whole = std::sqrt(1 - std::pow(static_cast<double>(t.beta_square), step));
+      const float scale = whole / (1 - std::pow(static_cast<double>(t.beta), step));
+      adam(t, {lr, scale, t.eps * whole}, grad.data(), size, weights.data(), moments.data(),
+           squares.data());
+    } else {
+      descend(t, lr, grad.data(), size, weights.data(), moments.data());
+    }
+  }
+  weights.write_back(), moments.write_back(), squares.write_back();
+}
+
+// Outputs `(network, sample, out)` for the first samples of each network, in pieces of a batch.
+void evaluate(const Task& task, float* rows, long count, long n, Network& network, float* outputs) {
+  Row weights(network, rows + n * task.parameters);
+  const Shape& shape = network.layers[0].shape;
+  const long sample = shape.channels * shape.height * shape.width;
+  const long outs = network.layers.back().shape.out;
+  const float* inputs = task.inputs + n * task.inputs_stride;
+  for (long begin = 0; begin < count; begin += task.batch) {
+    const long size = std::min<long>(task.batch, count - begin);
+    for (long b = 0; b < size; ++b) network.read(inputs + (begin + b) * sample, b);
+    const float* found = network.forward(weights.data(), nullptr, false);
+    for (long b = 0; b < size; ++b) {
+      std::copy_n(found + b * padded(outs), outs, outputs + ((n * count) + begin + b) * outs);
+    }
+  }
+}
+
+template <class F>
+void each_network(const Task& task, F f) {
+  const int threads = std::max<long>(1, std::min(task.threads, task.networks));
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    Network network(task.layers, task.depth, task.batch, task.omega);
+#pragma omp for schedule(dynamic, 1)
+    for (long n = 0; n < task.networks; ++n) f(n, network);
+  }
+}
+
+}  // namespace
+}  // namespace nfn
+
+extern "C" void nfn_train(const nfn::Task* task, const nfn::Training* training) {
+  nfn::each_network(*task, [&](long n, nfn::Network& network) {
+    nfn::train(*task, *training, n, network);
+  });
+}
+
+extern "C" void nfn_evaluate(const nfn::Task* task, float* weights, int64_t count, float* outputs) {
+  nfn::each_network(*task, [&](long n, nfn::Network& network) {
+    nfn::evaluate(*task, weights, count, n, network, outputs);
+  });
+}
