@@ -40,7 +40,8 @@ class ClassifierConfig:
         train_fractions: Parts of the training data that a network sees.
         activations: Some of `relu` and `tanh`.
         optimizers: Some of `adam`, `sgd` and `momentum` (SGD with 0.9).
-        num_evaluated: Training and test samples that losses and accuracies are measured on.
+        num_evaluated: Training and test samples that losses and accuracies are measured on, as
+            many of one class as of another, so that guessing is equally right for all.
     """
 
     checkpoints: tuple[int, ...] = (0, 100, 300, 1000)

@@ -83,16 +83,27 @@ class Trainer:
 
     def _measure(self, weights: Tensor) -> dict[str, Tensor]:
         """Loss and accuracy `(n,)` on training data that all networks saw, and on test data."""
-        data, count = self.data, self.config.num_evaluated
-        smallest = max(1, int(min(self.config.train_fractions) * len(data.y_train)))
-        train = slice(min(count, smallest))
+        data = self.data
+        seen = max(1, int(min(self.config.train_fractions) * len(data.y_train)))
         parts = {
-            "train": (data.x_train[train], data.y_train[train]),
-            "test": (data.x_test[:count], data.y_test[:count]),
+            "train": (data.x_train[:seen], data.y_train[:seen]),
+            "test": (data.x_test, data.y_test),
         }
         scores = {}
         for name, (images, targets) in parts.items():
+            index = _balanced(targets, self.config.num_evaluated)
+            images, targets = images[index], targets[index]
             logits = evaluate(self.module, self.spec, weights, images)
             scores[f"{name}_loss"] = cross_entropy(logits, targets.expand(len(logits), -1))
             scores[f"{name}_accuracy"] = (logits.argmax(-1) == targets).float().mean(1)
         return scores
+
+
+def _balanced(targets: Tensor, count: int) -> Tensor:
+    """The first samples, as many of one class as of another and `count` in all at most.
+
+    Networks that always answer the same are then all equally right, whatever they answer.
+    """
+    places = [(targets == label).nonzero().flatten() for label in targets.unique()]
+    each = min(max(1, count // len(places)), *map(len, places))
+    return torch.cat([place[:each] for place in places])

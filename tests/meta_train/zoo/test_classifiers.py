@@ -155,6 +155,14 @@ def test_a_network_sees_its_part_of_the_training_data() -> None:
         assert index.max() < int(0.01 * len(ours.data.y_train))
 
 
+def test_samples_that_networks_are_measured_on_have_all_classes_alike() -> None:
+    x, y = torch.zeros(100, 1, 8, 8), (torch.arange(100) % 4 > 0).long()  # 25 and 75
+    config = ClassifierConfig(checkpoints=(0,), num_evaluated=60)
+    zoo = train_classifiers(build_mlp, Dataset(x, y, x, y), 2, config)
+    for part in ("train", "test"):  # without biases they answer 0 to what is 0
+        assert zoo.labels[f"{part}_accuracy"].tolist() == [0.5, 0.5]
+
+
 def test_dropout_drops_the_part_asked_for_and_keeps_the_mean() -> None:
     config = ClassifierConfig(dropout=(0.5, 0.5), batch_size=1000)
     ours = trainer("sgd", config)
