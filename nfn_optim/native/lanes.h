@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 
 namespace nfn {
 
@@ -111,13 +112,15 @@ inline Vec settled(Vec x) {
   return x;
 }
 
-// Sine and cosine to the last bit or two where |x| is below some thousands; after Cephes.
+// Sine and cosine to the last bit or two where |x| is below some thousands, beyond that any number
+// of at most one; after Cephes.
 inline void sine(Vec x, Vec& s, Vec& c) {
   const Vec turns = x * 0.636619772f;
   const Ints n = __builtin_convertvector(turns + (turns < 0 ? all(-0.5f) : all(0.5f)), Ints);
   const Vec quarter = __builtin_convertvector(n, Vec);
   x = settled(settled(x - 1.5703125f * quarter) - 4.837512969970703125e-4f * quarter) -
       7.549789948768648e-8f * quarter;
+  x = clamp(x, -0.8f, 0.8f);  // a little over pi / 4: bounded where there are too many turns
   const Vec square = x * x;
   const Vec odd = ((-1.9515295891e-4f * square + 8.3321608736e-3f) * square - 1.6666654611e-1f);
   const Vec even = ((2.443315711809948e-5f * square - 1.388731625493765e-3f) * square +
