@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 import torch
@@ -76,20 +76,21 @@ class Population:
             lr: Multiplies the learning rate of step `k`.
         """
         program = _native.read(problem.module, self.spec, problem.sample_shape)
-        readable = _native.fits(self.weights, problem.inputs, problem.targets)
-        if program is None or not (readable and _native.knows(self.rule)):
+        if program is None or not _native.can_train(self.rule, problem, self.weights):
             return self._unroll(problem, draws, lr)
-        trained, steps, done = self, iter(draws), 0
-        while some := list(islice(steps, _STEPS_AT_ONCE)):
-            rates = [lr(done + k) for k in range(len(some))]
-            trained, done = trained._train_natively(program, problem, some, rates), done + len(some)
+        trained, done = self, 0
+        for _, alike in groupby(draws, lambda draw: [tensor.shape for tensor in draw]):
+            while some := list(islice(alike, _STEPS_AT_ONCE)):
+                rates = [lr(done + k) for k in range(len(some))]
+                trained = trained._train_natively(program, problem, some, rates)
+                done += len(some)
         return trained
 
     def _train_natively(
         self, program: _native.Program, problem: Problem, draws: list[Draw], rates: list[float]
     ) -> Population:
-        weights = self.weights.clone()
-        slots = {name: slot.clone() for name, slot in self.state.slots[_FLAT].items()}
+        weights = _native.copy(self.weights)
+        slots = {name: _native.copy(slot) for name, slot in self.state.slots[_FLAT].items()}
         index = torch.stack([index for index, *_ in draws], dim=1)
         dropped = [torch.cat([k.flatten(1) for k in keep], 1) for _, *keep in draws if keep]
         keep = torch.stack(dropped, dim=1) if dropped else None
@@ -111,7 +112,8 @@ class Population:
 def evaluate(module: nn.Sequential, spec: NetworkSpec, weights: Tensor, images: Tensor) -> Tensor:
     """Outputs of all networks `(n, d)` for the same images `(m, c, h, w)`: `(n, m, classes)`."""
     program = _native.read(module, spec, images.shape[1:])
-    if program is not None and _native.fits(weights, images):
+    needs_gradient = torch.is_grad_enabled() and (weights.requires_grad or images.requires_grad)
+    if program is not None and not needs_gradient and _native.fits(weights, images):
         return _native.evaluate(program, weights, images)
     params = as_params(spec, weights)
     pieces = [piece.expand(len(weights), *piece.shape) for piece in images.split(_SAMPLES_AT_ONCE)]

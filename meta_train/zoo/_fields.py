@@ -181,16 +181,15 @@ def _check(coords: Tensor, values: Tensor) -> None:
 def _fit_chunk(
     spec: NetworkSpec, coords: Tensor, values: Tensor, config: FieldConfig, seed: torch.Generator
 ) -> Params:
-    n, num_points, omega = *values.shape[:2], config.omega
+    n, num_points, _ = values.shape
     problem = Regression(
         module=siren(coords.shape[-1], values.shape[-1], config),
         spec=spec,
         inputs=coords.float(),
         targets=values.float(),
-        omega=omega,
     )
     rule = AdamRule(config.lr, betas=_BETAS)
-    population = Population.start(spec, rule, _init(spec, n, omega, seed))
+    population = Population.start(spec, rule, _init(spec, n, config.omega, seed))
     draws = ((points.expand(n, -1),) for points in _draw_points(num_points, config, seed))
     return population.train(
         problem, draws, lambda k: (1 + cos(pi * k / config.num_steps)) / 2

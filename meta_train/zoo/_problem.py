@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nfn_optim import NetworkSpec
 
 from ._rows import as_params
-from ._sine import mean_square
+from ._sine import Sine, mean_square
 from ._stacked import cross_entropy, forward
 
 
@@ -43,6 +43,16 @@ class Problem(ABC):
     def sample_shape(self) -> torch.Size:
         """Of one input."""
 
+    @property
+    def num_samples(self) -> int:
+        """How many there are to draw from."""
+        return self.inputs.shape[int(self.has_own_inputs)]
+
+    @property
+    def has_own_inputs(self) -> bool:
+        """Whether each network has inputs of its own."""
+        return self.inputs.dim() > 1 + len(self.sample_shape)
+
     @abstractmethod
     def compute(self, weights: Tensor, index: Tensor, *keep: Tensor) -> tuple[Tensor, Tensor]:
         """Losses `(n,)` and gradients `(n, d)`.
@@ -54,8 +64,23 @@ class Problem(ABC):
         """
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Classification(Problem):
-    """Cross-entropy with L2; inputs are images `(m, c, h, w)`, targets are classes `(m,)`."""
+    """Cross-entropy with L2; inputs are images `(m, c, h, w)`, targets are classes `(m,)`.
+
+    Raises:
+        ValueError: If the targets are not a class, int64 and not negative, for each image.
+    """
+
+    def __post_init__(self) -> None:
+        targets = self.targets
+        if targets.dtype != torch.int64 or targets.shape != self.inputs.shape[:1]:
+            raise ValueError(
+                f"targets have the shape {tuple(targets.shape)} and dtype {targets.dtype}. "
+                f"Pass one class, int64, for each of {len(self.inputs)} images."
+            )
+        if len(targets) and targets.min() < 0:
+            raise ValueError(f"classes count from 0; got {int(targets.min())}.")
 
     @property
     def sample_shape(self) -> torch.Size:
@@ -84,11 +109,24 @@ class Classification(Problem):
 class Regression(Problem):
     """Mean square of SIRENs; inputs are `(m, c)` or `(n, m, c)`, targets are `(n, m, c)`.
 
-    Attributes:
-        omega: Frequency factor.
+    Raises:
+        ValueError: If there are not as many targets as inputs, of the same dtype.
     """
 
-    omega: float
+    def __post_init__(self) -> None:
+        inputs, targets = self.inputs, self.targets
+        fitting = (targets.shape[1:-1], targets.shape[:-1])
+        if targets.dim() != 3 or inputs.shape[:-1] not in fitting or inputs.dtype != targets.dtype:
+            raise ValueError(
+                f"inputs {tuple(inputs.shape)} of {inputs.dtype} do not fit targets "
+                f"{tuple(targets.shape)} of {targets.dtype}. Pass targets (n, m, c) and inputs "
+                "(m, c) or (n, m, c) of one dtype."
+            )
+
+    @property
+    def omega(self) -> float:
+        """Frequency factor of the module's sines."""
+        return next(layer.omega for layer in self.module if isinstance(layer, Sine))
 
     @property
     def sample_shape(self) -> torch.Size:
@@ -97,10 +135,7 @@ class Regression(Problem):
 
     def compute(self, weights: Tensor, index: Tensor, *keep: Tensor) -> tuple[Tensor, Tensor]:
         """See the class; there is no dropout."""
-        if self.inputs.dim() == 2:
-            coords = self.inputs[index]
-        else:
-            coords = _pick(self.inputs, index)
+        coords = _pick(self.inputs, index) if self.has_own_inputs else self.inputs[index]
         values = _pick(self.targets, index)
         return mean_square(weights, coords.mT, values.mT, spec=self.spec, omega=self.omega)
 

@@ -31,22 +31,23 @@ def forward(
         images: `(n, b, c, h, w)`.
         keep: Factors `(n, b, c)` of the channels after each activation: dropout.
     """
-    factors, n, x = iter(keep), len(images), images
+    factors, n, x, is_grouped = iter(keep), len(images), images, False
     for name, layer in module.named_children():
         if isinstance(layer, nn.Conv2d):
-            x = _convolve(layer, name, params, _grouped(x) if x.dim() == 5 else x)
+            x = _convolve(layer, name, params, x if is_grouped else _grouped(x))
+            is_grouped = True
         elif isinstance(layer, nn.Linear):
             weight, bias = params[f"{name}.weight"], params[f"{name}.bias"]
             x = torch.baddbmm(bias[:, None], x, weight.mT)
         elif isinstance(layer, _ACTIVATIONS):
             x = layer(x)
             if (factor := next(factors, None)) is not None:
-                x = x * (factor if x.dim() == 3 else _grouped(factor[..., None, None]))
+                x = x * _grouped(factor[..., None, None]) if is_grouped else _scaled(x, factor)
         elif isinstance(layer, nn.AdaptiveAvgPool2d):
             x = x.mean((2, 3), keepdim=True)
         else:
-            x = x if x.dim() == 5 else x.unflatten(1, (n, -1)).transpose(0, 1)
-            x = x.flatten(2)
+            x = x.unflatten(1, (n, -1)).transpose(0, 1) if is_grouped else x
+            x, is_grouped = x.flatten(2), False
     return x
 
 
@@ -67,7 +68,7 @@ def check(module: nn.Sequential) -> None:
     for name, layer in module.named_children():
         known = isinstance(layer, (nn.Linear, nn.Flatten, *_ACTIVATIONS))
         known |= isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1))
-        known |= isinstance(layer, nn.Conv2d) and layer.groups == 1 and _is_plain(layer)
+        known |= isinstance(layer, nn.Conv2d) and is_plain(layer)
         if not known or getattr(layer, "bias", True) is None:
             raise ValueError(
                 f"layer {name} is {layer}. A zoo's classifiers are made of Linear, Conv2d (with "
@@ -87,9 +88,11 @@ def hidden_channels(module: nn.Sequential) -> list[int]:
     return found
 
 
-def _is_plain(layer: nn.Conv2d) -> bool:
+def is_plain(layer: nn.Conv2d) -> bool:
+    """Whether a convolution is square and has no options but stride and zero padding."""
     return (
-        layer.padding_mode == "zeros"
+        layer.groups == 1
+        and layer.padding_mode == "zeros"
         and isinstance(layer.padding, tuple)
         and layer.dilation == (1, 1)
         and len(set(layer.kernel_size)) == len(set(layer.stride)) == len(set(layer.padding)) == 1
@@ -100,6 +103,11 @@ def _grouped(x: Tensor) -> Tensor:
     """`(n, b, c, h, w)` as samples with the channels of all networks, `(b, n * c, h, w)`."""
     samples = x.transpose(0, 1).flatten(1, 2)
     return samples.contiguous(memory_format=torch.channels_last)
+
+
+def _scaled(x: Tensor, factor: Tensor) -> Tensor:
+    """Features `(n, b, c * h * w)` times factors of their channels `(n, b, c)`."""
+    return (x.unflatten(2, (factor.shape[2], -1)) * factor[..., None]).flatten(2)
 
 
 def _convolve(layer: nn.Conv2d, name: str, params: Params, x: Tensor) -> Tensor:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from importlib.resources import files
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nfn_optim import AdamRule, NetworkSpec, SGDRule, UpdateRule, native
+from nfn_optim import AdamRule, SGDRule, UpdateRule, native
 
-from .._problem import Problem
-from .._sine import Sine
+from .._problem import Classification, Problem, Regression
+from ._program import Program as Program
+from ._program import read as read
 
 _SAMPLES_AT_ONCE = 32  # when networks are measured
 
@@ -42,89 +42,30 @@ def can_build() -> bool:
     return native.works(library)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A convolution and what follows it, as `network.h` has it.
-
-    A linear layer is one with a kernel as large as its input.
-    """
-
-    channels: int
-    height: int
-    width: int
-    kernel_height: int
-    kernel_width: int
-    stride: int
-    padding: int
-    out: int
-    activation: int
-    pooled: int
-    weight: int
-    bias: int
-
-    @property
-    def result(self) -> tuple[int, int, int]:
-        """Shape of what it writes."""
-        if self.pooled:
-            return self.out, 1, 1
-        sides = ((self.height, self.kernel_height), (self.width, self.kernel_width))
-        height, width = ((n + 2 * self.padding - k) // self.stride + 1 for n, k in sides)
-        return self.out, height, width
+def fits(*numbers: Tensor) -> bool:
+    """Whether native code can read these tensors, float32 on a CPU, and can be had."""
+    return all(map(native.has_memory, numbers)) and can_build()
 
 
-@dataclass(frozen=True)
-class Program:
-    """A network's layers, for native code.
-
-    Attributes:
-        layers: One after another.
-        parameters: How many a network has.
-        omega: Frequency factor of its sines.
-    """
-
-    layers: tuple[_Layer, ...]
-    parameters: int
-    omega: float
-
-
-def read(module: nn.Sequential, spec: NetworkSpec, shape: Sequence[int]) -> Program | None:
-    """What native code has to know of a network; None if it has no way for it.
-
-    Args:
-        module: Its layers.
-        spec: Its parameters in their order.
-        shape: Of one input, `(c, h, w)` or `(c,)`.
-    """
-    sizes = [prod(spec.stored[name]) for name in spec.names]
-    start = {name: sum(sizes[:i]) for i, name in enumerate(spec.names)}
-    channels, height, width = (*shape, 1, 1)[:3]
-    layers: list[_Layer] = []
-    omegas: set[float] = set()
-    for name, part in module.named_children():
-        if isinstance(part, nn.Conv2d | nn.Linear):
-            size = layers[-1].result if layers else (channels, height, width)
-            places = start[f"{name}.weight"], start[f"{name}.bias"]
-            layers.append(_convolution(part, size, *places))
-        elif not isinstance(part, nn.Flatten):
-            if not layers or not (more := _follow(layers[-1], part)):
-                return None
-            layers[-1] = more
-            omegas |= {part.omega} if isinstance(part, Sine) else set()
-    if not layers or len(omegas) > 1:
-        return None
-    return Program(tuple(layers), sum(sizes), max(omegas, default=1.0))
-
-
-def fits(*tensors: Tensor) -> bool:
-    """Whether native code can read these tensors: float32 or classes, on a CPU."""
-    numbers = [tensor for tensor in tensors if tensor.dtype != torch.int64]
-    is_here = all(tensor.is_cpu for tensor in tensors)
-    return is_here and all(map(native.has_memory, numbers)) and can_build()
+def can_train(rule: UpdateRule, problem: Problem, weights: Tensor) -> bool:
+    """Whether there is native code for this rule, this loss and these tensors."""
+    inputs, targets = problem.inputs, problem.targets
+    if isinstance(problem, Classification):
+        return knows(rule) and targets.is_cpu and fits(weights, inputs)
+    has_each = isinstance(problem, Regression) and len(targets) == len(weights)
+    return has_each and knows(rule) and fits(weights, inputs, targets)
 
 
 def knows(rule: UpdateRule) -> bool:
     """Whether native code has this rule: SGD and Adam, without weight decay."""
-    return isinstance(rule, SGDRule | AdamRule) and not rule.weight_decay.any()
+    if type(rule) is SGDRule:
+        return rule.momentum.dim() == 0 and not rule.weight_decay.any()
+    return type(rule) is AdamRule and not rule.weight_decay.any()
+
+
+def copy(tensor: Tensor) -> Tensor:
+    """To be written to."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def train(
@@ -146,18 +87,24 @@ def train(
         index: Samples of each step, `(n, k, b)`.
         keep: Dropout factors of each step, all layers' one after another, `(n, k, -1)`; or None.
         rates: Multipliers of the learning rate, one a step.
-        weights: `(n, d)`, written to.
-        slots: The rule's state, written to.
+        weights: `(n, d)`, a `copy`, written to.
+        slots: The rule's state, likewise.
+
+    Raises:
+        IndexError: If a sample is drawn that there is not, or it has a class without an output.
+        ValueError: If weights, values or dropout factors are not those of the layers.
     """
-    n, steps, batch = index.shape
+    n, steps, batch = len(weights), *index.shape[1:]
+    _check_weights(program, weights)
+    _check(program, problem, index, keep)
     constants = _constants(rule)
     held = (
-        index,
-        keep,
-        constants.lr.float().expand(n).contiguous(),
-        torch.tensor(rates),
-        problem.l2,
-        problem.masks,
+        index.to("cpu", torch.int64).expand(n, -1, -1).contiguous(),
+        None if keep is None else _numbers(keep, n, steps, -1),
+        _numbers(constants.lr, n),
+        torch.tensor(rates, dtype=torch.float32, device="cpu"),
+        None if problem.l2 is None else _numbers(problem.l2, n),
+        None if problem.masks is None else _numbers(problem.masks, *weights.shape),
     )
     moments = slots["exp_avg" if constants.is_adam else "momentum"]
     training = _Training(
@@ -168,8 +115,7 @@ def train(
         *astuple(constants)[1:],
         *map(_pointer, (weights, moments, slots.get("exp_avg_sq"))),
     )
-    has_own = problem.inputs.dim() > len(problem.sample_shape) + 1
-    task, kept = _task(program, n, batch, problem.inputs, problem.targets, has_own)
+    task, kept = _task(program, n, batch, problem.inputs, problem.targets, problem.has_own_inputs)
     library().nfn_train(ctypes.byref(task), ctypes.byref(training))
     del kept
     if constants.is_adam:
@@ -178,8 +124,8 @@ def train(
 
 def evaluate(program: Program, weights: Tensor, images: Tensor) -> Tensor:
     """Of all networks `(n, d)` for the same images: `(n, m, classes)`."""
-    n, m = len(weights), len(images)
-    weights = weights.contiguous()
+    _check_weights(program, weights)
+    n, m, weights = len(weights), len(images), weights.contiguous()
     outputs = weights.new_empty(n, m, program.layers[-1].out)
     task, kept = _task(program, n, min(m, _SAMPLES_AT_ONCE), images)
     library().nfn_evaluate(
@@ -210,27 +156,39 @@ def _constants(rule: UpdateRule) -> _Constants:
     return _Constants(rule.lr, False, float(rule.momentum), 0.0, 0.0)
 
 
-def _convolution(
-    part: nn.Conv2d | nn.Linear, size: tuple[int, int, int], weight: int, bias: int
-) -> _Layer:
-    if isinstance(part, nn.Linear):
-        _, height, width = size
-        return _Layer(*size, height, width, 1, 0, part.out_features, 0, 0, weight, bias)
-    height, width = part.kernel_size
-    stride, padding = part.stride[0], int(part.padding[0])
-    return _Layer(*size, height, width, stride, padding, part.out_channels, 0, 0, weight, bias)
+def _check_weights(program: Program, weights: Tensor) -> None:
+    if weights.shape[1:] != (program.parameters,):
+        raise ValueError(
+            f"weights have the shape {tuple(weights.shape)}, but a network has "
+            f"{program.parameters} parameters. Pass a row of them for each network."
+        )
 
 
-def _follow(layer: _Layer, part: nn.Module) -> _Layer | None:
-    """A layer with what comes after its sum; None if there is no native code for it."""
-    if layer.pooled:
-        return None
-    if isinstance(part, nn.AdaptiveAvgPool2d):
-        return replace(layer, pooled=1)
-    kinds = {nn.ReLU: 1, nn.Tanh: 2, Sine: 3}
-    if layer.activation or type(part) not in kinds:
-        return None
-    return replace(layer, activation=kinds[type(part)])
+def _check(program: Program, problem: Problem, index: Tensor, keep: Tensor | None) -> None:
+    """Native code reads what it is told to, so that it must be there."""
+    out, targets = program.layers[-1].out, problem.targets
+    _check_range(index, problem.num_samples, "samples")
+    if isinstance(problem, Classification):
+        _check_range(targets, out, "classes")
+    elif targets.shape[-1] != out:
+        raise ValueError(f"targets have {targets.shape[-1]} values each, the network {out}.")
+    factors = index.shape[-1] * sum(layer.out for layer in program.layers if layer.activation)
+    if keep is not None and keep.shape[-1] != factors:
+        raise ValueError(
+            f"a step has {keep.shape[-1]} dropout factors a network, but its activations have "
+            f"{factors}. Draw factors (n, b, c) for every activation, or none."
+        )
+
+
+def _check_range(numbers: Tensor, count: int, what: str) -> None:
+    low, high = map(int, numbers.aminmax())
+    if low < 0 or high >= count:
+        raise IndexError(f"there are {count} {what}; got {low if low < 0 else high}.")
+
+
+def _numbers(tensor: Tensor, *shape: int) -> Tensor:
+    """As native code reads them."""
+    return tensor.to("cpu", torch.float32).expand(shape).contiguous()
 
 
 class _Task(ctypes.Structure):
@@ -255,7 +213,7 @@ class _Training(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("steps", "first_step", "keep_size")),
         *((name, ctypes.c_void_p) for name in ("index", "keep", "lr", "rates", "l2", "masks")),
         ("is_adam", ctypes.c_int64),
-        *((name, ctypes.c_float) for name in ("beta", "beta_square", "eps")),
+        *((name, ctypes.c_double) for name in ("beta", "beta_square", "eps")),
         *((name, ctypes.c_void_p) for name in ("weights", "moments", "squares")),
     )
 
@@ -272,7 +230,7 @@ def _task(
     inputs = inputs.contiguous()
     targets = None if targets is None else targets.contiguous()
     has_classes = targets is not None and targets.dtype == torch.int64
-    layers = torch.tensor([astuple(layer) for layer in program.layers])
+    layers = torch.tensor([astuple(layer) for layer in program.layers], device="cpu")
     task = _Task(
         _pointer(layers),
         len(program.layers),

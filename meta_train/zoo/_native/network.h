@@ -285,6 +285,12 @@ class Network {
     outputs = arena.take(batch * layers.back().out);
   }
 
+  // Floats of one sample outside.
+  long sample() const {
+    const Shape& s = layers[0].shape;
+    return s.channels * s.height * s.width;
+  }
+
   // Copies a sample, `(channel, row, column)`, into its place within the border.
   void read(const float* from, long b) {
     const Layer& l = layers[0];

@@ -22,7 +22,7 @@ struct Training {
   const float* keep;     // (network, step, keep_size), or null
   const float *lr, *rates, *l2, *masks;  // (network,), (step,), (network,) or null, rows or null
   int64_t is_adam;
-  float beta, beta_square, eps;  // of SGD only `beta`, the momentum
+  double beta, beta_square, eps;  // of SGD only `beta`, the momentum
   float *weights, *moments, *squares;  // rows of all parameters, `squares` null for SGD
 };
 
@@ -85,69 +85,99 @@ class Row {
   }
 };
 
-struct Rates {
-  float lr, scale, eps;
-};
-
-void adam(const Training& t, Rates rates, const float* grad, long n, float* weight, float* moment,
-          float* square) {
-  const float beta = t.beta, beta_square = t.beta_square, lr = rates.lr * rates.scale;
+void adam(const Training& t, double rate, double step, const float* grad, long n, float* weight,
+          float* moment, float* square) {
+  const double whole = std::sqrt(1 - std::pow(t.beta_square, step));
+  const float lr = rate * whole / (1 - std::pow(t.beta, step)), eps = t.eps * whole;
+  const float rest = 1 - t.beta, beta_square = t.beta_square, rest_square = 1 - t.beta_square;
   for (long i = 0; i < n; i += LANES) {
     const Vec g = load(grad + i), m = load(moment + i);
-    const Vec mean = m + (1 - beta) * (g - m);
-    const Vec mean_square = beta_square * load(square + i) + (1 - beta_square) * g * g;
+    const Vec mean = m + rest * (g - m);
+    const Vec mean_square = beta_square * load(square + i) + rest_square * g * g;
     store(moment + i, mean);
     store(square + i, mean_square);
-    store(weight + i, load(weight + i) - lr * (mean / (root(mean_square) + rates.eps)));
+    store(weight + i, load(weight + i) - lr * (mean / (root(mean_square) + eps)));
   }
 }
 
 void descend(const Training& t, float lr, const float* grad, long n, float* weight, float* moment) {
+  const float beta = t.beta;
   for (long i = 0; i < n; i += LANES) {
-    const Vec mean = t.beta * load(moment + i) + load(grad + i);
+    const Vec mean = beta * load(moment + i) + load(grad + i);
     store(moment + i, mean);
     store(weight + i, load(weight + i) - lr * mean);
   }
 }
+
+// Gradients of one network's loss, step by step. Of masked weights only the product is used.
+class Gradient {
+ public:
+  Gradient(const Task& task, const Training& training, long n, Network& network, Row& masks)
+      : task(task), training(training), n(n), network(network), masks(masks),
+        grad(network.size), adjoint(task.batch * padded(outs())),
+        masked(training.masks ? network.size : 0) {}
+
+  const float* of(const float* weights, long k) {
+    const long size = network.size, batch = task.batch, at = n * training.steps + k;
+    for (long e = 0; training.masks && e < size; ++e) masked[e] = weights[e] * masks.data()[e];
+    if (training.masks) weights = masked.data();
+    const int64_t* index = training.index + at * batch;
+    const float* inputs = task.inputs + n * task.inputs_stride;
+    for (long b = 0; b < batch; ++b) network.read(inputs + index[b] * network.sample(), b);
+    const float* keep = training.keep ? training.keep + at * training.keep_size : nullptr;
+    ask(network.forward(weights, keep, true), index);
+    network.backward(weights, adjoint.data(), grad.data());
+    if (training.l2) shrink(weights);
+    for (long e = 0; training.masks && e < size; ++e) grad[e] *= masks.data()[e];
+    return grad.data();
+  }
+
+ private:
+  const Task& task;
+  const Training& training;
+  const long n;
+  Network& network;
+  Row& masks;
+  std::vector<float> grad, adjoint, masked;
+
+  long outs() const { return network.layers.back().shape.out; }
+
+  // What the loss says of the outputs.
+  void ask(const float* found, const int64_t* index) {
+    if (task.has_classes) {
+      const int64_t* classes = static_cast<const int64_t*>(task.targets) + n * task.targets_stride;
+      cross_entropy(found, classes, index, task.batch, outs(), adjoint.data());
+    } else {
+      const float* values = static_cast<const float*>(task.targets) + n * task.targets_stride;
+      mean_square(found, values, index, task.batch, outs(), adjoint.data());
+    }
+  }
+
+  // Adds what L2 says of the weights; biases are behind them.
+  void shrink(const float* weights) {
+    const float twice = 2 * training.l2[n];
+    for (size_t i = 0; i < network.layers.size(); ++i) {
+      const Layer& l = network.layers[i];
+      const long begin = network.start[i], end = begin + l.taps * l.out;
+      for (long e = begin; e < end; ++e) grad[e] += twice * weights[e];
+    }
+  }
+};
 
 // All steps of one network.
 void train(const Task& task, const Training& t, long n, Network& network) {
   const auto row = [&](float* rows) { return rows ? rows + n * task.parameters : nullptr; };
   Row weights(network, row(t.weights)), moments(network, row(t.moments));
   Row squares(network, row(t.squares)), masks(network, row(const_cast<float*>(t.masks)));
-  const long size = network.size, batch = task.batch, outs = network.layers.back().shape.out;
-  std::vector<float> grad(size), adjoint(batch * padded(outs));
-  const Shape& shape = network.layers[0].shape;
-  const long sample = shape.channels * shape.height * shape.width;
-  const float* inputs = task.inputs + n * task.inputs_stride;
+  Gradient gradient(task, t, n, network, masks);
   for (long k = 0; k < t.steps; ++k) {
-    const int64_t* index = t.index + (n * t.steps + k) * batch;
-    const float* keep = t.keep ? t.keep + (n * t.steps + k) * t.keep_size : nullptr;
-    for (long b = 0; b < batch; ++b) network.read(inputs + index[b] * sample, b);
-    const float* found = network.forward(weights.data(), keep, true);
-    if (task.has_classes) {
-      const int64_t* classes = static_cast<const int64_t*>(task.targets) + n * task.targets_stride;
-      cross_entropy(found, classes, index, batch, outs, adjoint.data());
-    } else {
-      const float* values = static_cast<const float*>(task.targets) + n * task.targets_stride;
-      mean_square(found, values, index, batch, outs, adjoint.data());
-    }
-    network.backward(weights.data(), adjoint.data(), grad.data());
-    for (size_t i = 0; t.l2 && i < network.layers.size(); ++i) {
-      const long begin = network.start[i], end = begin + network.layers[i].taps * network.layers[i].out;
-      const float twice = 2 * t.l2[n];
-      for (long e = begin; e < end; ++e) grad[e] += twice * weights.data()[e];
-    }
-    for (long e = 0; t.masks && e < size; ++e) grad[e] *= masks.data()[e];
+    const float* grad = gradient.of(weights.data(), k);
     const float lr = t.lr[n] * t.rates[k];
     if (t.is_adam) {
-      const double step = t.first_step + k + 1;
-      const float whole = std::sqrt(1 - std::pow(static_cast<double>(t.beta_square), step));
-      const float scale = whole / (1 - std::pow(static_cast<double>(t.beta), step));
-      adam(t, {lr, scale, t.eps * whole}, grad.data(), size, weights.data(), moments.data(),
+      adam(t, lr, t.first_step + k + 1, grad, network.size, weights.data(), moments.data(),
            squares.data());
     } else {
-      descend(t, lr, grad.data(), size, weights.data(), moments.data());
+      descend(t, lr, grad, network.size, weights.data(), moments.data());
     }
   }
   weights.write_back(), moments.write_back(), squares.write_back();
@@ -156,13 +186,11 @@ void train(const Task& task, const Training& t, long n, Network& network) {
 // Outputs `(network, sample, out)` for the first samples of each network, in pieces of a batch.
 void evaluate(const Task& task, float* rows, long count, long n, Network& network, float* outputs) {
   Row weights(network, rows + n * task.parameters);
-  const Shape& shape = network.layers[0].shape;
-  const long sample = shape.channels * shape.height * shape.width;
   const long outs = network.layers.back().shape.out;
   const float* inputs = task.inputs + n * task.inputs_stride;
   for (long begin = 0; begin < count; begin += task.batch) {
     const long size = std::min<long>(task.batch, count - begin);
-    for (long b = 0; b < size; ++b) network.read(inputs + (begin + b) * sample, b);
+    for (long b = 0; b < size; ++b) network.read(inputs + (begin + b) * network.sample(), b);
     const float* found = network.forward(weights.data(), nullptr, false);
     for (long b = 0; b < size; ++b) {
       std::copy_n(found + b * padded(outs), outs, outputs + ((n * count) + begin + b) * outs);
