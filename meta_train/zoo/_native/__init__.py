@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nfn_optim import AdamRule, SGDRule, UpdateRule, native
+from nfn_optim import AdamRule, SGDRule, UpdateRule
+from nfn_optim import _native as native
 
 from .._problem import Classification, Problem, Regression
 from ._program import Program as Program

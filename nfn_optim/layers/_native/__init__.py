@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ... import native
-from ...native import address
+from ... import _native as native
+from ..._native import address
 from .._gather import Mixer
 
 MOST_COLUMNS = 160  # of a level; beyond them products are worth more than all else

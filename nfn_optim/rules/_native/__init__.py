@@ -14,9 +14,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..._native import address, has_memory
 from ..._spec import NetworkSpec
 from ...layers._shared_parts import plan_of
-from ...native import address, has_memory
 from .. import _inputs
 from .._base import Params
 from .._nfn import NFNRule

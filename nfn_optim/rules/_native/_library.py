@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from ... import native
+from ... import _native as native
 from .. import _inputs, _polar
 from .._nfn import NFNRule
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nfn_optim import WeightSpaceFeatures
+from nfn_optim._native import lanes
 from nfn_optim.layers import HNPLinear, NPLinear, _native
-from nfn_optim.native import lanes
 from nfn_optim.testing import chain_spec, chain_specs, random_features, residual_spec
 
 pytestmark = pytest.mark.skipif(not _native.can_build(), reason="there is no C++ compiler")

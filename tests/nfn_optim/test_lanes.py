@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nfn_optim import native
+from nfn_optim import _native as native
 from nfn_optim.rules import _native
 
 pytestmark = pytest.mark.skipif(not _native.can_build(), reason="there is no C++ compiler")
