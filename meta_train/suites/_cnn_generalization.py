@@ -53,23 +53,27 @@ _PAPER = GeneralizationSize(
 _SMALL = replace(
     _PAPER,
     data="mnist",
-    num_networks=4_032,
+    num_networks=9_600,
     pixels=_SMALLEST_UNPADDED,
-    classifiers=ClassifierConfig(checkpoints=(400, 600, 800), kept=2, num_evaluated=5_000),
+    classifiers=ClassifierConfig(
+        checkpoints=tuple(range(600, 3_001, 200)), kept=5, num_evaluated=5_000
+    ),
     test_part=0.15,
     validation_part=0.1,
+    ordered=True,
     network=NetworkSize(
         channels=(8, 8, 5), head=(256, 256), feature_dropout=0.1, bands=3, max_freq=3, blocks=2
     ),
     fit=FitConfig(
-        num_steps=3_000,
+        num_steps=8_000,
         batch_size=32,
         lr=5e-3,
         weight_decay=0.1,
         warmup=50,
         final_lr=0.0,
-        eval_every=250,
+        eval_every=500,
     ),
+    num_seeds=1,
 )
 _TINY = replace(
     _SMALL,

