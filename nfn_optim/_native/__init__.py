@@ -76,13 +76,35 @@ def build(source: Path, definitions: tuple[str, ...] = ()) -> ctypes.CDLL:
     return ctypes.CDLL(str(target))
 
 
-def works(library: Callable[[], ctypes.CDLL]) -> bool:
-    """Whether a library can be had here."""
-    try:
-        library()
-    except (RuntimeError, OSError):
-        return False
-    return True
+def loaders(
+    source: Path, definitions: Callable[[], tuple[str, ...]] = tuple
+) -> tuple[Callable[[], ctypes.CDLL], Callable[[], bool]]:
+    """Functions `library` and `can_build` of a file; each does its work once a process.
+
+    Args:
+        source: The file, see `build`.
+        definitions: Makes options that define macros.
+    """
+
+    @lru_cache(maxsize=1)
+    def library() -> ctypes.CDLL:
+        """The native code; compiles it where that was not done before.
+
+        Raises:
+            BuildError: If it cannot be compiled.
+        """
+        return build(source, definitions())
+
+    @lru_cache(maxsize=1)
+    def can_build() -> bool:
+        """Whether `library()` works here."""
+        try:
+            library()
+        except (RuntimeError, OSError):
+            return False
+        return True
+
+    return library, can_build
 
 
 def has_memory(tensor: Tensor) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,20 +26,7 @@ from ._program import read as read
 _SAMPLES_AT_ONCE = 32  # when networks are measured
 
 
-@lru_cache(maxsize=1)
-def library() -> ctypes.CDLL:
-    """The native code; compiles it where that was not done before.
-
-    Raises:
-        BuildError: If it cannot be compiled.
-    """
-    return native.build(Path(str(files(__package__))) / "train.cpp")
-
-
-@lru_cache(maxsize=1)
-def can_build() -> bool:
-    """Whether `library()` works here; tried once a process."""
-    return native.works(library)
+library, can_build = native.loaders(Path(str(files(__package__))) / "train.cpp")
 
 
 def fits(*numbers: Tensor) -> bool:

@@ -10,7 +10,6 @@ import ctypes
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -25,20 +24,7 @@ from .._gather import Mixer
 MOST_COLUMNS = 160  # of a level; beyond them products are worth more than all else
 
 
-@lru_cache(maxsize=1)
-def library() -> ctypes.CDLL:
-    """The native passes; compiles them where that was not done before.
-
-    Raises:
-        BuildError: If they cannot be compiled.
-    """
-    return native.build(Path(str(files(__package__))) / "mix.cpp")
-
-
-@lru_cache(maxsize=1)
-def can_build() -> bool:
-    """Whether `library()` works here; tried once a process."""
-    return native.works(library)
+library, can_build = native.loaders(Path(str(files(__package__))) / "mix.cpp")
 
 
 def fits(mixer: Mixer, tensors: Sequence[Tensor]) -> bool:

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 from ... import _native as native
 from .. import _inputs, _polar
 from .._nfn import NFNRule
-
-
-@lru_cache(maxsize=1)
-def library() -> ctypes.CDLL:
-    """The native step; compiles it where that was not done before.
-
-    Raises:
-        BuildError: If it cannot be compiled.
-    """
-    return native.build(Path(str(files(__package__))) / "step.cpp", _definitions())
-
-
-@lru_cache(maxsize=1)
-def can_build() -> bool:
-    """Whether `library()` works here; tried once a process."""
-    return native.works(library)
 
 
 def _definitions() -> tuple[str, ...]:
@@ -55,3 +37,6 @@ def _definitions() -> tuple[str, ...]:
     }
     joined = {name: "{" + ",".join(map(str, values)) + "}" for name, values in lists.items()}
     return tuple(f"-DRULE_{name}={value}" for name, value in (numbers | joined).items())
+
+
+library, can_build = native.loaders(Path(str(files(__package__))) / "step.cpp", _definitions)
