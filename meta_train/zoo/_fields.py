@@ -152,13 +152,15 @@ def fit_fields(
         ValueError: If shapes disagree, there is nothing to fit, or a number is not finite.
     """
     _check(coords, values)
-    spec = NetworkSpec.from_module(siren(coords.shape[-1], values.shape[-1], config))
+    module = siren(coords.shape[-1], values.shape[-1], config)
+    spec = NetworkSpec.from_module(module)
     parts = []
     size = max(1, _POINTS_AT_ONCE // min(config.num_points, values.shape[1]))
     for chunk in chunks(len(values), size):
         points = coords if coords.dim() == 2 else coords[chunk]
         settings = {**asdict(config), "seed": seed, "chunk": chunk.start}
-        make = partial(_fit_chunk, spec, points, values[chunk], config, chunk_seed(seed, chunk))
+        own = (points, values[chunk], config, chunk_seed(seed, chunk))
+        make = partial(_fit_chunk, module, spec, *own)
         parts.append(remember(cache, "fields", settings, (points, values[chunk]), make))
         if on_progress is not None:
             on_progress(chunk.stop, len(values))
@@ -179,15 +181,16 @@ def _check(coords: Tensor, values: Tensor) -> None:
 
 
 def _fit_chunk(
-    spec: NetworkSpec, coords: Tensor, values: Tensor, config: FieldConfig, seed: torch.Generator
+    module: nn.Sequential,
+    spec: NetworkSpec,
+    coords: Tensor,
+    values: Tensor,
+    config: FieldConfig,
+    seed: torch.Generator,
 ) -> Params:
     n, num_points, _ = values.shape
-    problem = Regression(
-        module=siren(coords.shape[-1], values.shape[-1], config),
-        spec=spec,
-        inputs=coords.float(),
-        targets=values.float(),
-    )
+    inputs, targets = coords.float(), values.float()
+    problem = Regression(module=module, spec=spec, inputs=inputs, targets=targets)
     rule = AdamRule(config.lr, betas=_BETAS)
     population = Population.start(spec, rule, _init(spec, n, config.omega, seed))
     draws = ((points.expand(n, -1),) for points in _draw_points(num_points, config, seed))
