@@ -20,6 +20,7 @@ from ._generalization import (
 from ._images import num_classes
 from ._interface import Interface
 from ._methods import METHODS, NetworkSize
+from ._probes import RUNNING
 from ._scale_free import scale_free
 from ._suite import Suite
 
@@ -104,4 +105,5 @@ SUITE = Suite(
     prepare=prepare,
     draw=draw,
     more={"R2": r_squared},
+    running=RUNNING,
 )

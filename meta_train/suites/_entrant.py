@@ -97,14 +97,16 @@ def entrants(
     Raises:
         ValueError: If the suite has no such method.
     """
+    builders = suite.methods_for(interface)
+    known = (*suite.references, *builders)
     if methods is None:
-        methods = () if build else suite.names
+        methods = () if build else known
     found: dict[str, Entrant | Reference] = {}
     for name in methods:
-        if choose("method", name, suite.names) in suite.references:
+        if choose("method", name, known) in suite.references:
             found[name] = Reference(name, suite.references[name])
         else:
-            make = partial(suite.methods[name], interface, size.network)
+            make = partial(builders[name], interface, size.network)
             found[name] = Entrant(make, interface, device)
     if build is not None:
         found[YOURS] = Entrant(partial(build, interface.spec), interface, device)

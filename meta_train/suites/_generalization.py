@@ -14,6 +14,7 @@ from nfn_optim import NetworkSpec
 
 from ..tasks import Dataset
 from ..zoo import (
+    ACTIVATIONS,
     ClassifierConfig,
     Zoo,
     cache_folder,
@@ -23,8 +24,8 @@ from ..zoo import (
 )
 from ._examples import Examples
 from ._fit import Objective
-from ._images import read_images
-from ._interface import Interface
+from ._images import num_classes, read_images
+from ._interface import Classifiers, Interface
 from ._picture import draw_scatter
 from ._suite import Data, Outcome, Progress, Size
 from ._supervised import Supervised
@@ -86,11 +87,19 @@ def r_squared(problem: Supervised, outcome: Outcome) -> float:
 
 
 def read_interface(size: GeneralizationSize, data: Data) -> Interface:
-    """Networks read the classifiers of the size, or those in a folder, and write one number."""
+    """Networks read the classifiers of the size, or those in a folder, and write one number.
+
+    What those in a folder compute is not known: weights do not tell strides and activations.
+    """
     if isinstance(data, Path):
         return Interface(read_zoo(data).features.spec, out_features=1)
     dataset = _simplify(read_images(data), size.pixels)
-    return Interface(NetworkSpec.from_module(size.architecture(dataset, nn.ReLU)), out_features=1)
+    modules = tuple(
+        size.architecture(dataset, ACTIVATIONS[name]) for name in size.classifiers.activations
+    )
+    shape = tuple(dataset.x_train.shape[1:])
+    classifiers = Classifiers(modules, shape, num_classes(dataset))
+    return Interface(NetworkSpec.from_module(modules[0]), 1, classifiers=classifiers)
 
 
 def prepare(

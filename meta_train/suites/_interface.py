@@ -10,6 +10,26 @@ from torch import nn
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
 
+@dataclass(frozen=True, eq=False)
+class Classifiers:
+    """What the networks that are read compute, for networks that run them.
+
+    Attributes:
+        modules: Their layers, once for each activation that they may have; all of one spec.
+        input_shape: Of an image, `(c, h, w)`.
+        num_classes: Length of an answer.
+    """
+
+    modules: tuple[nn.Sequential, ...]
+    input_shape: tuple[int, ...]
+    num_classes: int
+
+    @property
+    def num_answers(self) -> int:
+        """Numbers that all modules answer to one image together."""
+        return len(self.modules) * self.num_classes
+
+
 @dataclass(frozen=True)
 class Interface:
     """What a suite's networks read and write.
@@ -20,12 +40,14 @@ class Interface:
             write features `(n, *axes, out_channels)`.
         channels: Channels of the features that they read.
         out_channels: Channels of the features that they write.
+        classifiers: What the networks that they read compute, where that is known and of use.
     """
 
     spec: NetworkSpec
     out_features: int | None = None
     channels: int = 1
     out_channels: int = 1
+    classifiers: Classifiers | None = None
 
     def check(self, network: nn.Module, device: torch.device) -> list[torch.Tensor]:
         """Tries a network on two random networks of the spec.

@@ -50,6 +50,7 @@ class NetworkSize:
             a layer and of `channels`; None for networks that start at random.
         blocks: Blocks of the transformer, as wide as the last of `channels`.
         latents: Vectors that the transformer pools to.
+        probes: Inputs that classifiers are run on, by methods that run them.
     """
 
     channels: tuple[int, ...] = (512, 512, 512)
@@ -66,6 +67,7 @@ class NetworkSize:
     places: Places | None = None
     blocks: int = 4
     latents: int = 4
+    probes: int = 64
 
     def inputs(self, channels: int, *, positions: bool) -> InputConfig:
         """How raw weights become channels."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from nfn_optim import WeightSpaceFeatures
 
+from ._examples import Raw
 from ._interface import Interface
 from ._methods import Build, NetworkSize
 
@@ -36,10 +37,13 @@ class ScaleFree(nn.Module):
 
 
 def scale_free(build: Build) -> Build:
-    """A network behind `ScaleFree`."""
+    """A network behind `ScaleFree`.
+
+    It gets weights as they are: a mean taken off all alike would be most of what small ones become.
+    """
 
     def build_behind(interface: Interface, size: NetworkSize) -> nn.Module:
         doubled = replace(interface, channels=2 * interface.channels)
-        return nn.Sequential(ScaleFree(), build(doubled, size))
+        return Raw(ScaleFree(), build(doubled, size))
 
     return build_behind

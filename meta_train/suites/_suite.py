@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..tasks import Dataset
 from ._fit import Advance, FitConfig
 from ._interface import Interface
-from ._methods import NetworkSize
+from ._methods import Build, NetworkSize
 
 Data = str | Dataset | Path
 """The name of a data set, images and labels of one's own, or a folder of one's own."""
@@ -84,6 +84,7 @@ class Suite(Generic[S, P]):
         sizes: By name; `tiny` takes less than two minutes, `small` less than an hour, `paper` is
             the paper's protocol.
         methods: By name; each builds a network for an interface at a size.
+        running: Methods that also run the classifiers they read, where an interface has them.
         references: Methods that need no network, by name; each reaches an outcome on a problem.
         paper: The paper's results by data set and method.
         interface: What networks read and write, without making any data.
@@ -97,15 +98,20 @@ class Suite(Generic[S, P]):
     metric: str
     data: tuple[str, ...]
     sizes: Mapping[str, S]
-    methods: Mapping[str, Callable[[Interface, NetworkSize], nn.Module]]
+    methods: Mapping[str, Build]
     paper: Mapping[str, Mapping[str, float]]
     interface: Callable[[S, Data], Interface]
     prepare: Callable[[S, Data, torch.device, Progress], P]
     draw: Callable[[P, Mapping[str, Outcome], Path], None] | None = None
     more: Mapping[str, Callable[[P, Outcome], float]] = field(default_factory=dict)
     references: Mapping[str, Callable[[P, int, Advance], Outcome]] = field(default_factory=dict)
+    running: Mapping[str, Build] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of all references and methods."""
-        return (*self.references, *self.methods)
+        return (*self.references, *self.methods, *self.running)
+
+    def methods_for(self, interface: Interface) -> Mapping[str, Build]:
+        """The methods that can read what an interface says."""
+        return {**self.methods, **(self.running if interface.classifiers else {})}

@@ -30,7 +30,6 @@ Build = Callable[[Callable[[], nn.Module]], nn.Sequential]
 _AT_ONCE = 48  # networks of a chunk at most: all of them share activation and optimizer
 _NUMBERS_AT_ONCE = 2_000_000  # activations of a chunk's networks: more of them leave the cache
 _LABEL = "label "
-_MODULES: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 def small_cnn(
@@ -88,7 +87,7 @@ def train_classifiers(
         ValueError: If the network has other layers, or does not fit the data.
     """
     config = config or ClassifierConfig()
-    modules = {name: build(activation) for name, activation in _MODULES.items()}
+    modules = {name: build(activation) for name, activation in ACTIVATIONS.items()}
     for module in modules.values():
         _check(module, data, num_networks)
     spec = NetworkSpec.from_module(modules["relu"])
@@ -151,7 +150,7 @@ def _make(trainer: Trainer, activation: str, chunk: slice, seed: int) -> Params:
     params, labels = trainer.train(chunk.stop - chunk.start, chunk_seed(seed, chunk))
     labels["network"] += chunk.start
     for name, value in (
-        ("activation", ACTIVATIONS.index(activation)),
+        ("activation", list(ACTIVATIONS).index(activation)),
         ("optimizer", OPTIMIZERS.index(trainer.optimizer)),
     ):
         labels[name] = torch.full_like(labels["network"], value)
@@ -165,6 +164,6 @@ def _as_zoo(spec: NetworkSpec, rows: dict[str, Tensor], info: dict[str, Any]) ->
         spec,
         rows,
         labels={n.removeprefix(_LABEL): t for n, t in rows.items() if n.startswith(_LABEL)},
-        categories={"activation": ACTIVATIONS, "optimizer": OPTIMIZERS},
+        categories={"activation": tuple(ACTIVATIONS), "optimizer": OPTIMIZERS},
         info=info,
     )

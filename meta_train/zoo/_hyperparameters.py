@@ -10,13 +10,13 @@ from itertools import pairwise
 from math import log, prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nfn_optim import AdamRule, NetworkSpec, SGDRule, UpdateRule
 
 from ..tasks import Params
 
-ACTIVATIONS = ("relu", "tanh")
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 OPTIMIZERS = ("adam", "sgd", "momentum")
 _MOMENTUM = 0.9
 
@@ -52,7 +52,7 @@ class ClassifierConfig:
     init_scale: Range = (0.1, 5.0)
     dropout: Range = (0.0, 0.7)
     train_fractions: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0)
-    activations: tuple[str, ...] = ACTIVATIONS
+    activations: tuple[str, ...] = tuple(ACTIVATIONS)
     optimizers: tuple[str, ...] = OPTIMIZERS
     num_evaluated: int = 2000
 
@@ -62,7 +62,7 @@ class ClassifierConfig:
             raise ValueError(f"checkpoints must be steps in ascending order; got {steps}.")
         if self.kept is not None and not 1 <= self.kept <= len(steps):
             raise ValueError(f"kept must be 1 to {len(steps)}, the checkpoints; got {self.kept}.")
-        for name, known in (("activations", ACTIVATIONS), ("optimizers", OPTIMIZERS)):
+        for name, known in (("activations", tuple(ACTIVATIONS)), ("optimizers", OPTIMIZERS)):
             chosen = getattr(self, name)
             if not chosen or not set(chosen) <= set(known):
                 raise ValueError(f"{name} must be some of {known}; got {chosen}.")

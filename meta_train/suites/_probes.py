@@ -1,0 +1,106 @@
+"""Networks that also run the classifiers that they read, on inputs that are learned with them.
+
+Weights say how a classifier was made, answers to a few inputs what it does (Kahana et al., arXiv
+2410.10811, learn such probes). The numbering of hidden neurons makes no difference to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from nfn_optim import WeightSpaceFeatures
+
+from ..zoo import evaluate
+from ..zoo._rows import as_rows
+from ._examples import Raw
+from ._interface import Classifiers, Interface
+from ._methods import METHODS, Build, NetworkSize
+from ._scale_free import scale_free
+
+_UNLIKELY = -20.0  # the smallest logarithm of a probability that is told apart
+
+
+class Probes(nn.Module):
+    """The logarithms of the probabilities that classifiers give to learned inputs.
+
+    Args:
+        classifiers: What the networks compute.
+        count: Number of inputs. They start as noise between 0 and 1, as pixels are.
+
+    Shape:
+        Features of `n` networks `(n, *axes, 1)`, weights as they are, to `(n, out_features)`.
+    """
+
+    def __init__(self, classifiers: Classifiers, count: int) -> None:
+        super().__init__()
+        self.classifiers = classifiers
+        self.inputs = nn.Parameter(torch.rand(count, *classifiers.input_shape))
+        self.out_features = count * classifiers.num_answers
+
+    def forward(self, features: WeightSpaceFeatures) -> Tensor:
+        """Runs the networks, with each of the activations that they may have."""
+        spec = features.spec
+        weights = as_rows(spec, {n: spec.unview(n, t.squeeze(-1)) for n, t in features.items()})
+        answers = [evaluate(m, spec, weights, self.inputs) for m in self.classifiers.modules]
+        logits = torch.stack(answers, dim=1).nan_to_num()  # (n, modules, count, classes)
+        return logits.log_softmax(-1).clamp(min=_UNLIKELY).flatten(1)
+
+
+class Probed(nn.Module):
+    """An MLP on what a network makes of features, and on answers to probes.
+
+    Args:
+        network: From features to the first hidden layer, before its rectifier; None reads nothing.
+        probes: The answers.
+        widths: Of the hidden layers, and the length of the result.
+        dropout: Probability of dropping a hidden unit.
+
+    Shape:
+        Features `(n, *axes, 1)` to `(n, widths[-1])`.
+    """
+
+    def __init__(
+        self, network: nn.Module | None, probes: Probes, widths: tuple[int, ...], dropout: float
+    ) -> None:
+        super().__init__()
+        self.network, self.probes = network, probes
+        self.read = nn.Linear(probes.out_features, widths[0])
+        layers: list[nn.Module] = []
+        for n_in, n_out in pairwise(widths):
+            layers += [nn.ReLU(), nn.Dropout(dropout), nn.Linear(n_in, n_out)]
+        self.head = nn.Sequential(*layers)
+
+    def forward(self, features: WeightSpaceFeatures) -> Tensor:
+        """Reads features, and runs the networks."""
+        x = self.read(self.probes(features))
+        return self.head(x if self.network is None else x + self.network(features))
+
+
+def probed(build: Build | None) -> Build:
+    """A method that also runs the networks it reads; without `build` it does nothing else."""
+
+    def build_probed(interface: Interface, size: NetworkSize) -> nn.Module:
+        assert interface.classifiers is not None
+        assert interface.out_features is not None
+        first = replace(interface, out_features=size.head[0])
+        return Raw(
+            Probed(
+                None if build is None else build(first, replace(size, head=())),
+                Probes(interface.classifiers, size.probes),
+                (*size.head, interface.out_features),
+                size.dropout,
+            )
+        )
+
+    return build_probed
+
+
+RUNNING: dict[str, Build] = {
+    "probes": probed(None),
+    **{f"{name}-probes": probed(scale_free(METHODS[name])) for name in ("np", "hnp")},
+}
+"""By the name on the command line; what reads weights, too, is free of their scale."""

@@ -1,0 +1,98 @@
+"""Answers to probes are the classifiers' own, and networks may read weights beside them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from meta_train import run_suite
+from meta_train.suites._examples import Raw
+from meta_train.suites._interface import Classifiers, Interface
+from meta_train.suites._methods import NetworkSize
+from meta_train.suites._probes import RUNNING, Probes
+from meta_train.suites._registry import SUITES
+from meta_train.zoo import Zoo, save_zoo, small_cnn
+from nfn_optim import NetworkSpec, WeightSpaceFeatures
+from nfn_optim.testing import assert_invariant, random_features
+
+MODULES = (small_cnn(nn.ReLU, padding=1), small_cnn(nn.Tanh, padding=1))
+SPEC = NetworkSpec.from_module(MODULES[0])
+CLASSIFIERS = Classifiers(MODULES, (1, 6, 6), 10)
+INTERFACE = Interface(SPEC, 1, classifiers=CLASSIFIERS)
+SIZE = NetworkSize(channels=(4, 3), head=(8, 7), bands=2, probes=5)
+
+
+@pytest.fixture
+def cnns(generator: torch.Generator) -> WeightSpaceFeatures:
+    return random_features(SPEC, 1, generator, batch=(3,), dtype=torch.float32)
+
+
+def test_answers_are_those_of_the_networks(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 5)
+    expected = [
+        functional_call(module, params, (probes.inputs,)).log_softmax(-1).clamp(min=-20)
+        for params in cnns.to_state_dicts()
+        for module in MODULES
+    ]
+    answers = probes(cnns)
+    assert answers.shape == (3, probes.out_features) == (3, 2 * 5 * 10)
+    torch.testing.assert_close(answers, torch.stack(expected).view(3, -1), rtol=1e-3, atol=1e-4)
+
+
+def test_answers_are_the_same_with_gradients_and_without(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 5)
+    with torch.no_grad():
+        plain = probes(cnns)
+    torch.testing.assert_close(plain, probes(cnns).detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_inputs_are_learned(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 5)
+    torch.manual_seed(0)
+    seen = probes(cnns.map(lambda tensor: tensor / 4))
+    (seen * torch.randn_like(seen)).sum().backward()
+    assert probes.inputs.grad is not None
+    assert (probes.inputs.grad.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_networks_that_overflow_have_finite_answers(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 5)
+    answers = probes(cnns.map(lambda tensor: 1e20 * tensor))
+    answers.sum().backward()
+    assert answers.isfinite().all()
+    assert probes.inputs.grad is not None
+    assert probes.inputs.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_the_numbering_of_neurons_makes_no_difference(
+    name: str, generator: torch.Generator
+) -> None:
+    network = RUNNING[name](INTERFACE, SIZE).double().eval()
+    assert isinstance(network, Raw)
+    features = random_features(SPEC, 1, generator, batch=(3,))
+    assert network(features).shape == (3, 1)
+    assert_invariant(network, SPEC.hnp(), features, generator)
+
+
+def test_weights_are_read_beside_answers_but_for_probes_alone(cnns: WeightSpaceFeatures) -> None:
+    last = SPEC.vectors[-1]
+    louder = cnns.like([t + 1 if name == last else t for name, t in cnns.items()])
+    for name, build in RUNNING.items():  # answers do not tell a shift of all logits
+        network = build(INTERFACE, SIZE).eval()
+        is_same = torch.allclose(network(cnns), network(louder), rtol=1e-3, atol=1e-4)
+        assert is_same is (name == "probes")
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_networks_of_a_folder_are_not_run(cnns: WeightSpaceFeatures, tmp_path: Path) -> None:
+    features = cnns.like([tensor.repeat(20, *[1] * (tensor.dim() - 1)) for tensor in cnns.values()])
+    save_zoo(Zoo(features, {"test_accuracy": torch.linspace(0, 1, 60)}), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"no method 'probes' here\. Choose one of statnn, np, hnp"
+    ):
+        run_suite("cnn-generalization", methods=["probes"], data=tmp_path, size="tiny")
+    result = run_suite("cnn-generalization", data=tmp_path, size="tiny")
+    assert set(result.methods) == set(SUITES["cnn-generalization"].methods)
