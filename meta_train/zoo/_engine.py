@@ -112,7 +112,7 @@ class Population:
 def evaluate(module: nn.Sequential, spec: NetworkSpec, weights: Tensor, images: Tensor) -> Tensor:
     """Outputs of all networks `(n, d)` for the same images `(m, c, h, w)`: `(n, m, classes)`."""
     program = _native.read(module, spec, images.shape[1:])
-    needs_gradient = torch.is_grad_enabled() and (weights.requires_grad or images.requires_grad)
+    needs_gradient = torch.is_grad_enabled() and weights.requires_grad
     if program is not None and not needs_gradient and _native.fits(weights, images):
         return _native.evaluate(program, weights, images)
     params = as_params(spec, weights)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nfn_optim import AdamRule, SGDRule, UpdateRule
 from nfn_optim import _native as native
@@ -110,19 +111,50 @@ def train(
 
 
 def evaluate(program: Program, weights: Tensor, images: Tensor) -> Tensor:
-    """Of all networks `(n, d)` for the same images: `(n, m, classes)`."""
+    """Of all networks `(n, d)` for the same images: `(n, m, classes)`.
+
+    Gradients reach the images, not the weights.
+    """
     _check_weights(program, weights)
-    n, m, weights = len(weights), len(images), weights.contiguous()
-    outputs = weights.new_empty(n, m, program.layers[-1].out)
-    task, kept = _task(program, n, min(m, _SAMPLES_AT_ONCE), images)
-    library().nfn_evaluate(
-        ctypes.byref(task),
-        ctypes.c_void_p(weights.data_ptr()),
-        ctypes.c_int64(m),
-        ctypes.c_void_p(outputs.data_ptr()),
+    outputs: Tensor = _Evaluation.apply(program, weights.detach(), images)
+    return outputs
+
+
+class _Evaluation(torch.autograd.Function):
+    """Outputs of networks, and what they say of the images that all networks see."""
+
+    @staticmethod
+    def forward(program: Program, weights: Tensor, images: Tensor) -> Tensor:
+        outputs = weights.new_empty(len(weights), len(images), program.layers[-1].out)
+        _run_all("nfn_evaluate", program, weights, images, outputs)
+        return outputs
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.program, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, adjoint: Tensor) -> tuple[None, None, Tensor]:
+        weights, images = ctx.saved_tensors
+        grads = images.new_empty(len(weights), *images.shape)
+        _run_all("nfn_trace_back", ctx.program, weights, images, adjoint.contiguous(), grads)
+        return None, None, grads.sum(0)
+
+
+def _run_all(
+    name: str, program: Program, weights: Tensor, images: Tensor, *tensors: Tensor
+) -> None:
+    """A function of all networks and images; `tensors` are contiguous, the last is written to."""
+    weights = weights.contiguous()
+    task, kept = _task(program, len(weights), min(len(images), _SAMPLES_AT_ONCE), images)
+    pointers = [ctypes.c_void_p(_pointer(tensor)) for tensor in tensors]
+    count = ctypes.c_int64(len(images))
+    getattr(library(), name)(
+        ctypes.byref(task), ctypes.c_void_p(_pointer(weights)), count, *pointers
     )
     del kept
-    return outputs
 
 
 @dataclass(frozen=True)

@@ -254,6 +254,20 @@ inline void spread(const Layer& l, const float* g, const float* turned, float* d
   });
 }
 
+// The same for the first layer, whose input keeps its channels outside; `weight` is `(tap, output)`.
+inline void spread_outside(const Layer& l, const float* g, const float* weight, float* dx) {
+  std::fill_n(dx, l.input_size, 0.0f);
+  for (long p = 0; p < l.places; ++p, g += l.out) {
+    float* at = dx + l.base[p];
+    for (long t = 0; t < l.taps; ++t) {
+      const float* w = weight + t * l.out;
+      Vec total = {};
+      for (long c = 0; c < l.out; c += LANES) total += load(g + c) * load(w + c);
+      at[l.offset[t]] += sum(total);
+    }
+  }
+}
+
 inline void turn(const Layer& l, const float* weight, float* turned) {
   const long outs = l.shape.out, channels = l.shape.channels, corners = l.corner.size();
   for (long k = 0; k < corners; ++k) {
@@ -293,19 +307,16 @@ class Network {
 
   // Copies a sample, `(channel, row, column)`, into its place within the border.
   void read(const float* from, long b) {
-    const Layer& l = layers[0];
-    const Shape& s = l.shape;
-    float* to = inputs[0] + b * l.sample + s.padding * (l.row + 1);
-    if (!s.padding) {
-      std::memcpy(to, from, l.sample * sizeof(float));
-      return;
-    }
-    for (long c = 0; c < s.channels; ++c) {
-      for (long y = 0; y < s.height; ++y) {
-        std::memcpy(to + (c * (s.height + 2 * s.padding) + y) * l.row, from, s.width * sizeof(float));
-        from += s.width;
-      }
-    }
+    rows(b, [&](long at, long row, long n) {
+      std::memcpy(inputs[0] + at, from + row, n * sizeof(float));
+    });
+  }
+
+  // Copies what `backward` says of a sample out of it.
+  void write_adjoint(float* to, long b) const {
+    rows(b, [&](long at, long row, long n) {
+      std::memcpy(to + row, adjoints[0] + at, n * sizeof(float));
+    });
   }
 
   // Outputs `(sample, out)` of what was read; `keep` of all layers one after another, or null.
@@ -322,7 +333,8 @@ class Network {
     return outputs;
   }
 
-  // Gradients of all weights, as they lie in memory, from that of the outputs.
+  // Gradients of all weights, as they lie in memory, from that of the outputs; without a place for
+  // them that of the inputs.
   void backward(const float* weights, const float* adjoint, float* grad) {
     for (size_t i = layers.size(); i-- > 0;) {
       const Layer& l = layers[i];
@@ -336,14 +348,31 @@ class Network {
           store(g + c, factor * load(at + c) * load(slope + c));
         }
       }
-      correlate(l, inputs[i], grads[i], grad + start[i]);
-      if (i == 0) return;
-      turn(l, weights + start[i], turned[i]);
-      spread(l, grads[i], turned[i], adjoints[i]);
+      if (grad) correlate(l, inputs[i], grads[i], grad + start[i]);
+      if (i > 0) {
+        turn(l, weights + start[i], turned[i]);
+        spread(l, grads[i], turned[i], adjoints[i]);
+      } else if (!grad) {
+        spread_outside(l, grads[i], weights + start[i], adjoints[i]);
+      }
     }
   }
 
  private:
+  // `f(where in the input, where in the sample, floats)` for what lies together in both.
+  template <class F>
+  void rows(long b, F f) const {
+    const Layer& l = layers[0];
+    const Shape& s = l.shape;
+    const long begin = b * l.sample + s.padding * (l.row + 1);
+    if (!s.padding) return f(begin, 0, l.sample);
+    for (long c = 0; c < s.channels; ++c) {
+      for (long y = 0; y < s.height; ++y) {
+        f(begin + (c * (s.height + 2 * s.padding) + y) * l.row, (c * s.height + y) * s.width, s.width);
+      }
+    }
+  }
+
   long batch;
   float omega;
   Arena arena;

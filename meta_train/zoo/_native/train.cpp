@@ -198,6 +198,27 @@ void evaluate(const Task& task, float* rows, long count, long n, Network& networ
   }
 }
 
+// Gradients `(network, sample, *shape)` of the inputs that all networks share, from those of their
+// outputs.
+void trace_back(const Task& task, float* rows, long count, long n, Network& network,
+                const float* adjoints, float* grads) {
+  Row weights(network, rows + n * task.parameters);
+  const long outs = network.layers.back().shape.out, sample = network.sample();
+  std::vector<float> adjoint(task.batch * padded(outs));
+  for (long begin = 0; begin < count; begin += task.batch) {
+    const long size = std::min<long>(task.batch, count - begin);
+    for (long b = 0; b < size; ++b) {
+      network.read(task.inputs + (begin + b) * sample, b);
+      std::copy_n(adjoints + (n * count + begin + b) * outs, outs, &adjoint[b * padded(outs)]);
+    }
+    network.forward(weights.data(), nullptr, true);
+    network.backward(weights.data(), adjoint.data(), nullptr);
+    for (long b = 0; b < size; ++b) {
+      network.write_adjoint(grads + (n * count + begin + b) * sample, b);
+    }
+  }
+}
+
 template <class F>
 void each_network(const Task& task, F f) {
   const int threads = std::max<long>(1, std::min(task.threads, task.networks));
@@ -221,5 +242,12 @@ extern "C" void nfn_train(const nfn::Task* task, const nfn::Training* training) 
 extern "C" void nfn_evaluate(const nfn::Task* task, float* weights, int64_t count, float* outputs) {
   nfn::each_network(*task, [&](long n, nfn::Network& network) {
     nfn::evaluate(*task, weights, count, n, network, outputs);
+  });
+}
+
+extern "C" void nfn_trace_back(const nfn::Task* task, float* weights, int64_t count,
+                               const float* adjoints, float* grads) {
+  nfn::each_network(*task, [&](long n, nfn::Network& network) {
+    nfn::trace_back(*task, weights, count, n, network, adjoints, grads);
   });
 }

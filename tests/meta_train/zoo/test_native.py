@@ -386,6 +386,60 @@ def test_any_number_of_samples_is_evaluated(
     torch.testing.assert_close(list(found), expected, rtol=1e-4, atol=1e-5)
 
 
+def input_gradients(module: nn.Sequential, weights: Tensor, images: Tensor) -> Tensor:
+    """Of a random sum of all outputs, with respect to images that all networks see."""
+    images = images.clone().requires_grad_()
+    outputs = evaluate(module, NetworkSpec.from_module(module), weights, images)
+    factors = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
+    (outputs * factors).sum().backward()
+    assert images.grad is not None
+    return images.grad
+
+
+@given(kind=classifiers(), count=st.sampled_from([1, 5, 33]), seed=st.integers(0, 2**16))
+@settings(deadline=None, max_examples=40)
+def test_images_that_all_networks_see_get_torch_s_gradients(
+    kind: tuple[nn.Sequential, tuple[int, int, int]], count: int, seed: int
+) -> None:
+    module, shape = kind
+    generator = torch.Generator().manual_seed(seed)
+    weights = powers(NetworkSpec.from_module(module), generator)
+    images = torch.randint(5, (count, *shape), generator=generator) / 4
+    ours = input_gradients(module, weights, images)
+    theirs = by_torch(lambda: input_gradients(module, weights, images))
+    assert (ours - theirs).norm() <= 2e-5 * theirs.norm() + 1e-6
+
+
+def test_gradients_reach_places_but_not_weights(generator: torch.Generator) -> None:
+    problem = regression([8, 17], 2, 3, generator, omega=3.0)
+    weights = normal(problem.spec, generator)
+    places = 2 * torch.rand(40, 2, generator=generator) - 1
+    ours = input_gradients(problem.module, weights, places)
+    rows = as_params(problem.spec, weights)
+    networks = [{name: t[row] for name, t in rows.items()} for row in range(N)]
+    leaf = places.clone().requires_grad_()
+    outputs = torch.stack([functional_call(problem.module, p, (leaf,)) for p in networks])
+    factors = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
+    (theirs,) = torch.autograd.grad((outputs * factors).sum(), leaf)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    evaluated = evaluate(problem.module, problem.spec, weights, leaf)
+    assert evaluated.requires_grad
+    with torch.no_grad():
+        assert not evaluate(problem.module, problem.spec, weights, leaf).requires_grad
+
+
+def test_gradients_of_weights_are_left_to_torch(
+    generator: torch.Generator, taken: list[str]
+) -> None:
+    module = small_cnn(nn.Tanh, padding=1)
+    spec = NetworkSpec.from_module(module)
+    weights = normal(spec, generator).requires_grad_()
+    evaluate(module, spec, weights, torch.rand(2, 1, 8, 8, generator=generator)).sum().backward()
+    assert not taken
+    assert weights.grad is not None
+    assert weights.grad.count_nonzero() > 0
+
+
 def test_threads_share_the_work_and_change_nothing(generator: torch.Generator) -> None:
     problem = classification(small_cnn(padding=1), (1, 8, 8), generator)
     start = normal(problem.spec, generator)
