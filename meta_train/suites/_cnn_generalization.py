@@ -64,7 +64,7 @@ _SMALL = replace(
     ordered=True,
     network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3, max_freq=3, blocks=2),
     fit=FitConfig(
-        num_steps=10_000,
+        num_steps=8_000,
         batch_size=32,
         lr=5e-3,
         weight_decay=0.1,

@@ -14,7 +14,6 @@ from nfn_optim import NetworkSpec
 
 from ..tasks import Dataset
 from ..zoo import (
-    ACTIVATIONS,
     ClassifierConfig,
     Zoo,
     cache_folder,
@@ -22,6 +21,7 @@ from ..zoo import (
     read_small_cnn_zoo,
     train_classifiers,
 )
+from ..zoo._hyperparameters import ACTIVATIONS
 from ._examples import Examples
 from ._fit import Objective
 from ._images import num_classes, read_images

@@ -63,7 +63,7 @@ _SMALL = replace(
     ),
     test_part=0.15,
     ordered=True,
-    network=NetworkSize(channels=(8, 8, 5), head=(256, 256), feature_dropout=0.1, bands=3),
+    network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3),
     fit=FitConfig(
         num_steps=8_000,
         batch_size=64,
@@ -83,7 +83,7 @@ _TINY = replace(
     architecture=partial(_mlp, (_WIDTHS["tiny"],) * 2),
     classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200), kept=None),
     test_part=0.2,
-    network=replace(_SMALL.network, head=(64, 64)),
+    network=replace(_SMALL.network, head=(64, 64), feature_dropout=0.1),
     fit=replace(_SMALL.fit, num_steps=300, batch_size=16, eval_every=50),
     num_seeds=1,
 )

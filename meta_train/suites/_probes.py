@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nfn_optim import WeightSpaceFeatures
 
-from ..zoo import evaluate
+from ..zoo._engine import evaluate
 from ..zoo._rows import as_rows
 from ._examples import Raw
 from ._interface import Classifiers, Interface
@@ -22,6 +22,7 @@ from ._methods import METHODS, Build, NetworkSize
 from ._scale_free import scale_free
 
 _UNLIKELY = -20.0  # the smallest logarithm of a probability that is told apart
+_REACH = 10.0  # Adam's steps know no scale: inputs in smaller units move faster than weights
 
 
 class Probes(nn.Module):
@@ -38,14 +39,20 @@ class Probes(nn.Module):
     def __init__(self, classifiers: Classifiers, count: int) -> None:
         super().__init__()
         self.classifiers = classifiers
-        self.inputs = nn.Parameter(torch.rand(count, *classifiers.input_shape))
+        self.tenths = nn.Parameter(torch.rand(count, *classifiers.input_shape) / _REACH)
         self.out_features = count * classifiers.num_answers
+
+    @property
+    def inputs(self) -> Tensor:
+        """What the networks are run on, `(count, c, h, w)`."""
+        return _REACH * self.tenths
 
     def forward(self, features: WeightSpaceFeatures) -> Tensor:
         """Runs the networks, with each of the activations that they may have."""
         spec = features.spec
         weights = as_rows(spec, {n: spec.unview(n, t.squeeze(-1)) for n, t in features.items()})
-        answers = [evaluate(m, spec, weights, self.inputs) for m in self.classifiers.modules]
+        inputs = self.inputs
+        answers = [evaluate(m, spec, weights, inputs) for m in self.classifiers.modules]
         logits = torch.stack(answers, dim=1).nan_to_num()  # (n, modules, count, classes)
         return logits.log_softmax(-1).clamp(min=_UNLIKELY).flatten(1)
 
@@ -86,12 +93,13 @@ def probed(build: Build | None) -> Build:
     def build_probed(interface: Interface, size: NetworkSize) -> nn.Module:
         assert interface.classifiers is not None
         assert interface.out_features is not None
-        first = replace(interface, out_features=size.head[0])
+        widths = (*size.head, interface.out_features)
+        first = replace(interface, out_features=widths[0])
         return Raw(
             Probed(
                 None if build is None else build(first, replace(size, head=())),
                 Probes(interface.classifiers, size.probes),
-                (*size.head, interface.out_features),
+                widths,
                 size.dropout,
             )
         )

@@ -3,7 +3,6 @@
 from ._cache import cache_folder as cache_folder
 from ._classifiers import small_cnn as small_cnn
 from ._classifiers import train_classifiers as train_classifiers
-from ._engine import evaluate as evaluate
 from ._fields import FieldConfig as FieldConfig
 from ._fields import evaluate_fields as evaluate_fields
 from ._fields import fit_fields as fit_fields
@@ -13,6 +12,5 @@ from ._fields import siren as siren
 from ._files import Zoo as Zoo
 from ._files import load_zoo as load_zoo
 from ._files import save_zoo as save_zoo
-from ._hyperparameters import ACTIVATIONS as ACTIVATIONS
 from ._hyperparameters import ClassifierConfig as ClassifierConfig
 from ._small_cnn_zoo import read_small_cnn_zoo as read_small_cnn_zoo

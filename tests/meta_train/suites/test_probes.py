@@ -53,8 +53,8 @@ def test_inputs_are_learned(cnns: WeightSpaceFeatures) -> None:
     torch.manual_seed(0)
     seen = probes(cnns.map(lambda tensor: tensor / 4))
     (seen * torch.randn_like(seen)).sum().backward()
-    assert probes.inputs.grad is not None
-    assert (probes.inputs.grad.flatten(1).norm(dim=1) > 0).all()
+    assert probes.tenths.grad is not None
+    assert (probes.tenths.grad.flatten(1).norm(dim=1) > 0).all()
 
 
 def test_networks_that_overflow_have_finite_answers(cnns: WeightSpaceFeatures) -> None:
@@ -62,8 +62,8 @@ def test_networks_that_overflow_have_finite_answers(cnns: WeightSpaceFeatures) -
     answers = probes(cnns.map(lambda tensor: 1e20 * tensor))
     answers.sum().backward()
     assert answers.isfinite().all()
-    assert probes.inputs.grad is not None
-    assert probes.inputs.grad.isfinite().all()
+    assert probes.tenths.grad is not None
+    assert probes.tenths.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", RUNNING)
