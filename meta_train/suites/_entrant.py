@@ -103,6 +103,11 @@ def entrants(
         methods = () if build else known
     found: dict[str, Entrant | Reference] = {}
     for name in methods:
+        if name in suite.running and name not in known:
+            raise ValueError(
+                f"{name!r} runs the networks that it reads, and what those in a folder compute is "
+                f"not known. Choose one of {', '.join(known)}."
+            )
         if choose("method", name, known) in suite.references:
             found[name] = Reference(name, suite.references[name])
         else:

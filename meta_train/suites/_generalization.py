@@ -24,7 +24,7 @@ from ..zoo import (
 from ..zoo._hyperparameters import ACTIVATIONS
 from ._examples import Examples
 from ._fit import Objective
-from ._images import num_classes, read_images
+from ._images import read_images
 from ._interface import Classifiers, Interface
 from ._picture import draw_scatter
 from ._suite import Data, Outcome, Progress, Size
@@ -94,11 +94,11 @@ def read_interface(size: GeneralizationSize, data: Data) -> Interface:
     if isinstance(data, Path):
         return Interface(read_zoo(data).features.spec, out_features=1)
     dataset = _simplify(read_images(data), size.pixels)
-    modules = tuple(
-        size.architecture(dataset, ACTIVATIONS[name]) for name in size.classifiers.activations
-    )
-    shape = tuple(dataset.x_train.shape[1:])
-    classifiers = Classifiers(modules, shape, num_classes(dataset))
+    with torch.random.fork_rng(devices=[]):  # weights are drawn and not used
+        modules = tuple(
+            size.architecture(dataset, ACTIVATIONS[name]) for name in size.classifiers.activations
+        )
+    classifiers = Classifiers(modules, tuple(dataset.x_train.shape[1:]))
     return Interface(NetworkSpec.from_module(modules[0]), 1, classifiers=classifiers)
 
 

@@ -17,17 +17,15 @@ class Classifiers:
     Attributes:
         modules: Their layers, once for each activation that they may have; all of one spec.
         input_shape: Of an image, `(c, h, w)`.
-        num_classes: Length of an answer.
     """
 
     modules: tuple[nn.Sequential, ...]
     input_shape: tuple[int, ...]
-    num_classes: int
 
-    @property
+    @torch.no_grad()
     def num_answers(self) -> int:
         """Numbers that all modules answer to one image together."""
-        return len(self.modules) * self.num_classes
+        return sum(module(torch.zeros(1, *self.input_shape)).numel() for module in self.modules)
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Interface:
         training = network.training
         try:
             with torch.no_grad():
-                output = network.eval()(self._two_networks(device))
+                output = network.to(device).eval()(self._two_networks(device))
         except Exception as error:
             raise ValueError(
                 f"{type(network).__name__} failed on features of two networks of\n{self.spec}\n"

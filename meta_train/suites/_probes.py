@@ -22,7 +22,7 @@ from ._methods import METHODS, Build, NetworkSize
 from ._scale_free import scale_free
 
 _UNLIKELY = -20.0  # the smallest logarithm of a probability that is told apart
-_REACH = 10.0  # Adam's steps know no scale: inputs in smaller units move faster than weights
+_UNIT = 10.0  # of inputs: Adam's steps know no scale, so that inputs move farther than weights
 
 
 class Probes(nn.Module):
@@ -39,13 +39,13 @@ class Probes(nn.Module):
     def __init__(self, classifiers: Classifiers, count: int) -> None:
         super().__init__()
         self.classifiers = classifiers
-        self.tenths = nn.Parameter(torch.rand(count, *classifiers.input_shape) / _REACH)
-        self.out_features = count * classifiers.num_answers
+        self.scaled = nn.Parameter(torch.rand(count, *classifiers.input_shape) / _UNIT)
+        self.out_features = count * classifiers.num_answers()
 
     @property
     def inputs(self) -> Tensor:
         """What the networks are run on, `(count, c, h, w)`."""
-        return _REACH * self.tenths
+        return _UNIT * self.scaled
 
     def forward(self, features: WeightSpaceFeatures) -> Tensor:
         """Runs the networks, with each of the activations that they may have."""
@@ -109,6 +109,6 @@ def probed(build: Build | None) -> Build:
 
 RUNNING: dict[str, Build] = {
     "probes": probed(None),
-    **{f"{name}-probes": probed(scale_free(METHODS[name])) for name in ("np", "hnp")},
+    "hnp-probes": probed(scale_free(METHODS["hnp"])),
 }
-"""By the name on the command line; what reads weights, too, is free of their scale."""
+"""By the name on the command line."""

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from nfn_optim import AdamRule, SGDRule, UpdateRule
 from nfn_optim import _native as native
@@ -113,7 +112,7 @@ def train(
 def evaluate(program: Program, weights: Tensor, images: Tensor) -> Tensor:
     """Of all networks `(n, d)` for the same images: `(n, m, classes)`.
 
-    Gradients reach the images, not the weights.
+    Gradients reach the images, not the weights, and have no gradients themselves.
     """
     _check_weights(program, weights)
     outputs: Tensor = _Evaluation.apply(program, weights.detach(), images)
@@ -135,8 +134,12 @@ class _Evaluation(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, adjoint: Tensor) -> tuple[None, None, Tensor]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "native code has no second derivatives: leave out create_graph=True, or set "
+                "NFN_NATIVE=0."
+            )
         weights, images = ctx.saved_tensors
         grads = images.new_empty(len(weights), *images.shape)
         _run_all("nfn_trace_back", ctx.program, weights, images, adjoint.contiguous(), grads)
@@ -146,7 +149,7 @@ class _Evaluation(torch.autograd.Function):
 def _run_all(
     name: str, program: Program, weights: Tensor, images: Tensor, *tensors: Tensor
 ) -> None:
-    """A function of all networks and images; `tensors` are contiguous, the last is written to."""
+    """Calls a function of `train.cpp`; `tensors` are contiguous, and the last is written to."""
     weights = weights.contiguous()
     task, kept = _task(program, len(weights), min(len(images), _SAMPLES_AT_ONCE), images)
     pointers = [ctypes.c_void_p(_pointer(tensor)) for tensor in tensors]

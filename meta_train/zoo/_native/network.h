@@ -307,15 +307,15 @@ class Network {
 
   // Copies a sample, `(channel, row, column)`, into its place within the border.
   void read(const float* from, long b) {
-    rows(b, [&](long at, long row, long n) {
-      std::memcpy(inputs[0] + at, from + row, n * sizeof(float));
+    pieces(b, [&](long inside, long outside, long n) {
+      std::memcpy(inputs[0] + inside, from + outside, n * sizeof(float));
     });
   }
 
   // Copies what `backward` says of a sample out of it.
   void write_adjoint(float* to, long b) const {
-    rows(b, [&](long at, long row, long n) {
-      std::memcpy(to + row, adjoints[0] + at, n * sizeof(float));
+    pieces(b, [&](long inside, long outside, long n) {
+      std::memcpy(to + outside, adjoints[0] + inside, n * sizeof(float));
     });
   }
 
@@ -361,7 +361,7 @@ class Network {
  private:
   // `f(where in the input, where in the sample, floats)` for what lies together in both.
   template <class F>
-  void rows(long b, F f) const {
+  void pieces(long b, F f) const {
     const Layer& l = layers[0];
     const Shape& s = l.shape;
     const long begin = b * l.sample + s.padding * (l.row + 1);

@@ -72,3 +72,17 @@ def test_a_network_that_gives_no_changes_is_refused(network: nn.Module, message:
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(ValueError, match="returned function"):
         Interface(SPEC, 10).check(first, CPU)  # type: ignore[arg-type]
+
+
+def test_networks_are_tried_on_the_device_that_they_are_trained_on() -> None:
+    class Witness(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, features: WeightSpaceFeatures) -> Tensor:
+            seen = {self.weight.device.type, *(t.device.type for t in features.values())}
+            assert seen == {"meta"}
+            return torch.zeros(2, 3)
+
+    Interface(SPEC, 3).check(Witness(), torch.device("meta"))

@@ -1,5 +1,7 @@
 """Answers to probes are the classifiers' own, and networks may read weights beside them."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,17 +11,19 @@ from torch.func import functional_call
 
 from meta_train import run_suite
 from meta_train.suites._examples import Raw
+from meta_train.suites._generalization import read_interface
 from meta_train.suites._interface import Classifiers, Interface
 from meta_train.suites._methods import NetworkSize
 from meta_train.suites._probes import RUNNING, Probes
 from meta_train.suites._registry import SUITES
+from meta_train.tasks import Dataset
 from meta_train.zoo import Zoo, save_zoo, small_cnn
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.testing import assert_invariant, random_features
 
 MODULES = (small_cnn(nn.ReLU, padding=1), small_cnn(nn.Tanh, padding=1))
 SPEC = NetworkSpec.from_module(MODULES[0])
-CLASSIFIERS = Classifiers(MODULES, (1, 6, 6), 10)
+CLASSIFIERS = Classifiers(MODULES, (1, 6, 6))
 INTERFACE = Interface(SPEC, 1, classifiers=CLASSIFIERS)
 SIZE = NetworkSize(channels=(4, 3), head=(8, 7), bands=2, probes=5)
 
@@ -48,13 +52,29 @@ def test_answers_are_the_same_with_gradients_and_without(cnns: WeightSpaceFeatur
     torch.testing.assert_close(plain, probes(cnns).detach(), rtol=1e-3, atol=1e-4)
 
 
+def test_networks_may_have_more_outputs_than_the_data_has_classes() -> None:
+    def twelve(dataset: Dataset, activation: Callable[[], nn.Module]) -> nn.Sequential:
+        return small_cnn(activation, num_classes=12, padding=1)
+
+    size = replace(SUITES["cnn-generalization"].sizes["tiny"], architecture=twelve)
+    interface = read_interface(size, "digits")
+    network = RUNNING["hnp-probes"](interface, SIZE)
+    assert len(interface.check(network, torch.device("cpu"))) == 1
+
+
+def test_reading_the_interface_draws_nothing_from_torch_s_own_generator() -> None:
+    state = torch.get_rng_state()
+    read_interface(SUITES["mlp-generalization"].sizes["tiny"], "digits")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_inputs_are_learned(cnns: WeightSpaceFeatures) -> None:
     probes = Probes(CLASSIFIERS, 5)
     torch.manual_seed(0)
     seen = probes(cnns.map(lambda tensor: tensor / 4))
     (seen * torch.randn_like(seen)).sum().backward()
-    assert probes.tenths.grad is not None
-    assert (probes.tenths.grad.flatten(1).norm(dim=1) > 0).all()
+    assert probes.scaled.grad is not None
+    assert (probes.scaled.grad.flatten(1).norm(dim=1) > 0).all()
 
 
 def test_networks_that_overflow_have_finite_answers(cnns: WeightSpaceFeatures) -> None:
@@ -62,8 +82,8 @@ def test_networks_that_overflow_have_finite_answers(cnns: WeightSpaceFeatures) -
     answers = probes(cnns.map(lambda tensor: 1e20 * tensor))
     answers.sum().backward()
     assert answers.isfinite().all()
-    assert probes.tenths.grad is not None
-    assert probes.tenths.grad.isfinite().all()
+    assert probes.scaled.grad is not None
+    assert probes.scaled.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", RUNNING)
@@ -91,7 +111,7 @@ def test_networks_of_a_folder_are_not_run(cnns: WeightSpaceFeatures, tmp_path: P
     features = cnns.like([tensor.repeat(20, *[1] * (tensor.dim() - 1)) for tensor in cnns.values()])
     save_zoo(Zoo(features, {"test_accuracy": torch.linspace(0, 1, 60)}), tmp_path)
     with pytest.raises(
-        ValueError, match=r"no method 'probes' here\. Choose one of statnn, np, hnp"
+        ValueError, match=r"'probes' runs .* not known\. Choose one of statnn, np, hnp"
     ):
         run_suite("cnn-generalization", methods=["probes"], data=tmp_path, size="tiny")
     result = run_suite("cnn-generalization", data=tmp_path, size="tiny")

@@ -440,6 +440,15 @@ def test_gradients_of_weights_are_left_to_torch(
     assert weights.grad.count_nonzero() > 0
 
 
+def test_second_derivatives_are_refused(generator: torch.Generator) -> None:
+    module = small_cnn(nn.Tanh, padding=1)
+    spec = NetworkSpec.from_module(module)
+    images = torch.rand(2, 1, 8, 8, generator=generator).requires_grad_()
+    outputs = evaluate(module, spec, normal(spec, generator), images)
+    with pytest.raises(RuntimeError, match=r"no second derivatives.*NFN_NATIVE=0"):
+        torch.autograd.grad(outputs.sum(), images, create_graph=True)
+
+
 def test_threads_share_the_work_and_change_nothing(generator: torch.Generator) -> None:
     problem = classification(small_cnn(padding=1), (1, 8, 8), generator)
     start = normal(problem.spec, generator)
