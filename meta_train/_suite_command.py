@@ -35,7 +35,7 @@ def suite(
         name: Which suite, or `list`.
         data: The data set; the size's own without.
         method: Which methods; all of them without.
-        size: `tiny` takes less than two minutes, `small` less than an hour; `paper` is the paper's
+        size: `tiny` takes less than two minutes, `small` about an hour; `paper` is the paper's
             protocol, for a GPU.
         seeds: Networks trained with every method; the size's own number without.
         device: Where networks are trained, as torch names it.

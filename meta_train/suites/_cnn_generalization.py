@@ -62,7 +62,7 @@ _SMALL = replace(
     test_part=0.15,
     validation_part=0.1,
     ordered=True,
-    network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3, max_freq=3, blocks=2),
+    network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3, max_freq=3, blocks=1),
     fit=FitConfig(
         num_steps=8_000,
         batch_size=32,
@@ -82,7 +82,7 @@ _TINY = replace(
     classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200), kept=None),
     test_part=0.25,
     validation_part=0.2,
-    network=replace(_SMALL.network, head=(64, 64), feature_dropout=0.1, blocks=1),
+    network=replace(_SMALL.network, head=(64, 64), feature_dropout=0.1),
     fit=replace(_SMALL.fit, num_steps=300, batch_size=16, eval_every=50),
     num_seeds=1,
 )

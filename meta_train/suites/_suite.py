@@ -81,7 +81,7 @@ class Suite(Generic[S, P]):
         summary: What it does, in a line.
         metric: What is measured on test data.
         data: Names of its data sets.
-        sizes: By name; `tiny` takes less than two minutes, `small` less than an hour, `paper` is
+        sizes: By name; `tiny` takes less than two minutes, `small` about an hour, `paper` is
             the paper's protocol.
         methods: By name; each builds a network for an interface at a size.
         running: Methods that also run the classifiers they read, where an interface has them.
