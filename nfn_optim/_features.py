@@ -38,17 +38,17 @@ class WeightSpaceFeatures(Mapping[str, Tensor]):
         self._check(tensors)
 
     @classmethod
+    def from_params(cls, spec: NetworkSpec, params: Mapping[str, Tensor]) -> WeightSpaceFeatures:
+        """From parameters as modules store them, `(*batch, *stored)` by name, with one channel."""
+        return cls(spec, {n: spec.view(n, params[n]).unsqueeze(-1) for n in spec.names})
+
+    @classmethod
     def from_state_dicts(
         cls, spec: NetworkSpec, state_dicts: Sequence[Mapping[str, Tensor]]
     ) -> WeightSpaceFeatures:
         """Stacks the parameters of several networks: `(networks, *axes, 1)`."""
-        return cls(
-            spec,
-            {
-                name: spec.view(name, torch.stack([sd[name] for sd in state_dicts])).unsqueeze(-1)
-                for name in spec.names
-            },
-        )
+        stacked = {name: torch.stack([sd[name] for sd in state_dicts]) for name in spec.names}
+        return cls.from_params(spec, stacked)
 
     @classmethod
     def from_modules(cls, modules: Sequence[nn.Module]) -> WeightSpaceFeatures:
@@ -98,19 +98,34 @@ class WeightSpaceFeatures(Mapping[str, Tensor]):
             tuple(self[name].movedim(-1, 1) for name in self.spec.vectors),
         )
 
+    def to_params(self) -> dict[str, Tensor]:
+        """The inverse of `from_params`; needs one channel.
+
+        `torch.func.functional_call` under `vmap` takes them as they are.
+
+        Raises:
+            SpecError: If there is more than one channel.
+        """
+        if self.channels != 1:
+            raise SpecError(
+                f"parameters have one channel; the features have {self.channels}. Pick one, e.g. "
+                "features.map(lambda t: t[..., :1])."
+            )
+        return {name: self.spec.unview(name, t.squeeze(-1)) for name, t in self.items()}
+
     def to_state_dicts(self) -> list[dict[str, Tensor]]:
         """One state dict a network; needs features of shape `(networks, *axes, 1)`.
 
         Raises:
             SpecError: If there is more than one channel or not exactly one batch axis.
         """
-        if self.channels != 1 or len(self.batch_shape) != 1:
+        if len(self.batch_shape) != 1:
             raise SpecError(
-                f"to_state_dicts needs one channel and one batch axis; got {self.channels} "
-                f"channels and batch shape {tuple(self.batch_shape)}."
+                f"to_state_dicts needs one batch axis; the batch shape is "
+                f"{tuple(self.batch_shape)}."
             )
-        stored = {n: self.spec.unview(n, t.squeeze(-1)) for n, t in self.items()}
-        return [{n: t[i] for n, t in stored.items()} for i in range(self.batch_shape[0])]
+        params = self.to_params()
+        return [{n: t[i] for n, t in params.items()} for i in range(self.batch_shape[0])]
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> WeightSpaceFeatures:
         """Applies `fn` to every tensor; `fn` must keep the parameter axes."""

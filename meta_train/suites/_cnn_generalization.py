@@ -57,7 +57,10 @@ _SMALL = replace(
     num_networks=9_600,
     pixels=_SMALLEST_UNPADDED,
     classifiers=ClassifierConfig(
-        checkpoints=tuple(range(600, 3_001, 200)), kept=5, num_evaluated=5_000
+        checkpoints=tuple(range(600, 3_001, 200)),
+        kept=5,
+        num_evaluated=5_000,
+        num_train_evaluated=500,
     ),
     test_part=0.15,
     validation_part=0.1,

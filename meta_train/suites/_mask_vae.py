@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
+from ..zoo._rows import as_rows
 from ._interface import Interface
 from ._methods import METHODS, Build, NetworkSize
 
@@ -106,9 +107,7 @@ def join_channels(*several: list[Tensor]) -> list[Tensor]:
 
 def flatten(features: WeightSpaceFeatures) -> Tensor:
     """Features `(n, *axes, 1)` as the parameters one after another, `(n, parameters)`."""
-    spec = features.spec
-    stored = [spec.unview(name, tensor.squeeze(-1)) for name, tensor in features.items()]
-    return torch.cat([tensor.flatten(1) for tensor in stored], dim=1)
+    return as_rows(features.spec, features.to_params())
 
 
 def interface_of(spec: NetworkSpec) -> Interface:

@@ -59,7 +59,11 @@ _SMALL = replace(
     pixels=7,
     architecture=partial(_mlp, (_WIDTHS["small"],) * 2),
     classifiers=replace(
-        _PAPER.classifiers, checkpoints=tuple(range(50, 1_001, 50)), kept=5, num_evaluated=5_000
+        _PAPER.classifiers,
+        checkpoints=tuple(range(50, 1_001, 50)),
+        kept=5,
+        num_evaluated=5_000,
+        num_train_evaluated=500,
     ),
     test_part=0.15,
     ordered=True,

@@ -50,7 +50,7 @@ class Probes(nn.Module):
     def forward(self, features: WeightSpaceFeatures) -> Tensor:
         """Runs the networks, with each of the activations that they may have."""
         spec = features.spec
-        weights = as_rows(spec, {n: spec.unview(n, t.squeeze(-1)) for n, t in features.items()})
+        weights = as_rows(spec, features.to_params())
         inputs = self.inputs
         answers = [evaluate(m, spec, weights, inputs) for m in self.classifiers.modules]
         logits = torch.stack(answers, dim=1).nan_to_num()  # (n, modules, count, classes)

@@ -52,8 +52,7 @@ class Zoo:
     @classmethod
     def from_params(cls, spec: NetworkSpec, params: Params, **fields: Any) -> Zoo:
         """A zoo of stacked parameters `(n, *stored)` by name; `fields` are the other attributes."""
-        views = {name: spec.view(name, params[name]).unsqueeze(-1) for name in spec.names}
-        return cls(WeightSpaceFeatures(spec, views), **fields)
+        return cls(WeightSpaceFeatures.from_params(spec, params), **fields)
 
     def take(self, index: Tensor | slice) -> Zoo:
         """Some of the networks: indices, a mask such as `zoo.labels["step"] == 500`, or a slice."""
@@ -71,10 +70,8 @@ def save_zoo(zoo: Zoo, folder: str | Path) -> None:
     """
     folder = Path(folder)
     spec = zoo.features.spec
-    tensors = {
-        _WEIGHT + name: spec.unview(name, tensor.squeeze(-1)).contiguous()
-        for name, tensor in zoo.features.items()
-    }
+    params = zoo.features.to_params()
+    tensors = {_WEIGHT + name: tensor.contiguous() for name, tensor in params.items()}
     tensors |= {_LABEL + name: tensor.contiguous() for name, tensor in zoo.labels.items()}
     content = save(tensors, {"format": FORMAT})
     manifest = {

@@ -40,8 +40,9 @@ class ClassifierConfig:
         train_fractions: Parts of the training data that a network sees.
         activations: Some of `relu` and `tanh`.
         optimizers: Some of `adam`, `sgd` and `momentum` (SGD with 0.9).
-        num_evaluated: Training and test samples that losses and accuracies are measured on, as
-            many of one class as of another, so that guessing is equally right for all.
+        num_evaluated: Test samples that losses and accuracies are measured on, as many of one
+            class as of another, so that guessing is equally right for all.
+        num_train_evaluated: Training samples, likewise.
     """
 
     checkpoints: tuple[int, ...] = (0, 100, 300, 1000)
@@ -55,6 +56,7 @@ class ClassifierConfig:
     activations: tuple[str, ...] = tuple(ACTIVATIONS)
     optimizers: tuple[str, ...] = OPTIMIZERS
     num_evaluated: int = 2000
+    num_train_evaluated: int = 2000
 
     def __post_init__(self) -> None:
         steps = self.checkpoints

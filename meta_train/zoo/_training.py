@@ -85,13 +85,14 @@ class Trainer:
         """Loss and accuracy `(n,)` on training data that all networks saw, and on test data."""
         data = self.data
         seen = max(1, int(min(self.config.train_fractions) * len(data.y_train)))
+        config = self.config
         parts = {
-            "train": (data.x_train[:seen], data.y_train[:seen]),
-            "test": (data.x_test, data.y_test),
+            "train": (data.x_train[:seen], data.y_train[:seen], config.num_train_evaluated),
+            "test": (data.x_test, data.y_test, config.num_evaluated),
         }
         scores = {}
-        for name, (images, targets) in parts.items():
-            index = _balanced(targets, self.config.num_evaluated)
+        for name, (images, targets, count) in parts.items():
+            index = _balanced(targets, count)
             images, targets = images[index], targets[index]
             logits = evaluate(self.module, self.spec, weights, images)
             scores[f"{name}_loss"] = cross_entropy(logits, targets.expand(len(logits), -1))

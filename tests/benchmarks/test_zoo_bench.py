@@ -72,7 +72,11 @@ def test_small_cnns(batch_size: int) -> None:
     steps = 60
     x, y = torch.rand(2000, 1, 28, 28), torch.randint(10, (2000,))
     config = ClassifierConfig(
-        checkpoints=(steps,), batch_size=batch_size, optimizers=("adam",), num_evaluated=1
+        checkpoints=(steps,),
+        batch_size=batch_size,
+        optimizers=("adam",),
+        num_evaluated=1,
+        num_train_evaluated=1,
     )
 
     def loop() -> None:

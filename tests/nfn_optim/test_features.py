@@ -115,5 +115,15 @@ def test_a_tuple_of_another_length_is_refused(feats):
 
 
 def test_several_channels_are_no_state_dict(feats):
-    with pytest.raises(SpecError, match="5 channels"):
+    for convert in (feats.to_state_dicts, feats.to_params):
+        with pytest.raises(SpecError, match="have 5"):
+            convert()
+
+
+def test_params_may_have_any_batch_shape():
+    params = {name: torch.randn(2, 3, *SPEC.stored[name]) for name in SPEC.names}
+    feats = WeightSpaceFeatures.from_params(SPEC, params)
+    assert feats.batch_shape == (2, 3)
+    assert all(torch.equal(t, params[name]) for name, t in feats.to_params().items())
+    with pytest.raises(SpecError, match="one batch axis"):
         feats.to_state_dicts()

@@ -163,6 +163,15 @@ def test_samples_that_networks_are_measured_on_have_all_classes_alike() -> None:
         assert zoo.labels[f"{part}_accuracy"].tolist() == [0.5, 0.5]
 
 
+def test_accuracies_are_measured_on_as_many_samples_as_asked_for() -> None:
+    config = replace(SHORT, num_train_evaluated=20)
+    labels = train_classifiers(build_mlp, load_data("digits"), 20, config).labels
+    for part, count in (("train", 20), ("test", 50)):
+        hits = labels[f"{part}_accuracy"] * count
+        torch.testing.assert_close(hits, hits.round())
+    assert not torch.allclose(labels["test_accuracy"] * 20, (labels["test_accuracy"] * 20).round())
+
+
 def test_dropout_drops_the_part_asked_for_and_keeps_the_mean() -> None:
     config = ClassifierConfig(dropout=(0.5, 0.5), batch_size=1000)
     ours = trainer("sgd", config)
