@@ -105,8 +105,8 @@ def entrants(
     for name in methods:
         if name in suite.running and name not in known:
             raise ValueError(
-                f"{name!r} runs the networks that it reads, and what those in a folder compute is "
-                f"not known. Choose one of {', '.join(known)}."
+                f"{name!r} runs the networks that it reads, and what those in this folder compute "
+                f"is not known. Choose one of {', '.join(known)}."
             )
         if choose("method", name, known) in suite.references:
             found[name] = Reference(name, suite.references[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,8 +20,10 @@ from ..zoo import (
     cache_folder,
     load_zoo,
     read_small_cnn_zoo,
+    small_cnn,
     train_classifiers,
 )
+from ..zoo._files import MANIFEST
 from ..zoo._hyperparameters import ACTIVATIONS
 from ._examples import Examples
 from ._fit import Objective
@@ -34,6 +37,7 @@ Activation = Callable[[], nn.Module]
 _LABEL = "test_accuracy"
 _ORDER = 2.0  # weight of the order of pairs in the loss that heeds it
 _PARTS = ("train", "validation", "test")
+_SEEN = 15  # rows and columns of an image that reach one place before small_cnn's mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,17 +93,26 @@ def r_squared(problem: Supervised, outcome: Outcome) -> float:
 def read_interface(size: GeneralizationSize, data: Data) -> Interface:
     """Networks read the classifiers of the size, or those in a folder, and write one number.
 
-    What those in a folder compute is not known: weights do not tell strides and activations.
+    What those that `save_zoo` wrote compute is not known: weights do not tell strides and
+    activations. All networks of the Small CNN Zoo are `small_cnn`.
     """
     if isinstance(data, Path):
-        return Interface(read_zoo(data).features.spec, out_features=1)
+        spec = read_zoo(data).features.spec
+        seen = (1, _SEEN, _SEEN)
+        known = None if _is_saved(data) else _classifiers(small_cnn, tuple(ACTIVATIONS), seen)
+        return Interface(spec, 1, classifiers=known)
     dataset = _simplify(read_images(data), size.pixels)
+    make, shape = partial(size.architecture, dataset), tuple(dataset.x_train.shape[1:])
+    classifiers = _classifiers(make, size.classifiers.activations, shape)
+    return Interface(NetworkSpec.from_module(classifiers.modules[0]), 1, classifiers=classifiers)
+
+
+def _classifiers(
+    make: Callable[[Activation], nn.Sequential], names: tuple[str, ...], shape: tuple[int, ...]
+) -> Classifiers:
+    """Networks with each of the activations named, for images of a shape."""
     with torch.random.fork_rng(devices=[]):  # weights are drawn and not used
-        modules = tuple(
-            size.architecture(dataset, ACTIVATIONS[name]) for name in size.classifiers.activations
-        )
-    classifiers = Classifiers(modules, tuple(dataset.x_train.shape[1:]))
-    return Interface(NetworkSpec.from_module(modules[0]), 1, classifiers=classifiers)
+        return Classifiers(tuple(make(ACTIVATIONS[name]) for name in names), shape)
 
 
 def prepare(
@@ -138,7 +151,7 @@ def read_zoo(folder: Path) -> Zoo:
         FileNotFoundError: If the folder holds neither.
         ValueError: If a file is damaged, or the networks have no test accuracies.
     """
-    if (folder / "manifest.json").is_file():
+    if _is_saved(folder):
         zoo = load_zoo(folder)
     else:
         order = folder / f"{folder.name}_split.csv"
@@ -149,6 +162,11 @@ def read_zoo(folder: Path) -> Zoo:
             "before save_zoo."
         )
     return zoo
+
+
+def _is_saved(folder: Path) -> bool:
+    """Whether `save_zoo` wrote a folder."""
+    return (folder / MANIFEST).is_file()
 
 
 def split_networks(zoo: Zoo, size: GeneralizationSize) -> tuple[Zoo, Zoo, Zoo]:

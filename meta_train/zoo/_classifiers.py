@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nfn_optim import NetworkSpec
 
@@ -107,7 +107,7 @@ def train_classifiers(
         trainer = Trainer(spec, modules[activation], optimizer, data, config)
         settings = {**info, "chunk": [chunk.start, chunk.stop]}
         make = partial(_make, trainer, activation, chunk, seed)
-        parts.append(remember(cache, "classifiers", settings, (), make))
+        parts.append(_finite(remember(cache, "classifiers", settings, (), make)))
         if on_progress is not None:
             on_progress(chunk.stop, num_networks)
     return _as_zoo(spec, join(parts), {"what": "classifiers", "networks": num_networks, **info})
@@ -157,9 +157,13 @@ def _make(trainer: Trainer, activation: str, chunk: slice, seed: int) -> Params:
     return params | {_LABEL + name: tensor for name, tensor in labels.items()}
 
 
-def _as_zoo(spec: NetworkSpec, rows: dict[str, Tensor], info: dict[str, Any]) -> Zoo:
+def _finite(rows: Params) -> Params:
+    """Those of the networks, weights and labels, that did not diverge."""
     finite = torch.stack([t.reshape(len(t), -1).isfinite().all(1) for t in rows.values()]).all(0)
-    rows = {name: tensor[finite] for name, tensor in rows.items()}
+    return rows if finite.all() else {name: tensor[finite] for name, tensor in rows.items()}
+
+
+def _as_zoo(spec: NetworkSpec, rows: Params, info: dict[str, Any]) -> Zoo:
     return Zoo.from_params(
         spec,
         rows,

@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from meta_train import run_suite
+from meta_train.suites import _generalization
 from meta_train.suites._examples import Raw
 from meta_train.suites._generalization import read_interface
 from meta_train.suites._interface import Classifiers, Interface
@@ -107,7 +108,7 @@ def test_weights_are_read_beside_answers_but_for_probes_alone(cnns: WeightSpaceF
 
 
 @pytest.mark.usefixtures("small_suites")
-def test_networks_of_a_folder_are_not_run(cnns: WeightSpaceFeatures, tmp_path: Path) -> None:
+def test_networks_of_a_saved_zoo_are_not_run(cnns: WeightSpaceFeatures, tmp_path: Path) -> None:
     features = cnns.like([tensor.repeat(20, *[1] * (tensor.dim() - 1)) for tensor in cnns.values()])
     save_zoo(Zoo(features, {"test_accuracy": torch.linspace(0, 1, 60)}), tmp_path)
     with pytest.raises(
@@ -116,3 +117,21 @@ def test_networks_of_a_folder_are_not_run(cnns: WeightSpaceFeatures, tmp_path: P
         run_suite("cnn-generalization", methods=["probes"], data=tmp_path, size="tiny")
     result = run_suite("cnn-generalization", data=tmp_path, size="tiny")
     assert set(result.methods) == set(SUITES["cnn-generalization"].methods)
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_published_networks_are_run(
+    generator: torch.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = NetworkSpec.from_module(small_cnn())
+    features = random_features(spec, 1, generator, batch=(60,), dtype=torch.float32)
+    zoo = Zoo(features, {"test_accuracy": torch.linspace(0, 1, 60)})
+    monkeypatch.setattr(_generalization, "read_small_cnn_zoo", lambda folder, order: zoo)
+    result = run_suite("cnn-generalization", methods=["hnp-probes"], data=tmp_path, size="tiny")
+    assert set(result.methods) == {"hnp-probes"}
+    interface = read_interface(SUITES["cnn-generalization"].sizes["tiny"], tmp_path)
+    assert interface.classifiers is not None
+    images = torch.rand(2, *interface.classifiers.input_shape)
+    for module, activation in zip(interface.classifiers.modules, (nn.ReLU, nn.Tanh), strict=True):
+        assert isinstance(module[1], activation)
+        assert module[:-3](images).shape == (2, 16, 1, 1)  # one place: what it sees is the image
