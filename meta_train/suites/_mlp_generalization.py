@@ -75,7 +75,7 @@ _SMALL = replace(
         weight_decay=0.1,
         warmup=50,
         final_lr=0.0,
-        eval_every=500,
+        eval_every=1_000,
     ),
     num_seeds=1,
 )
