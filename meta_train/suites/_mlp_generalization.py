@@ -69,7 +69,7 @@ _SMALL = replace(
     ordered=True,
     network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3),
     fit=FitConfig(
-        num_steps=14_000,
+        num_steps=12_000,
         batch_size=64,
         lr=5e-3,
         weight_decay=0.1,
