@@ -19,6 +19,7 @@ from ..zoo import (
     image_grid,
     siren,
 )
+from ..zoo._engine import join
 from ._images import Images, split
 from ._normal_form import normal_form
 from ._suite import Progress, Size
@@ -91,8 +92,7 @@ def make_inrs(
                 cache=cache_folder(),
             )
             several.append(params)
-        features = {n: torch.cat([p[n] for p in several]).unsqueeze(-1) for n in spec.names}
-        inrs = WeightSpaceFeatures(spec, features).to(device)
+        inrs = WeightSpaceFeatures.from_params(spec, join(several)).to(device)
         return INRs(
             normal_form(inrs, size.field.omega) if size.normal else inrs,
             torch.cat([images.images] * len(seeds)),

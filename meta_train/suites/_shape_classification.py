@@ -79,8 +79,8 @@ def _prepare(
     spec, params = fit_fields(
         coords, distances, size.field, on_progress=progress, cache=cache_folder()
     )
-    features = {name: params[name].unsqueeze(-1) for name in spec.names}
-    examples = Examples(WeightSpaceFeatures(spec, features), shapes.labels).to(device)
+    features = WeightSpaceFeatures.from_params(spec, params)
+    examples = Examples(features, shapes.labels).to(device)
     first, second = size.num_train, size.num_train + size.num_validation
     return Supervised(
         examples.take(slice(first)),

@@ -143,8 +143,7 @@ def features_of(classifiers: Classifiers, starts: Tensor) -> list[Tensor]:
 
 def channel_of(spec: NetworkSpec, rows: Tensor) -> list[Tensor]:
     """Parameters `(n, d)`, one after another, as features `(n, *axes, 1)` in order."""
-    params = as_params(spec, rows)
-    return [spec.view(name, params[name]).unsqueeze(-1) for name in spec.names]
+    return list(WeightSpaceFeatures.from_params(spec, as_params(spec, rows)).values())
 
 
 def _classifier(size: TicketSize, data: Data) -> tuple[Dataset, nn.Sequential]:

@@ -83,9 +83,8 @@ class Trainer:
 
     def _measure(self, weights: Tensor) -> dict[str, Tensor]:
         """Loss and accuracy `(n,)` on training data that all networks saw, and on test data."""
-        data = self.data
-        seen = max(1, int(min(self.config.train_fractions) * len(data.y_train)))
-        config = self.config
+        data, config = self.data, self.config
+        seen = max(1, int(min(config.train_fractions) * len(data.y_train)))
         parts = {
             "train": (data.x_train[:seen], data.y_train[:seen], config.num_train_evaluated),
             "test": (data.x_test, data.y_test, config.num_evaluated),
