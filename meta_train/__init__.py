@@ -15,4 +15,5 @@ from .estimators import TruncatedBPTT as TruncatedBPTT
 from .suites import run_suite as run_suite
 from .tasks import Task as Task
 from .tasks import TaskFamily as TaskFamily
+from .tasks import load_data as load_data
 from .tasks._evaluation import EvaluationTask as EvaluationTask

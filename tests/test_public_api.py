@@ -26,7 +26,7 @@ PROMISED = {
         *("GaussianFourierFeatures", "WeightSpaceLayerNorm", "ChannelDropout", "ResidualBlock"),
         *("Map", "LearnedScale", "FlattenWeights", "UnflattenWeights", "StatFeaturizer"),
     ],
-    "meta_train": ["TaskFamily", "unroll", "TruncatedBPTT", "MetaTrainer", "evaluate"],
+    "meta_train": ["TaskFamily", "unroll", "TruncatedBPTT", "MetaTrainer", "evaluate", "load_data"],
 }
 
 

@@ -65,6 +65,7 @@ _SMALL = replace(
     test_part=0.15,
     validation_part=0.1,
     ordered=True,
+    auxiliary=1.0,
     network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3, max_freq=3, blocks=1),
     fit=FitConfig(
         num_steps=8_000,

@@ -111,7 +111,7 @@ def entrants(
         if choose("method", name, known) in suite.references:
             found[name] = Reference(name, suite.references[name])
         else:
-            make = partial(builders[name], interface, size.network)
+            make = partial(builders[name], interface.whole, size.network)
             found[name] = Entrant(make, interface, device)
     if build is not None:
         found[YOURS] = Entrant(partial(build, interface.spec), interface, device)

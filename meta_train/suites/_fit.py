@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ class Objective:
     """What is trained for, and what is measured.
 
     Attributes:
-        loss: Of predictions and targets `(n, ...)`, averaged over `n`.
+        loss: Of predictions and targets `(n, ...)`, averaged over `n`; a function, or a dataclass.
         score: Of all predictions and targets of a split.
         lower_is_better: Whether a low score is a good one.
         augment: What is done to every training batch; a dataclass, so that its settings show.
@@ -69,7 +69,8 @@ class Objective:
 
     def key(self) -> str:
         """What it is, for a hash that another process computes alike."""
-        return f"{self.loss.__qualname__} {self.score.__qualname__} {self.augment}"
+        loss = self.loss if is_dataclass(self.loss) else self.loss.__qualname__
+        return f"{loss} {self.score.__qualname__} {self.augment}"
 
     def is_better(self, score: float, best: float) -> bool:
         """Whether a score beats another; anything beats NaN, and NaN nothing."""

@@ -23,8 +23,10 @@ from ..zoo import (
     small_cnn,
     train_classifiers,
 )
+from ..zoo._classifiers import CATEGORIES, LABELS
 from ..zoo._files import MANIFEST
 from ..zoo._hyperparameters import ACTIVATIONS
+from ._auxiliary import Accuracies, auxiliary_targets, num_auxiliary
 from ._examples import Examples
 from ._fit import Objective
 from ._images import read_images
@@ -52,6 +54,8 @@ class GeneralizationSize(Size):
         test_part: Part of the classifiers to report on.
         validation_part: Part of the others to stop by.
         ordered: Whether the loss heeds the order of pairs too; the paper's does not.
+        auxiliary: Weight of the auxiliary targets' mean squared error in the loss; with 0, as in
+            the paper, there are none.
     """
 
     num_networks: int
@@ -61,6 +65,7 @@ class GeneralizationSize(Size):
     test_part: float
     validation_part: float
     ordered: bool = False
+    auxiliary: float = 0.0
 
 
 def kendall_tau(predictions: Tensor, targets: Tensor) -> float:
@@ -83,6 +88,29 @@ def ordered_cross_entropy(predictions: Tensor, targets: Tensor) -> Tensor:
     return F.binary_cross_entropy(predictions, targets) + _ORDER * order
 
 
+@dataclass(frozen=True)
+class AccuracyLoss:
+    """The loss of a size, of what `Accuracies` gives and of targets `(n, 1 + k)`.
+
+    A network that writes accuracies alone learns these alone.
+
+    Attributes:
+        ordered: See `GeneralizationSize`.
+        auxiliary: Likewise.
+    """
+
+    ordered: bool
+    auxiliary: float
+
+    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """The loss, a number."""
+        of_accuracies = ordered_cross_entropy if self.ordered else F.binary_cross_entropy
+        loss = of_accuracies(predictions[:, 0], targets[:, 0])
+        if predictions.shape[1] == 1:
+            return loss
+        return loss + self.auxiliary * F.mse_loss(predictions[:, 1:], targets[:, 1:])
+
+
 def r_squared(problem: Supervised, outcome: Outcome) -> float:
     """Part of the test accuracies' variance that predictions explain."""
     targets = problem.test.targets.cpu().double()
@@ -97,14 +125,17 @@ def read_interface(size: GeneralizationSize, data: Data) -> Interface:
     activations. All networks of the Small CNN Zoo are `small_cnn`.
     """
     if isinstance(data, Path):
-        spec = read_zoo(data).features.spec
+        zoo = read_zoo(data)
         seen = (1, _SEEN, _SEEN)
         known = None if _is_saved(data) else _classifiers(small_cnn, tuple(ACTIVATIONS), seen)
-        return Interface(spec, 1, classifiers=known)
+        auxiliary = num_auxiliary(zoo.labels, zoo.categories) if size.auxiliary else 0
+        return Interface(zoo.features.spec, 1, auxiliary=auxiliary, classifiers=known)
     dataset = _simplify(read_images(data), size.pixels)
     make, shape = partial(size.architecture, dataset), tuple(dataset.x_train.shape[1:])
     classifiers = _classifiers(make, size.classifiers.activations, shape)
-    return Interface(NetworkSpec.from_module(classifiers.modules[0]), 1, classifiers=classifiers)
+    spec = NetworkSpec.from_module(classifiers.modules[0])
+    auxiliary = num_auxiliary(LABELS, CATEGORIES) if size.auxiliary else 0
+    return Interface(spec, 1, auxiliary=auxiliary, classifiers=classifiers)
 
 
 def _classifiers(
@@ -120,18 +151,20 @@ def prepare(
 ) -> Supervised:
     """Trains the classifiers, or reads them from a folder, and splits them."""
     zoo = read_zoo(data) if isinstance(data, Path) else _train(size, data, on_progress)
+    parts = split_networks(zoo, size)
     train, validation, test = (
-        Examples(part.features, part.labels[_LABEL].float()).to(device)
-        for part in split_networks(zoo, size)
+        Examples(part.features, part.labels[_LABEL].float()).to(device) for part in parts
     )
-    loss = ordered_cross_entropy if size.ordered else F.binary_cross_entropy
+    targets = train.targets[:, None]
+    if size.auxiliary:
+        targets = torch.cat([targets, auxiliary_targets(parts[0]).to(device)], dim=1)
     return Supervised(
-        train,
+        Examples(train.features, targets),
         validation,
         test,
-        Objective(loss, kendall_tau),
+        Objective(AccuracyLoss(size.ordered, size.auxiliary), kendall_tau),
         size.fit,
-        finish=lambda network: nn.Sequential(network, nn.Flatten(0), nn.Sigmoid()),
+        finish=lambda network: nn.Sequential(network, Accuracies()),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -36,6 +36,8 @@ class Interface:
         spec: The symmetry of the networks that they read.
         out_features: Length of the vector that they write, `(n, out_features)`; None where they
             write features `(n, *axes, out_channels)`.
+        auxiliary: How many further numbers a network may write, `(n, out_features + auxiliary)`,
+            to learn from what else is known of the networks that it reads.
         channels: Channels of the features that they read.
         out_channels: Channels of the features that they write.
         classifiers: What the networks that they read compute, where that is known and of use.
@@ -45,7 +47,15 @@ class Interface:
     out_features: int | None = None
     channels: int = 1
     out_channels: int = 1
+    auxiliary: int = 0
     classifiers: Classifiers | None = None
+
+    @property
+    def whole(self) -> Interface:
+        """The same with the auxiliary numbers among the others, for networks that write all."""
+        if self.out_features is None:
+            return self
+        return replace(self, out_features=self.out_features + self.auxiliary, auxiliary=0)
 
     def check(self, network: nn.Module, device: torch.device) -> list[torch.Tensor]:
         """Tries a network on two random networks of the spec.
@@ -71,10 +81,11 @@ class Interface:
             ) from error
         finally:
             network.train(training)
-        if _describe(output) != self._expected():
+        fitting = dict.fromkeys((self._expected(), self.whole._expected()))
+        if _describe(output) not in fitting:
             raise ValueError(
                 f"{type(network).__name__} gives {_describe(output)} for two networks of this "
-                f"suite, which needs {self._expected()}. {self._remedy()}"
+                f"suite, which needs {' or '.join(fitting)}. {self._remedy()}"
             )
         tensors = [output] if isinstance(output, torch.Tensor) else list(output.values())
         if not all(tensor.isfinite().all() for tensor in tensors):

@@ -67,6 +67,7 @@ _SMALL = replace(
     ),
     test_part=0.15,
     ordered=True,
+    auxiliary=1.0,
     network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3),
     fit=FitConfig(
         num_steps=12_000,

@@ -27,6 +27,26 @@ from ._training import Trainer
 
 Build = Callable[[Callable[[], nn.Module]], nn.Sequential]
 
+LABELS = (
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "step",
+    "network",
+    "lr",
+    "l2",
+    "init_scale",
+    "dropout",
+    "train_fraction",
+    "activation",
+    "optimizer",
+)
+"""What is known of each network of a zoo that is trained here."""
+
+CATEGORIES = {"activation": tuple(ACTIVATIONS), "optimizer": OPTIMIZERS}
+"""What the values of two of them mean."""
+
 _AT_ONCE = 48  # networks of a chunk at most: all of them share activation and optimizer
 _NUMBERS_AT_ONCE = 2_000_000  # activations of a chunk's networks: more of them leave the cache
 _LABEL = "label "
@@ -168,6 +188,6 @@ def _as_zoo(spec: NetworkSpec, rows: Params, info: dict[str, Any]) -> Zoo:
         spec,
         rows,
         labels={n.removeprefix(_LABEL): t for n, t in rows.items() if n.startswith(_LABEL)},
-        categories={"activation": tuple(ACTIVATIONS), "optimizer": OPTIMIZERS},
+        categories=CATEGORIES,
         info=info,
     )

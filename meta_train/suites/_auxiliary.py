@@ -1,0 +1,77 @@
+"""Auxiliary targets: what else a zoo knows of its networks, to be learned beside the accuracy.
+
+An accuracy is one number of a network, losses and hyperparameters are a dozen more. What tells them
+apart helps with accuracies as well, which count alone in the end (multi-task learning; Caruana,
+Machine Learning 28, 1997).
+
+Shape legend: `n` networks, `k` auxiliary targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..zoo import Zoo
+
+_NUMBERS = (
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "step",
+    "lr",
+    "l2",
+    "init_scale",
+    "init_std",
+    "dropout",
+    "train_fraction",
+)
+_CATEGORIES = ("activation", "optimizer", "w_init")
+
+
+def num_auxiliary(labels: Collection[str], categories: Mapping[str, tuple[str, ...]]) -> int:
+    """How many auxiliary targets networks with these labels have."""
+    numbers = sum(name in labels for name in _NUMBERS)
+    return numbers + sum(len(categories[name]) for name in _CATEGORIES if name in labels)
+
+
+def auxiliary_targets(zoo: Zoo) -> Tensor:
+    """The auxiliary targets `(n, k)` of a zoo's networks, each between -1.8 and 1.8.
+
+    Numbers, some of which span decades, count by their rank among the networks, with a variance of
+    1; each value of a category is a target of its own, 1 or -1.
+    """
+    columns = [_ranks(zoo.labels[name])[:, None] for name in _NUMBERS if name in zoo.labels]
+    for name in _CATEGORIES:
+        if name in zoo.labels:
+            values = F.one_hot(zoo.labels[name].long(), len(zoo.categories[name]))
+            columns.append(2 * values.float() - 1)
+    return torch.cat(columns, dim=1) if columns else torch.empty(len(zoo), 0)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Mean ranks `(n,)` of equal values, moved and scaled; what is not a number is largest."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.nan_to_num(values.double().numpy(), nan=np.inf, posinf=np.inf))
+    part = torch.from_numpy((ranks - 0.5) / len(values)).float()
+    return (part - 0.5) * 12**0.5
+
+
+class Accuracies(nn.Module):
+    """Accuracies from the first number that a network writes.
+
+    Shape:
+        `(n, 1 + k)` or `(n, 1)` to `(n,)`; in training to the same shape, accuracies first.
+    """
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """Reads what a network wrote."""
+        accuracies = outputs[:, :1].sigmoid()
+        if not self.training:
+            return accuracies[:, 0]
+        return torch.cat([accuracies, outputs[:, 1:]], dim=1)
