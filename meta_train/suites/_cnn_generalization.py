@@ -21,8 +21,8 @@ from ._images import num_classes
 from ._interface import Interface
 from ._methods import METHODS, NetworkSize
 from ._probes import RUNNING
-from ._scale_free import scale_free
 from ._suite import Suite
+from ._units import in_units
 
 _SMALLEST_UNPADDED = 15
 
@@ -98,8 +98,8 @@ SUITE = Suite(
     data=("digits", "mnist", "fashion_mnist", "cifar10", "svhn"),
     sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
     methods={
-        **{name: scale_free(METHODS[name]) for name in ("statnn", "np", "hnp")},
-        "nft": scale_free(_nft),
+        **{name: in_units(METHODS[name]) for name in ("statnn", "np", "hnp")},
+        "nft": in_units(_nft),
     },
     paper={
         "cifar10": {"statnn": 0.915, "np": 0.922, "hnp": 0.934, "nft": 0.926},

@@ -21,8 +21,8 @@ from ._generalization import (
 from ._images import num_classes
 from ._methods import METHODS, NetworkSize
 from ._probes import RUNNING
-from ._scale_free import scale_free
 from ._suite import Suite
+from ._units import in_units
 
 _WIDTHS = {"tiny": 16, "small": 32, "paper": 128}
 
@@ -100,7 +100,7 @@ SUITE = Suite(
     metric="Kendall's tau of test networks",
     data=("digits", "mnist", "fashion_mnist"),
     sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
-    methods={name: scale_free(METHODS[name]) for name in ("statnn", "np", "hnp")},
+    methods={name: in_units(METHODS[name]) for name in ("statnn", "np", "hnp")},
     paper={"mnist": {"statnn": 0.854, "np": 0.859, "hnp": 0.876}},
     interface=read_interface,
     prepare=prepare,

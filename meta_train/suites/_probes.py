@@ -19,7 +19,7 @@ from ..zoo._rows import as_rows
 from ._examples import Raw
 from ._interface import Classifiers, Interface
 from ._methods import METHODS, Build, NetworkSize
-from ._scale_free import scale_free
+from ._units import in_units
 
 _UNLIKELY = -20.0  # the smallest logarithm of a probability that is told apart
 _UNIT = 10.0  # of inputs: Adam's steps know no scale, so that inputs move farther than weights
@@ -109,6 +109,6 @@ def probed(build: Build | None) -> Build:
 
 RUNNING: dict[str, Build] = {
     "probes": probed(None),
-    "hnp-probes": probed(scale_free(METHODS["hnp"])),
+    "hnp-probes": probed(in_units(METHODS["hnp"])),
 }
 """By the name on the command line."""
