@@ -66,6 +66,7 @@ _SMALL = replace(
     validation_part=0.1,
     ordered=True,
     auxiliary=2.0,
+    flips=True,
     network=NetworkSize(channels=(8, 8, 5), head=(256, 256), bands=3, max_freq=3, blocks=1),
     fit=FitConfig(
         num_steps=9_000,

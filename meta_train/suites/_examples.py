@@ -18,10 +18,12 @@ class Examples:
     Attributes:
         features: `(n, *axes, c)`.
         targets: `(n, ...)`: labels, scores, images.
+        odd: Whether the networks' activations are odd `(n,)`, where that is told.
     """
 
     features: WeightSpaceFeatures
     targets: Tensor
+    odd: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -29,16 +31,19 @@ class Examples:
     def take(self, index: Tensor | slice) -> Examples:
         """Some of the examples."""
         tensors = [tensor[index] for tensor in self.features.values()]
-        return Examples(self.features.like(tensors), self.targets[index])
+        odd = None if self.odd is None else self.odd[index]
+        return Examples(self.features.like(tensors), self.targets[index], odd)
 
     def to(self, device: torch.device) -> Examples:
         """The same on a device."""
-        return Examples(self.features.to(device), self.targets.to(device))
+        odd = None if self.odd is None else self.odd.to(device)
+        return Examples(self.features.to(device), self.targets.to(device), odd)
 
     def digest(self) -> str:
-        """A hash of all features and targets."""
+        """A hash of everything."""
         digest = hashlib.sha256(repr(self.features.spec).encode())
-        for tensor in (*self.features.values(), self.targets):
+        told = () if self.odd is None else (self.odd,)
+        for tensor in (*self.features.values(), self.targets, *told):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 

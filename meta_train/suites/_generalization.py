@@ -31,6 +31,7 @@ from ._examples import Examples
 from ._fit import Objective
 from ._images import read_images
 from ._interface import Classifiers, Interface
+from ._odd_flips import OddFlips, is_odd
 from ._picture import draw_scatter
 from ._suite import Data, Outcome, Progress, Size
 from ._supervised import Supervised
@@ -56,6 +57,8 @@ class GeneralizationSize(Size):
         ordered: Whether the loss heeds the order of pairs too; the paper's does not.
         auxiliary: Weight of the auxiliary targets' mean squared error in the loss; with 0, as in
             the paper, there are none.
+        flips: Whether neurons of odd activation change sign at random in training; not in the
+            paper.
     """
 
     num_networks: int
@@ -66,6 +69,7 @@ class GeneralizationSize(Size):
     validation_part: float
     ordered: bool = False
     auxiliary: float = 0.0
+    flips: bool = False
 
 
 def kendall_tau(predictions: Tensor, targets: Tensor) -> float:
@@ -155,14 +159,19 @@ def prepare(
     train, validation, test = (
         Examples(part.features, part.labels[_LABEL].float()).to(device) for part in parts
     )
+    odd = is_odd(parts[0]).to(device) if size.flips else None
     targets = train.targets[:, None]
     if size.auxiliary:
         targets = torch.cat([targets, auxiliary_targets(parts[0]).to(device)], dim=1)
     return Supervised(
-        Examples(train.features, targets),
+        Examples(train.features, targets, odd),
         validation,
         test,
-        Objective(AccuracyLoss(size.ordered, size.auxiliary), kendall_tau),
+        Objective(
+            AccuracyLoss(size.ordered, size.auxiliary),
+            kendall_tau,
+            augment=OddFlips() if size.flips else None,
+        ),
         size.fit,
         finish=lambda network: nn.Sequential(network, Accuracies()),
     )

@@ -1,0 +1,45 @@
+"""Hidden neurons of odd activation with random signs.
+
+`tanh(-x) = -tanh(x)`: a neuron that changes sign, in what it reads and in how it is read, changes
+nothing that a network computes. Neither is such a network less likely: its training would have
+started from a start just as likely, and would have gone the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..zoo import Zoo
+from ._examples import Examples
+from ._inr_augment import flip_signs
+
+_ODD = ("tanh",)
+
+
+def is_odd(zoo: Zoo) -> Tensor:
+    """Which networks of a zoo have an odd activation, `(n,)`; none where that is unknown."""
+    odd = torch.zeros(len(zoo), dtype=torch.bool)
+    for index, name in enumerate(zoo.categories.get("activation", ())):
+        if name in _ODD:
+            odd |= zoo.labels["activation"] == index
+    return odd
+
+
+@dataclass(frozen=True)
+class OddFlips:
+    """Changes signs of hidden neurons at random in the examples whose activation is odd."""
+
+    def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
+        """Augments every example on its own; targets stay."""
+        features, odd = examples.features, examples.odd
+        if odd is None or not odd.any():
+            return examples
+        flipped = flip_signs(features, generator)
+        tensors = [
+            torch.where(odd.reshape(-1, *[1] * (tensor.dim() - 1)), flipped[name], tensor)
+            for name, tensor in features.items()
+        ]
+        return Examples(features.like(tensors), examples.targets, odd)
