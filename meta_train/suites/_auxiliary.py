@@ -36,7 +36,7 @@ _CATEGORIES = ("activation", "optimizer", "w_init")
 def num_auxiliary(labels: Collection[str], categories: Mapping[str, tuple[str, ...]]) -> int:
     """How many auxiliary targets networks with these labels have."""
     numbers = sum(name in labels for name in _NUMBERS)
-    return numbers + sum(len(categories[name]) for name in _CATEGORIES if name in labels)
+    return numbers + sum(len(categories[name]) for name in _known(labels, categories))
 
 
 def auxiliary_targets(zoo: Zoo) -> Tensor:
@@ -46,11 +46,15 @@ def auxiliary_targets(zoo: Zoo) -> Tensor:
     1; each value of a category is a target of its own, 1 or -1.
     """
     columns = [_ranks(zoo.labels[name])[:, None] for name in _NUMBERS if name in zoo.labels]
-    for name in _CATEGORIES:
-        if name in zoo.labels:
-            values = F.one_hot(zoo.labels[name].long(), len(zoo.categories[name]))
-            columns.append(2 * values.float() - 1)
+    for name in _known(zoo.labels, zoo.categories):
+        values = F.one_hot(zoo.labels[name].long(), len(zoo.categories[name]))
+        columns.append(2 * values.float() - 1)
     return torch.cat(columns, dim=1) if columns else torch.empty(len(zoo), 0)
+
+
+def _known(labels: Collection[str], categories: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The labels that are categories, where it is told which."""
+    return [name for name in _CATEGORIES if name in labels and name in categories]
 
 
 def _ranks(values: Tensor) -> Tensor:

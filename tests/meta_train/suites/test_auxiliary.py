@@ -61,6 +61,13 @@ def test_each_category_is_a_target() -> None:
     assert targets.tolist() == [[-1, -1, 1], [1, -1, -1], [1, -1, -1]]
 
 
+def test_categories_of_unknown_meaning_are_no_targets() -> None:
+    zoo = zoo_of(3, optimizer=torch.tensor([2, 0, 0]), lr=torch.rand(3))
+    unnamed = Zoo(zoo.features, zoo.labels)
+    assert auxiliary_targets(unnamed).shape == (3, 1)
+    assert num_auxiliary(unnamed.labels, unnamed.categories) == 1
+
+
 def test_runs_and_accuracies_are_no_auxiliary_targets() -> None:
     zoo = zoo_of(4, network=torch.arange(4), mine=torch.rand(4, 2))
     assert auxiliary_targets(zoo).shape == (4, 0)
