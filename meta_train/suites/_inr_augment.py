@@ -49,12 +49,15 @@ class INRAugmentation:
         return Examples(features, examples.targets)
 
 
-def flip_signs(features: WeightSpaceFeatures, generator: torch.Generator) -> WeightSpaceFeatures:
+def flip_signs(
+    features: WeightSpaceFeatures, generator: torch.Generator, which: Tensor | None = None
+) -> WeightSpaceFeatures:
     """Changes the sign of hidden neurons, of what they read and of how they are read.
 
     Args:
-        features: Networks `(n, *axes, c)` whose activation is odd.
+        features: Networks `(n, *axes, c)`.
         generator: Draws a sign for each network and hidden neuron.
+        which: The networks `(n,)` whose activation is odd, the only ones that change; None is all.
     """
     spec = features.spec.hnp()
     some = next(iter(features.values()))
@@ -62,6 +65,8 @@ def flip_signs(features: WeightSpaceFeatures, generator: torch.Generator) -> Wei
         label: _draw((len(some), spec.sizes[label]), some, generator).sign()
         for label in spec.populations
     }
+    if which is not None:
+        signs = {label: sign.where(which[:, None], 1.0) for label, sign in signs.items()}
     tensors = []
     for name, tensor in features.items():
         for axis, label in enumerate(spec.labels(name), start=1):

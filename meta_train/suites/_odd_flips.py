@@ -7,7 +7,7 @@ started from a start just as likely, and would have gone the same way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,16 +16,15 @@ from ..zoo import Zoo
 from ._examples import Examples
 from ._inr_augment import flip_signs
 
-_ODD = ("tanh",)
+_ODD = "tanh"
 
 
 def is_odd(zoo: Zoo) -> Tensor:
     """Which networks of a zoo have an odd activation, `(n,)`; none where that is unknown."""
-    odd = torch.zeros(len(zoo), dtype=torch.bool)
-    for index, name in enumerate(zoo.categories.get("activation", ())):
-        if name in _ODD:
-            odd |= zoo.labels["activation"] == index
-    return odd
+    names = zoo.categories.get("activation", ())
+    if _ODD not in names:
+        return torch.zeros(len(zoo), dtype=torch.bool)
+    return zoo.labels["activation"] == names.index(_ODD)
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,7 @@ class OddFlips:
 
     def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
         """Augments every example on its own; targets stay."""
-        features, odd = examples.features, examples.odd
+        odd = examples.odd
         if odd is None or not odd.any():
             return examples
-        flipped = flip_signs(features, generator)
-        tensors = [
-            torch.where(odd.reshape(-1, *[1] * (tensor.dim() - 1)), flipped[name], tensor)
-            for name, tensor in features.items()
-        ]
-        return Examples(features.like(tensors), examples.targets, odd)
+        return replace(examples, features=flip_signs(examples.features, generator, odd))

@@ -1,17 +1,21 @@
 """Suites small enough for tests, with a cache of their own."""
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from meta_train.suites._fit import FitConfig
 from meta_train.suites._methods import NetworkSize
 from meta_train.suites._registry import SUITES
 from meta_train.suites._suite import Size
 from meta_train.suites._tickets import TicketConfig
-from meta_train.zoo import ClassifierConfig, FieldConfig
+from meta_train.zoo import ClassifierConfig, FieldConfig, Zoo
+from nfn_optim.testing import chain_spec, random_features
 
 NETWORK = NetworkSize(channels=(4, 4), head=(8,), blocks=1, latents=2, bands=2)
 
@@ -28,6 +32,20 @@ SMALLEST: dict[str, Any] = {
     "fit": FitConfig(num_steps=6, batch_size=8, eval_every=3),
 }
 """Fields of the suites' sizes, where they have them."""
+
+
+CHAIN = chain_spec((3, 4, 2))
+
+
+def zoo_of(
+    n: int, categories: Mapping[str, tuple[str, ...]] | None = None, **labels: Tensor
+) -> Zoo:
+    """Networks of `CHAIN` whose accuracies follow from the mean of their first weight."""
+    features = random_features(
+        CHAIN, 1, torch.Generator().manual_seed(0), batch=(n,), dtype=torch.float32
+    )
+    accuracies = torch.sigmoid(5 * features["0.weight"].mean((1, 2, 3)))
+    return Zoo(features, {"test_accuracy": accuracies, **labels}, categories or {})
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from meta_train import load_data, run_suite
 from meta_train.suites._auxiliary import Accuracies, auxiliary_targets, num_auxiliary
@@ -22,21 +22,12 @@ from meta_train.zoo import ClassifierConfig, Zoo, save_zoo, small_cnn, train_cla
 from meta_train.zoo._classifiers import CATEGORIES, LABELS
 from nfn_optim import NetworkSpec
 from nfn_optim.networks import HeadConfig, StatNN
-from nfn_optim.testing import chain_spec, random_features
 
-SPEC = chain_spec((3, 4, 2))
+from .conftest import CHAIN, zoo_of
+
 CPU = torch.device("cpu")
 SIZE = SUITES["mlp-generalization"].sizes["tiny"]
-OPTIMIZERS = ("adam", "sgd", "momentum")
-
-
-def zoo_of(n: int, **labels: Tensor) -> Zoo:
-    features = random_features(
-        SPEC, 1, torch.Generator().manual_seed(0), batch=(n,), dtype=torch.float32
-    )
-    accuracies = torch.sigmoid(5 * features["0.weight"].mean((1, 2, 3)))
-    categories = {"optimizer": OPTIMIZERS} if "optimizer" in labels else {}
-    return Zoo(features, {"test_accuracy": accuracies, **labels}, categories)
+OPTIMIZERS = {"optimizer": ("adam", "sgd", "momentum")}
 
 
 def test_numbers_count_by_rank() -> None:
@@ -57,15 +48,14 @@ def test_equal_numbers_are_equal_and_a_loss_that_is_none_is_largest() -> None:
 
 
 def test_each_category_is_a_target() -> None:
-    targets = auxiliary_targets(zoo_of(3, optimizer=torch.tensor([2, 0, 0])))
+    targets = auxiliary_targets(zoo_of(3, OPTIMIZERS, optimizer=torch.tensor([2, 0, 0])))
     assert targets.tolist() == [[-1, -1, 1], [1, -1, -1], [1, -1, -1]]
 
 
 def test_categories_of_unknown_meaning_are_no_targets() -> None:
     zoo = zoo_of(3, optimizer=torch.tensor([2, 0, 0]), lr=torch.rand(3))
-    unnamed = Zoo(zoo.features, zoo.labels)
-    assert auxiliary_targets(unnamed).shape == (3, 1)
-    assert num_auxiliary(unnamed.labels, unnamed.categories) == 1
+    assert auxiliary_targets(zoo).shape == (3, 1)
+    assert num_auxiliary(zoo.labels, zoo.categories) == 1
 
 
 def test_runs_and_accuracies_are_no_auxiliary_targets() -> None:
@@ -111,12 +101,12 @@ def test_only_the_paper_s_size_learns_accuracies_alone() -> None:
 
 
 def test_a_network_may_write_the_auxiliary_numbers_or_not() -> None:
-    interface = Interface(SPEC, 1, auxiliary=4)
+    interface = Interface(CHAIN, 1, auxiliary=4)
     for length in (1, 5):
-        interface.check(StatNN(SPEC, HeadConfig(out_features=length)), CPU)
+        interface.check(StatNN(CHAIN, HeadConfig(out_features=length)), CPU)
     message = r"(?s)\(2, 4\).*needs.*\(2, 1\) or .*\(2, 5\).*HeadConfig\(out_features=1\)"
     with pytest.raises(ValueError, match=message):
-        interface.check(StatNN(SPEC, HeadConfig(out_features=4)), CPU)
+        interface.check(StatNN(CHAIN, HeadConfig(out_features=4)), CPU)
 
 
 @pytest.mark.usefixtures("cache")
@@ -132,6 +122,6 @@ def test_networks_of_ones_own_learn_with_and_without(length: int, tmp_path: Path
     size = replace(SIZE, fit=replace(SIZE.fit, num_steps=200, lr=1e-2))
     problem = prepare(size, tmp_path, CPU, lambda *_: None)
     assert problem.train.targets.shape == (len(problem.train), 2)
-    assert problem.run(stats(SPEC), 0, lambda *_: None).predictions.shape == (len(problem.test),)
+    assert problem.run(stats(CHAIN), 0, lambda *_: None).predictions.shape == (len(problem.test),)
     result = run_suite("mlp-generalization", build=stats, data=tmp_path, size=size)
     assert result.methods["yours"].metric > 0.8

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from meta_train import run_suite
 from meta_train.suites import _generalization
@@ -24,19 +24,10 @@ from meta_train.suites._suite import Outcome
 from meta_train.zoo import Zoo, save_zoo
 from nfn_optim import NetworkSpec
 from nfn_optim.networks import HeadConfig, StatNN
-from nfn_optim.testing import chain_spec, random_features
 
-SPEC = chain_spec((3, 4, 2))
+from .conftest import CHAIN, zoo_of
+
 SIZE = SUITES["mlp-generalization"].sizes["tiny"]
-
-
-def zoo_of(n: int, **labels: Tensor) -> Zoo:
-    """Networks whose accuracies follow from the mean of their first weight."""
-    features = random_features(
-        SPEC, 1, torch.Generator().manual_seed(0), batch=(n,), dtype=torch.float32
-    )
-    accuracies = torch.sigmoid(5 * features["0.weight"].mean((1, 2, 3)))
-    return Zoo(features, {"test_accuracy": accuracies, **labels})
 
 
 def stats(spec: NetworkSpec) -> nn.Module:
@@ -130,7 +121,7 @@ def test_a_network_of_ones_own_learns_accuracies_of_a_folder(tmp_path: Path) -> 
 def test_predictions_are_accuracies(tmp_path: Path) -> None:
     save_zoo(zoo_of(60), tmp_path)
     problem = prepare(quick(2), tmp_path, torch.device("cpu"), lambda *_: None)
-    predictions = problem.run(stats(SPEC), 0, lambda *_: None).predictions
+    predictions = problem.run(stats(CHAIN), 0, lambda *_: None).predictions
     assert predictions.shape == problem.test.targets.shape
     assert predictions.min() > 0
     assert predictions.max() < 1
