@@ -62,23 +62,24 @@ def split(
 ) -> tuple[Images, Images, Images]:
     """The first training images, the last of them for validation, and the first test images.
 
+    A data set with fewer gives all it has, its training images in the same proportion.
+
     Raises:
-        ValueError: If the data set has too few images.
+        ValueError: If training or validation would have none.
     """
-    for part, images, needed in (
-        ("training", dataset.x_train, num_train + num_validation),
-        ("test", dataset.x_test, num_test),
-    ):
-        if len(images) < needed:
-            raise ValueError(
-                f"this size needs {needed} {part} images (validation is among the training "
-                f"images), but the data set has {len(images)}. Use a smaller size."
-            )
     train = Images(dataset.x_train, dataset.y_train)
     test = Images(dataset.x_test, dataset.y_test)
+    asked = num_train + num_validation
+    given = min(asked, len(train.labels))
+    for_train, for_validation = num_train * given // asked, num_validation * given // asked
+    if not (for_train and for_validation):
+        raise ValueError(
+            f"{given} training images are too few: this size splits them {num_train} to "
+            f"{num_validation} for training and validation. Give more."
+        )
     return (
-        train.take(slice(num_train)),
-        train.take(slice(len(train.labels) - num_validation, None)),
+        train.take(slice(for_train)),
+        train.take(slice(len(train.labels) - for_validation, None)),
         test.take(slice(num_test)),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -35,9 +36,9 @@ class INRSize(Size):
     """How many images, and the INRs that show them.
 
     Attributes:
-        num_train: Images to learn from.
-        num_validation: Images to stop by.
-        num_test: Images to report on.
+        num_train: Images to learn from, at most; fewer are fitted more often to make up for it.
+        num_validation: Images to stop by, at most.
+        num_test: Images to report on, at most.
         copies: INRs of each training image, fitted from different initialisations.
         field: The INR, and how it is fitted.
         normal: Whether INRs are written in normal form.
@@ -77,7 +78,7 @@ def make_inrs(
     """INRs of training, validation and test images, on a device.
 
     Raises:
-        ValueError: If the data set has too few images.
+        ValueError: If the data set is too small to be split.
     """
     train, validation, test = split(dataset, size.num_train, size.num_validation, size.num_test)
 
@@ -99,7 +100,8 @@ def make_inrs(
             torch.cat([images.labels] * len(seeds)).to(device),
         )
 
-    more = range(_FIRST_COPY_SEED, _FIRST_COPY_SEED + size.copies - 1)
+    copies = ceil(size.num_train * size.copies / len(train.labels))
+    more = range(_FIRST_COPY_SEED, _FIRST_COPY_SEED + copies - 1)
     return (
         fitted("training", train, _TRAIN_SEED, *more),
         fitted("validation", validation, _VALIDATION_SEED),

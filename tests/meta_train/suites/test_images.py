@@ -42,7 +42,13 @@ def test_parts_do_not_overlap() -> None:
     assert torch.equal(test.images, GOOD.x_test)
 
 
-@pytest.mark.parametrize(("sizes", "message"), [((5, 2, 1), "7 training"), ((1, 1, 4), "4 test")])
-def test_too_few_images_are_refused(sizes: tuple[int, int, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        split(GOOD, *sizes)
+def test_a_small_data_set_is_split_in_proportion() -> None:
+    train, validation, test = split(GOOD, 8, 4, 9)
+    assert train.labels.tolist() == [0, 1, 2, 3]
+    assert validation.labels.tolist() == [4, 5]
+    assert torch.equal(test.images, GOOD.x_test)
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="6 training images are too few.*9 to 1"):
+        split(GOOD, 9, 1, 3)
