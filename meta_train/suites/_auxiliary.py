@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..zoo import Zoo
@@ -64,18 +64,3 @@ def _ranks(values: Tensor) -> Tensor:
     ranks = rankdata(np.nan_to_num(values.double().numpy(), nan=np.inf, posinf=np.inf))
     part = torch.from_numpy((ranks - 0.5) / len(values)).float()
     return (part - 0.5) * 12**0.5
-
-
-class Accuracies(nn.Module):
-    """Accuracies from the first number that a network writes.
-
-    Shape:
-        `(n, 1 + k)` or `(n, 1)` to `(n,)`; in training to the same shape, accuracies first.
-    """
-
-    def forward(self, outputs: Tensor) -> Tensor:
-        """Reads what a network wrote."""
-        accuracies = outputs[:, :1].sigmoid()
-        if not self.training:
-            return accuracies[:, 0]
-        return torch.cat([accuracies, outputs[:, 1:]], dim=1)

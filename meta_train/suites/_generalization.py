@@ -26,7 +26,8 @@ from ..zoo import (
 from ..zoo._classifiers import CATEGORIES, LABELS
 from ..zoo._files import MANIFEST
 from ..zoo._hyperparameters import ACTIVATIONS
-from ._auxiliary import Accuracies, auxiliary_targets, num_auxiliary
+from ._accuracies import Accuracies, AccuracyLoss
+from ._auxiliary import auxiliary_targets, num_auxiliary
 from ._examples import Examples
 from ._fit import Objective
 from ._images import read_images
@@ -38,7 +39,6 @@ from ._supervised import Supervised
 
 Activation = Callable[[], nn.Module]
 _LABEL = "test_accuracy"
-_ORDER = 2.0  # weight of the order of pairs in the loss that heeds it
 _PARTS = ("train", "validation", "test")
 _SEEN = 15  # rows and columns of an image that reach one place before small_cnn's mean
 
@@ -77,42 +77,6 @@ def kendall_tau(predictions: Tensor, targets: Tensor) -> float:
     from scipy.stats import kendalltau
 
     return float(kendalltau(predictions.cpu().numpy(), targets.cpu().numpy()).statistic)
-
-
-def ordered_cross_entropy(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of accuracies `(n,)`, and a logistic loss of the order of their pairs.
-
-    Kendall's tau counts pairs in the right order, which the paper's loss, a cross-entropy alone,
-    knows nothing of. Pairs with equal targets do not count.
-    """
-    scores = predictions.logit(eps=1e-6)
-    signs = (targets[:, None] - targets).sign()
-    wrong = F.softplus(-signs * (scores[:, None] - scores)) * signs.abs()
-    order = wrong.sum() / signs.abs().sum().clamp(min=1)
-    return F.binary_cross_entropy(predictions, targets) + _ORDER * order
-
-
-@dataclass(frozen=True)
-class AccuracyLoss:
-    """The loss of a size, of what `Accuracies` gives and of targets `(n, 1 + k)`.
-
-    A network that writes accuracies alone learns these alone.
-
-    Attributes:
-        ordered: See `GeneralizationSize`.
-        auxiliary: Likewise.
-    """
-
-    ordered: bool
-    auxiliary: float
-
-    def __call__(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """The loss, a number."""
-        of_accuracies = ordered_cross_entropy if self.ordered else F.binary_cross_entropy
-        loss = of_accuracies(predictions[:, 0], targets[:, 0])
-        if predictions.shape[1] == 1:
-            return loss
-        return loss + self.auxiliary * F.mse_loss(predictions[:, 1:], targets[:, 1:])
 
 
 def r_squared(problem: Supervised, outcome: Outcome) -> float:
@@ -173,7 +137,7 @@ def prepare(
             augment=OddFlips() if size.flips else None,
         ),
         size.fit,
-        finish=lambda network: nn.Sequential(network, Accuracies()),
+        finish=lambda network: nn.Sequential(network, Accuracies(calibrated=size.ordered)),
     )
 
 

@@ -9,13 +9,8 @@ import torch
 from torch import nn
 
 from meta_train import load_data, run_suite
-from meta_train.suites._auxiliary import Accuracies, auxiliary_targets, num_auxiliary
-from meta_train.suites._generalization import (
-    AccuracyLoss,
-    ordered_cross_entropy,
-    prepare,
-    read_interface,
-)
+from meta_train.suites._auxiliary import auxiliary_targets, num_auxiliary
+from meta_train.suites._generalization import prepare, read_interface
 from meta_train.suites._interface import Interface
 from meta_train.suites._registry import SUITES
 from meta_train.zoo import ClassifierConfig, Zoo, save_zoo, small_cnn, train_classifiers
@@ -71,25 +66,6 @@ def test_all_that_is_known_of_trained_networks_is_told() -> None:
     assert set(zoo.labels) == set(LABELS)
     assert zoo.categories == CATEGORIES
     assert auxiliary_targets(zoo).shape == (3, num_auxiliary(LABELS, CATEGORIES)) == (3, 14)
-
-
-def test_accuracies_are_the_first_of_what_a_network_writes() -> None:
-    outputs, model = torch.randn(5, 4), Accuracies()
-    accuracies = outputs[:, 0].sigmoid()
-    torch.testing.assert_close(model.eval()(outputs), accuracies)
-    learned = model.train()(outputs)
-    torch.testing.assert_close(learned[:, 0], accuracies)
-    torch.testing.assert_close(learned[:, 1:], outputs[:, 1:])
-
-
-def test_the_loss_adds_the_error_of_the_auxiliary_targets() -> None:
-    predictions, targets = torch.rand(6, 3), torch.rand(6, 3)
-    alone = ordered_cross_entropy(predictions[:, 0], targets[:, 0])
-    error = (predictions[:, 1:] - targets[:, 1:]).square().mean()
-    torch.testing.assert_close(AccuracyLoss(True, 0.5)(predictions, targets), alone + error / 2)
-    torch.testing.assert_close(AccuracyLoss(True, 0.5)(predictions[:, :1], targets), alone)
-    plain = nn.functional.binary_cross_entropy(predictions[:, 0], targets[:, 0])
-    torch.testing.assert_close(AccuracyLoss(False, 0.0)(predictions[:, :1], targets[:, :1]), plain)
 
 
 def test_only_the_paper_s_size_learns_accuracies_alone() -> None:

@@ -13,7 +13,6 @@ from meta_train.suites import _generalization
 from meta_train.suites._generalization import (
     GeneralizationSize,
     kendall_tau,
-    ordered_cross_entropy,
     prepare,
     r_squared,
     read_zoo,
@@ -66,26 +65,6 @@ def test_tau_counts_pairs_in_order() -> None:
     assert kendall_tau(truth.square(), truth) == pytest.approx(1)
     assert kendall_tau(torch.tensor([0.2, 0.1, 0.3, 0.4]), truth) == pytest.approx(4 / 6)
     assert math.isnan(kendall_tau(torch.ones(4), truth))
-
-
-def test_the_ordered_loss_heeds_pairs_that_differ() -> None:
-    targets = torch.tensor([0.2, 0.6, 0.6])
-    right = torch.tensor([0.3, 0.5, 0.5], requires_grad=True)
-    plain = nn.functional.binary_cross_entropy
-    order = (ordered_cross_entropy(right, targets) - plain(right, targets)) / 2
-    gap = right.detach().logit()[1] - right.detach().logit()[0]
-    torch.testing.assert_close(order, nn.functional.softplus(-gap))
-    wrong = right.detach().flip(0)
-    assert ordered_cross_entropy(wrong, targets) > ordered_cross_entropy(right, targets) + 0.5
-    equal = torch.full((3,), 0.5)
-    torch.testing.assert_close(ordered_cross_entropy(right, equal), plain(right, equal))
-
-
-def test_certain_predictions_have_a_finite_ordered_loss() -> None:
-    certain = torch.tensor([0.0, 1.0], requires_grad=True)
-    ordered_cross_entropy(certain, torch.tensor([1.0, 0.0])).backward()
-    assert certain.grad is not None
-    assert certain.grad.isfinite().all()
 
 
 def test_only_the_paper_s_size_has_the_paper_s_loss() -> None:
