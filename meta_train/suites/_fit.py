@@ -20,9 +20,16 @@ Advance = Callable[[int, int], None]
 Augment = Callable[[Examples, torch.Generator], Examples]
 
 
+def require_counts(config: object, *names: str) -> None:
+    """Raises a ValueError that names the first of a configuration's fields that is below 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How a network is trained: AdamW, a linear warm-up, a cosine, early stopping.
+    """How a network is trained: AdamW, a linear warm-up, a cosine, the best of many validations.
 
     Attributes:
         num_steps: Steps at most.
@@ -32,7 +39,9 @@ class FitConfig:
         warmup: Steps of the warm-up.
         final_lr: Learning rate of the last step, as a part of `lr`; 1 keeps it constant.
         eval_every: Steps between validations; the best network of all counts.
-        patience: Validations without a gain after which training stops; None trains to the end.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     num_steps: int
@@ -42,7 +51,13 @@ class FitConfig:
     warmup: int = 0
     final_lr: float = 1.0
     eval_every: int = 100
-    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        require_counts(self, "num_steps", "batch_size", "eval_every")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be positive and finite; got {self.lr}.")
+        if min(self.weight_decay, self.warmup, self.final_lr) < 0:
+            raise ValueError(f"weight_decay, warmup and final_lr must not be negative; got {self}.")
 
     def rate(self, step: int) -> float:
         """Multiplier of `lr` at a step, counted from 0."""
@@ -73,9 +88,9 @@ class Objective:
         return f"{loss} {self.score.__qualname__} {self.augment}"
 
     def is_better(self, score: float, best: float) -> bool:
-        """Whether a score beats another; anything beats NaN, and NaN nothing."""
+        """Whether a score beats another; anything beats NaN, and NaN nothing but NaN."""
         if math.isnan(score) or math.isnan(best):
-            return math.isnan(best) and not math.isnan(score)
+            return math.isnan(best)
         return score < best if self.lower_is_better else score > best
 
 
@@ -99,6 +114,8 @@ def fit(
 ) -> tuple[float, float]:
     """Trains a model in place and leaves it as it was at its best validation.
 
+    Where no validation has a score (all are NaN), that is the last.
+
     Args:
         model: From features to predictions.
         train: Examples to learn from.
@@ -117,7 +134,7 @@ def fit(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.rate)
     batches = _batches(train, config.batch_size, generator)
-    best, best_state, stale = math.nan, copy.deepcopy(model.state_dict()), 0
+    best, best_state = math.nan, model.state_dict()
     start = time.perf_counter()
     for step in range(1, config.num_steps + 1):
         batch = next(batches)
@@ -131,11 +148,8 @@ def fit(
         if step % config.eval_every == 0 or step == config.num_steps:
             score = objective.score(predict(model, validation), validation.targets)
             if objective.is_better(score, best):
-                best, best_state, stale = score, copy.deepcopy(model.state_dict()), 0
-            elif config.patience is not None and (stale := stale + 1) >= config.patience:
-                break
+                best, best_state = score, copy.deepcopy(model.state_dict())
         advance(step, config.num_steps)
-    advance(config.num_steps, config.num_steps)
     model.load_state_dict(best_state)
     return best, time.perf_counter() - start
 

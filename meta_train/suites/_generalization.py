@@ -14,22 +14,14 @@ from torch.nn import functional as F
 from nfn_optim import NetworkSpec
 
 from ..tasks import Dataset
-from ..zoo import (
-    ClassifierConfig,
-    Zoo,
-    cache_folder,
-    load_zoo,
-    read_small_cnn_zoo,
-    small_cnn,
-    train_classifiers,
-)
+from ..zoo import ClassifierConfig, Zoo, cache_folder, small_cnn, train_classifiers
 from ..zoo._classifiers import CATEGORIES, LABELS
-from ..zoo._files import MANIFEST
 from ..zoo._hyperparameters import ACTIVATIONS
 from ._accuracies import Accuracies, AccuracyLoss
 from ._auxiliary import auxiliary_targets, num_auxiliary
+from ._classifier_zoo import ACCURACY, is_saved, read_zoo, split_networks
 from ._examples import Examples
-from ._fit import Objective
+from ._fit import Objective, require_counts
 from ._images import read_images
 from ._interface import Classifiers, Interface
 from ._odd_flips import OddFlips, is_odd
@@ -38,8 +30,6 @@ from ._suite import Data, Outcome, Progress, Size
 from ._supervised import Supervised
 
 Activation = Callable[[], nn.Module]
-_LABEL = "test_accuracy"
-_PARTS = ("train", "validation", "test")
 _SEEN = 15  # rows and columns of an image that reach one place before small_cnn's mean
 
 
@@ -59,6 +49,9 @@ class GeneralizationSize(Size):
             the paper, there are none.
         flips: Whether neurons of odd activation change sign at random in training; not in the
             paper.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     num_networks: int
@@ -70,6 +63,14 @@ class GeneralizationSize(Size):
     ordered: bool = False
     auxiliary: float = 0.0
     flips: bool = False
+
+    def __post_init__(self) -> None:
+        require_counts(self, "num_networks")
+        if not (0 < self.test_part < 1 and 0 < self.validation_part < 1):
+            raise ValueError(
+                f"test_part and validation_part must be between 0 and 1; got {self.test_part} and "
+                f"{self.validation_part}."
+            )
 
 
 def kendall_tau(predictions: Tensor, targets: Tensor) -> float:
@@ -89,13 +90,12 @@ def r_squared(problem: Supervised, outcome: Outcome) -> float:
 def read_interface(size: GeneralizationSize, data: Data) -> Interface:
     """Networks read the classifiers of the size, or those in a folder, and write one number.
 
-    What those that `save_zoo` wrote compute is not known: weights do not tell strides and
-    activations. All networks of the Small CNN Zoo are `small_cnn`.
+    All networks of the Small CNN Zoo are `small_cnn`.
     """
     if isinstance(data, Path):
         zoo = read_zoo(data)
         seen = (1, _SEEN, _SEEN)
-        known = None if _is_saved(data) else _classifiers(small_cnn, tuple(ACTIVATIONS), seen)
+        known = _classifiers(small_cnn, tuple(ACTIVATIONS), seen) if _is_known(data) else None
         auxiliary = num_auxiliary(zoo.labels, zoo.categories) if size.auxiliary else 0
         return Interface(zoo.features.spec, 1, auxiliary=auxiliary, classifiers=known)
     dataset = _simplify(read_images(data), size.pixels)
@@ -119,11 +119,13 @@ def prepare(
 ) -> Supervised:
     """Trains the classifiers, or reads them from a folder, and splits them."""
     zoo = read_zoo(data) if isinstance(data, Path) else _train(size, data, on_progress)
-    parts = split_networks(zoo, size)
+    parts = split_networks(zoo, size.test_part, size.validation_part)
     train, validation, test = (
-        Examples(part.features, part.labels[_LABEL].float()).to(device) for part in parts
+        Examples(part.features.map(Tensor.float), part.labels[ACCURACY].float()).to(device)
+        for part in parts
     )
-    odd = is_odd(parts[0]).to(device) if size.flips else None
+    flips = size.flips and _is_known(data)
+    odd = is_odd(parts[0]).to(device) if flips else None
     targets = train.targets[:, None]
     if size.auxiliary:
         targets = torch.cat([targets, auxiliary_targets(parts[0]).to(device)], dim=1)
@@ -134,7 +136,7 @@ def prepare(
         Objective(
             AccuracyLoss(size.ordered, size.auxiliary),
             kendall_tau,
-            augment=OddFlips() if size.flips else None,
+            augment=OddFlips() if flips else None,
         ),
         size.fit,
         finish=lambda network: nn.Sequential(network, Accuracies(calibrated=size.ordered)),
@@ -147,65 +149,9 @@ def draw(problem: Supervised, outcomes: Mapping[str, Outcome], path: Path) -> No
     draw_scatter(predictions, problem.test.targets.cpu(), "test accuracy", path)
 
 
-def read_zoo(folder: Path) -> Zoo:
-    """Reads a folder that `save_zoo` wrote, or a data set of the published Small CNN Zoo.
-
-    A file `<folder's name>_split.csv` of the reference's in the latter gives it the reference's
-    split.
-
-    Raises:
-        FileNotFoundError: If the folder holds neither.
-        ValueError: If a file is damaged, or the networks have no test accuracies.
-    """
-    if _is_saved(folder):
-        zoo = load_zoo(folder)
-    else:
-        order = folder / f"{folder.name}_split.csv"
-        zoo = read_small_cnn_zoo(folder, order=order if order.is_file() else None)
-    if _LABEL not in zoo.labels:
-        raise ValueError(
-            f"the networks in {folder} have no label {_LABEL!r}, only {sorted(zoo.labels)}. Add it "
-            "before save_zoo."
-        )
-    return zoo
-
-
-def _is_saved(folder: Path) -> bool:
-    """Whether `save_zoo` wrote a folder."""
-    return (folder / MANIFEST).is_file()
-
-
-def split_networks(zoo: Zoo, size: GeneralizationSize) -> tuple[Zoo, Zoo, Zoo]:
-    """Training, validation and test networks.
-
-    As the label `split` says, else at random. Those with an equal label `network`, checkpoints of
-    one run, stay together.
-
-    Raises:
-        ValueError: If a part would be empty.
-    """
-    if "split" in zoo.labels:
-        names = zoo.categories["split"]
-        masks = [zoo.labels["split"] == names.index(part) for part in _PARTS]
-    else:
-        runs = zoo.labels.get("network", torch.arange(len(zoo)))
-        masks = [torch.isin(runs, part) for part in _split_runs(runs.unique(), size)]
-    if not all(mask.any() for mask in masks):
-        raise ValueError(
-            f"{len(zoo)} networks are too few to be split into {', '.join(_PARTS)}. Train more."
-        )
-    train, validation, test = (zoo.take(mask) for mask in masks)
-    return train, validation, test
-
-
-def _split_runs(runs: Tensor, size: GeneralizationSize) -> tuple[Tensor, ...]:
-    runs = runs[torch.randperm(len(runs), generator=torch.Generator().manual_seed(0))]
-    num_test = round(size.test_part * len(runs))
-    num_validation = round(size.validation_part * (len(runs) - num_test))
-    test, validation, train = runs.split(
-        [num_test, num_validation, len(runs) - num_test - num_validation]
-    )
-    return train, validation, test
+def _is_known(data: Data) -> bool:
+    """Whether it is known what classifiers compute: weights do not tell strides and activations."""
+    return not (isinstance(data, Path) and is_saved(data))
 
 
 def _train(size: GeneralizationSize, data: Data, on_progress: Progress) -> Zoo:

@@ -30,7 +30,9 @@ class Images:
 
 
 def read_images(data: Data) -> Dataset:
-    """Reads a data set by name, or checks one of the caller's own.
+    """Reads a data set by name, or checks one of the caller's own and shuffles it.
+
+    One's own may be sorted, and the parts that a suite splits it into should be alike.
 
     Raises:
         ValueError: If images or labels have a wrong shape, dtype or range, or it is a folder.
@@ -49,7 +51,7 @@ def read_images(data: Data) -> Dataset:
             f"training images have the shape {tuple(dataset.x_train.shape[1:])} and test images "
             f"{tuple(dataset.x_test.shape[1:])}. Give both the same."
         )
-    return dataset
+    return dataset if isinstance(data, str) else dataset.shuffled(0)
 
 
 def num_classes(dataset: Dataset) -> int:
@@ -60,7 +62,7 @@ def num_classes(dataset: Dataset) -> int:
 def split(
     dataset: Dataset, num_train: int, num_validation: int, num_test: int
 ) -> tuple[Images, Images, Images]:
-    """The first training images, the last of them for validation, and the first test images.
+    """The first and the last training images, the latter for validation, and the first test images.
 
     A data set with fewer gives all it has, its training images in the same proportion.
 

@@ -22,15 +22,12 @@ class INRAugmentation:
         linear: Standard deviation of the entries of a linear map of the coordinates around the
             identity: it turns, stretches and shears the image.
         shift: Standard deviation of its shift; the image is 2 wide.
-        noise: Standard deviation of noise on every weight, over the standard deviation of its
-            parameter in the batch.
         omega: Frequency factor of INRs that are written in normal form after this; None for any.
     """
 
     flip: bool = True
     linear: float = 0.0
     shift: float = 0.0
-    noise: float = 0.0
     omega: float | None = None
 
     def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
@@ -40,10 +37,6 @@ class INRAugmentation:
             features = flip_signs(features, generator)
         if self.linear or self.shift:
             features = move(features, self.linear, self.shift, generator)
-        if self.noise:
-            features = features.like(
-                [t + self.noise * t.std() * _draw(t.shape, t, generator) for t in features.values()]
-            )
         if self.omega is not None:
             features = normal_form(features, self.omega)
         return Examples(features, examples.targets)

@@ -21,6 +21,7 @@ from ..zoo import (
     siren,
 )
 from ..zoo._engine import join
+from ._fit import require_counts
 from ._images import Images, split
 from ._normal_form import normal_form
 from ._suite import Progress, Size
@@ -28,6 +29,7 @@ from ._suite import Progress, Size
 FAST = FieldConfig(omega=15.0, num_steps=300, lr=2e-3)
 """INRs near their start, quickly fitted and easily read: 25 dB on MNIST."""
 
+_MOST_COPIES = 10  # the paper's number
 _TRAIN_SEED, _VALIDATION_SEED, _TEST_SEED, _FIRST_COPY_SEED = range(4)
 
 
@@ -36,12 +38,16 @@ class INRSize(Size):
     """How many images, and the INRs that show them.
 
     Attributes:
-        num_train: Images to learn from, at most; fewer are fitted more often to make up for it.
+        num_train: Images to learn from, at most; fewer are fitted more often to make up for it, up
+            to ten times.
         num_validation: Images to stop by, at most.
         num_test: Images to report on, at most.
         copies: INRs of each training image, fitted from different initialisations.
         field: The INR, and how it is fitted.
         normal: Whether INRs are written in normal form.
+
+    Raises:
+        ValueError: If a number is below 1.
     """
 
     num_train: int
@@ -50,6 +56,9 @@ class INRSize(Size):
     copies: int = 1
     field: FieldConfig
     normal: bool = False
+
+    def __post_init__(self) -> None:
+        require_counts(self, "num_train", "num_validation", "num_test", "copies")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +109,8 @@ def make_inrs(
             torch.cat([images.labels] * len(seeds)).to(device),
         )
 
-    copies = ceil(size.num_train * size.copies / len(train.labels))
+    enough = ceil(size.num_train * size.copies / len(train.labels))
+    copies = max(size.copies, min(enough, _MOST_COPIES))
     more = range(_FIRST_COPY_SEED, _FIRST_COPY_SEED + copies - 1)
     return (
         fitted("training", train, _TRAIN_SEED, *more),

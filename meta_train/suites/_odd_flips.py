@@ -22,7 +22,7 @@ _ODD = "tanh"
 def is_odd(zoo: Zoo) -> Tensor:
     """Which networks of a zoo have an odd activation, `(n,)`; none where that is unknown."""
     names = zoo.categories.get("activation", ())
-    if _ODD not in names:
+    if _ODD not in names or "activation" not in zoo.labels:
         return torch.zeros(len(zoo), dtype=torch.bool)
     return zoo.labels["activation"] == names.index(_ODD)
 

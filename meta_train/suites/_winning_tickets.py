@@ -18,7 +18,7 @@ from ..tasks import Dataset
 from ..zoo import cache_folder
 from ..zoo._rows import as_params
 from ._examples import Examples
-from ._fit import Advance, FitConfig, Objective, fit, seeded
+from ._fit import Advance, FitConfig, Objective, fit, require_counts, seeded
 from ._images import num_classes, read_images
 from ._interface import Interface
 from ._mask_vae import (
@@ -47,12 +47,18 @@ class TicketSize(Size):
         num_validation: Those to stop by.
         num_test: Starts that masks are generated for.
         tickets: The networks, and how tickets are found.
+
+    Raises:
+        ValueError: If a number is below 1.
     """
 
     num_train: int
     num_validation: int
     num_test: int
     tickets: TicketConfig
+
+    def __post_init__(self) -> None:
+        require_counts(self, "num_train", "num_validation", "num_test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +85,8 @@ class Tickets:
         """A hash of data and settings."""
         numbers = self.tickets.cpu().numpy().tobytes() + self.starts.cpu().numpy().tobytes()
         parts = (self.train.digest(), self.validation.digest(), self.classifiers.key)
-        settings = (parts, self.size.fit, hashlib.sha256(numbers).hexdigest())
+        size = (self.size.fit, self.size.network)
+        settings = (parts, size, hashlib.sha256(numbers).hexdigest())
         return hashlib.sha256(repr(settings).encode()).hexdigest()
 
     def run(self, network: nn.Module, seed: int, advance: Advance) -> Outcome:

@@ -39,6 +39,16 @@ class Dataset:
     x_test: Tensor
     y_test: Tensor
 
+    def shuffled(self, seed: int) -> Dataset:
+        """The same in an order of the seed, so that the first samples are a random part."""
+        generator = torch.Generator().manual_seed(seed)
+        train, test = (
+            torch.randperm(len(y), generator=generator) for y in (self.y_train, self.y_test)
+        )
+        return Dataset(
+            self.x_train[train], self.y_train[train], self.x_test[test], self.y_test[test]
+        )
+
 
 @dataclass(frozen=True)
 class _Source:

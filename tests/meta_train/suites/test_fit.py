@@ -60,8 +60,17 @@ def test_training_learns_and_more_steps_learn_more() -> None:
     assert long < short
 
 
-def test_the_best_network_comes_back_and_patience_ends_training() -> None:
-    scores = iter([3.0, 1.0, 2.0, 2.0, 0.0])
+@pytest.mark.parametrize(
+    ("validations", "best", "at"),
+    [
+        ([3.0, 1.0, 2.0, 2.0], 1.0, 1),
+        ([math.nan, 3.0, math.nan, 4.0], 3.0, 1),
+        ([math.nan] * 4, math.nan, 3),
+    ],
+    ids=["the best", "the best of those with a score", "the last of none"],
+)
+def test_the_best_network_comes_back(validations: list[float], best: float, at: int) -> None:
+    scores = iter(validations)
     weights: list[Tensor] = []
     model = nn.Sequential(StatNN(SPEC, HeadConfig((4,))))
 
@@ -69,22 +78,32 @@ def test_the_best_network_comes_back_and_patience_ends_training() -> None:
         weights.append(next(model.parameters()).detach().clone())
         return next(scores)
 
-    config = FitConfig(num_steps=100, batch_size=8, eval_every=1, patience=2)
+    config = FitConfig(num_steps=4, batch_size=8, eval_every=1)
     objective = Objective(F.mse_loss, scripted, lower_is_better=True)
     progress: list[tuple[int, int]] = []
-    best, _ = fit(
-        model,
-        examples(16, 0),
-        examples(4, 1),
-        objective,
-        config,
-        0,
-        lambda *step: progress.append(step),
-    )
-    assert best == 1.0
-    assert len(weights) == 4
-    assert torch.equal(next(model.parameters()), weights[1])
-    assert progress[-1] == (100, 100)
+    parts = (examples(16, 0), examples(4, 1))
+    reached, _ = fit(model, *parts, objective, config, 0, lambda *step: progress.append(step))
+    assert reached == pytest.approx(best, nan_ok=True)
+    assert torch.equal(next(model.parameters()), weights[at])
+    assert not torch.equal(weights[at], weights[at - 1])
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_steps", 0),
+        ("batch_size", 0),
+        ("eval_every", -1),
+        ("lr", math.nan),
+        ("lr", 0.0),
+        ("weight_decay", -0.1),
+        ("warmup", -1),
+    ],
+)
+def test_settings_out_of_range_are_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{field}.*{value}"):
+        FitConfig(**{"num_steps": 1, field: value})  # type: ignore[arg-type]
 
 
 def test_rates_warm_up_and_fall_as_a_cosine() -> None:
@@ -97,10 +116,11 @@ def test_rates_warm_up_and_fall_as_a_cosine() -> None:
 
 
 @pytest.mark.parametrize("lower", [True, False])
-def test_any_score_beats_nan_and_nan_beats_none(lower: bool) -> None:
+def test_anything_beats_nan_and_nan_beats_nothing_else(lower: bool) -> None:
     objective = Objective(F.mse_loss, mse, lower_is_better=lower)
     assert objective.is_better(0.5, math.nan)
     assert not objective.is_better(math.nan, 0.5)
+    assert objective.is_better(math.nan, math.nan)
     assert objective.is_better(0.4, 0.5) is lower
 
 

@@ -9,18 +9,15 @@ import torch
 from torch import nn
 
 from meta_train import run_suite
-from meta_train.suites import _generalization
 from meta_train.suites._generalization import (
     GeneralizationSize,
     kendall_tau,
     prepare,
     r_squared,
-    read_zoo,
-    split_networks,
 )
 from meta_train.suites._registry import SUITES
 from meta_train.suites._suite import Outcome
-from meta_train.zoo import Zoo, save_zoo
+from meta_train.zoo import save_zoo
 from nfn_optim import NetworkSpec
 from nfn_optim.networks import HeadConfig, StatNN
 
@@ -37,29 +34,6 @@ def quick(steps: int) -> GeneralizationSize:
     return replace(SIZE, fit=replace(SIZE.fit, num_steps=steps, lr=1e-2))
 
 
-def test_checkpoints_of_a_run_stay_together() -> None:
-    runs = torch.arange(40).repeat(3)
-    parts = split_networks(zoo_of(120, network=runs), SIZE)
-    members = [set(part.labels["network"].tolist()) for part in parts]
-    assert [len(m) for m in members] == [29, 3, 8]
-    assert [len(part) for part in parts] == [87, 9, 24]
-    assert set.union(*members) == set(range(40))
-
-
-def test_a_given_split_is_kept() -> None:
-    zoo = zoo_of(6, split=torch.tensor([0, 1, 2, 2, 0, 0]))
-    zoo = Zoo(zoo.features, zoo.labels, {"split": ("train", "validation", "test")})
-    parts = split_networks(zoo, SIZE)
-    expected = [[0, 4, 5], [1], [2, 3]]
-    for part, rows in zip(parts, expected, strict=True):
-        assert torch.equal(part.labels["test_accuracy"], zoo.labels["test_accuracy"][rows])
-
-
-def test_too_few_networks_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"2 networks are too few.*Train more"):
-        split_networks(zoo_of(2), SIZE)
-
-
 def test_tau_counts_pairs_in_order() -> None:
     truth = torch.tensor([0.1, 0.2, 0.3, 0.4])
     assert kendall_tau(truth.square(), truth) == pytest.approx(1)
@@ -71,6 +45,12 @@ def test_only_the_paper_s_size_has_the_paper_s_loss() -> None:
     for suite in ("mlp-generalization", "mlp-generalization-5", "cnn-generalization"):
         sizes = SUITES[suite].sizes
         assert [sizes[name].ordered for name in ("tiny", "small", "paper")] == [True, True, False]
+
+
+@pytest.mark.parametrize("field", ["num_networks", "test_part", "validation_part"])
+def test_sizes_without_networks_in_a_part_are_refused(field: str) -> None:
+    with pytest.raises(ValueError, match=rf"{field}.*got 0"):
+        replace(SIZE, **{field: 0})  # type: ignore[arg-type]
 
 
 def test_r_squared_is_one_for_the_truth_and_zero_for_its_mean(tmp_path: Path) -> None:
@@ -104,30 +84,6 @@ def test_predictions_are_accuracies(tmp_path: Path) -> None:
     assert predictions.shape == problem.test.targets.shape
     assert predictions.min() > 0
     assert predictions.max() < 1
-
-
-def test_networks_without_accuracies_are_refused(tmp_path: Path) -> None:
-    zoo = zoo_of(9)
-    save_zoo(Zoo(zoo.features, {"loss": torch.zeros(9)}), tmp_path)
-    with pytest.raises(ValueError, match=r"no label 'test_accuracy', only \['loss'\]"):
-        run_suite("cnn-generalization", data=tmp_path, size="tiny")
-
-
-def test_published_networks_are_split_as_a_file_beside_them_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    orders = []
-
-    def read(folder: Path, *, order: Path | None) -> Zoo:
-        orders.append(order)
-        return zoo_of(3)
-
-    monkeypatch.setattr(_generalization, "read_small_cnn_zoo", read)
-    read_zoo(tmp_path)
-    beside = tmp_path / f"{tmp_path.name}_split.csv"
-    beside.write_text("0\n1\n2\n")
-    read_zoo(tmp_path)
-    assert orders == [None, beside]
 
 
 def test_a_folder_without_networks_is_refused(tmp_path: Path) -> None:

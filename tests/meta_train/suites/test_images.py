@@ -30,9 +30,21 @@ def test_wrong_images_and_labels_are_refused(field: str, value: torch.Tensor, me
 
 
 def test_good_images_and_names_are_read() -> None:
-    assert read_images(GOOD) is GOOD
     assert read_images("digits") is load_data("digits")
+    good = read_images(GOOD)
+    for given, read in ((GOOD.x_train, good.x_train), (GOOD.x_test, good.x_test)):
+        torch.testing.assert_close(read.flatten().sort().values, given.flatten().sort().values)
     assert num_classes(GOOD) == 6
+
+
+def test_images_of_ones_own_may_be_sorted() -> None:
+    labels = torch.arange(100) // 10
+    images = labels[:, None, None, None].expand(100, 1, 2, 2) / 10
+    data = read_images(Dataset(images, labels, images, labels))
+    assert torch.equal(data.x_train[:, 0, 0, 0], data.y_train / 10)
+    assert torch.equal(data.x_test[:, 0, 0, 0], data.y_test / 10)
+    train, validation, _ = split(data, 60, 40, 100)
+    assert len(train.labels.unique()) == len(validation.labels.unique()) == 10
 
 
 def test_parts_do_not_overlap() -> None:

@@ -24,7 +24,7 @@ from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.layers import Pointwise
 from nfn_optim.testing import assert_equivariant
 
-from .conftest import NETWORK
+from .conftest import NETWORK, smallest
 
 CONFIG = TicketConfig(hidden=(7, 6), sparsity=0.75, num_steps=40, test_steps=40, lr=0.02)
 
@@ -161,6 +161,17 @@ def test_a_decoder_of_ones_own_makes_masks() -> None:
 
 
 @pytest.mark.usefixtures("small_suites")
+@pytest.mark.usefixtures("cache")
+def test_an_encoder_of_another_width_is_another_outcome() -> None:
+    def digest(channels: int) -> str:
+        size = smallest("winning-tickets")
+        size = replace(size, network=replace(NETWORK, channels=(channels,)))
+        return SUITE.prepare(size, "digits", torch.device("cpu"), lambda *_: None).digest()
+
+    assert digest(4) == digest(4)
+    assert digest(4) != digest(8)
+
+
 def test_references_train_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_winning_tickets, "fit", lambda *_: pytest.fail("trained a network"))
     result = run_suite("winning-tickets", methods=list(SUITE.references), size="tiny")
@@ -188,3 +199,8 @@ def test_the_score_is_the_mean_over_networks_and_has_its_standard_error() -> Non
 def test_tickets_that_cannot_be_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(CONFIG, **change)  # type: ignore[arg-type]
+
+
+def test_sizes_without_networks_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_test must be at least 1; got 0"):
+        replace(smallest("winning-tickets"), num_test=0)  # type: ignore[call-arg]
