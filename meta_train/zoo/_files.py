@@ -23,6 +23,14 @@ from ..tasks import Params
 FORMAT, VERSION = "meta_train.zoo", 1
 MANIFEST, TENSORS = "manifest.json", "zoo.safetensors"
 _WEIGHT, _LABEL = "weights/", "labels/"
+_FIELDS = {  # of a manifest
+    "version": int,
+    "networks": int,
+    "sha256": str,
+    "spec": dict,
+    "categories": dict,
+    "info": dict,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +74,17 @@ def save_zoo(zoo: Zoo, folder: str | Path) -> None:
 
     Args:
         zoo: What to save.
-        folder: Where to; made where it does not exist.
+        folder: Where to; made where it does not exist. A zoo there is replaced.
+
+    Raises:
+        ValueError: If `info` or `categories` have no JSON form; nothing is written then.
     """
     folder = Path(folder)
     spec = zoo.features.spec
     params = zoo.features.to_params()
-    tensors = {_WEIGHT + name: tensor.contiguous() for name, tensor in params.items()}
-    tensors |= {_LABEL + name: tensor.contiguous() for name, tensor in zoo.labels.items()}
-    content = save(tensors, {"format": FORMAT})
+    tensors = {_WEIGHT + name: tensor for name, tensor in params.items()}
+    tensors |= {_LABEL + name: tensor for name, tensor in zoo.labels.items()}
+    content = save({name: _alone(tensor) for name, tensor in tensors.items()}, {"format": FORMAT})
     manifest = {
         "format": FORMAT,
         "version": VERSION,
@@ -84,9 +95,10 @@ def save_zoo(zoo: Zoo, folder: str | Path) -> None:
         "info": dict(zoo.info),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
+    described = _as_json(manifest, folder / MANIFEST)  # before anything is replaced
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / TENSORS, content)
-    _write(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+    _write(folder / MANIFEST, described)
 
 
 def load_zoo(folder: str | Path) -> Zoo:
@@ -97,7 +109,7 @@ def load_zoo(folder: str | Path) -> Zoo:
 
     Raises:
         FileNotFoundError: If one of the two is missing.
-        ValueError: If one is damaged, of another version, or not a zoo's.
+        ValueError: If one is damaged, of another version, or not a zoo's, or they do not match.
     """
     folder = Path(folder)
     for name in (MANIFEST, TENSORS):
@@ -116,6 +128,22 @@ def load_zoo(folder: str | Path) -> Zoo:
         tensors = load(content)
     except SafetensorError as error:
         raise ValueError(f"{folder / TENSORS} is no safetensors file ({error}).") from error
+    try:
+        zoo = _as_zoo(manifest, tensors)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / MANIFEST} does not describe {TENSORS} ({type(error).__name__} {error}). "
+            "Copy both again."
+        ) from error
+    if len(zoo) != manifest["networks"]:
+        raise ValueError(
+            f"{folder / MANIFEST} says {manifest['networks']} networks, but {TENSORS} holds "
+            f"{len(zoo)}. Copy both again."
+        )
+    return zoo
+
+
+def _as_zoo(manifest: Mapping[str, Any], tensors: Params) -> Zoo:
     spec = _spec_from_json(manifest["spec"])
     return Zoo.from_params(
         spec,
@@ -133,12 +161,34 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}). Copy it again.") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ValueError(f"{path} is not the manifest of a zoo. Give a folder written by save_zoo.")
-    if manifest["version"] != VERSION:
+    if manifest.get("version", VERSION) != VERSION:
         raise ValueError(
             f"{path} has version {manifest['version']}; this meta_train reads version {VERSION}. "
             "Install the release that wrote it, or make the zoo again."
         )
+    missing = [
+        f"{name} ({kind.__name__})"
+        for name, kind in _FIELDS.items()
+        if not isinstance(manifest.get(name), kind)
+    ]
+    if missing:
+        raise ValueError(f"{path} is damaged: it has no {', '.join(missing)}. Copy it again.")
     return manifest
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """A copy: safetensors refuses tensors that share memory."""
+    return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _as_json(manifest: Mapping[str, Any], path: Path) -> bytes:
+    try:
+        return json.dumps(manifest, indent=1).encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be written: {error}. The zoo's info and categories must be JSON "
+            "values: strings, numbers, lists and dicts."
+        ) from error
 
 
 def _write(path: Path, content: bytes) -> None:

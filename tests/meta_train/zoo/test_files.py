@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -104,6 +106,66 @@ def test_foreign_manifests_are_refused(
     (tmp_path / "manifest.json").write_text(manifest)
     with pytest.raises(ValueError, match=message):
         load_zoo(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["version", "networks", "sha256", "spec", "categories", "info"])
+def test_what_a_manifest_lacks_is_named(zoo: Zoo, tmp_path: Path, name: str) -> None:
+    save_zoo(zoo, tmp_path)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for wrong in ({k: v for k, v in manifest.items() if k != name}, {**manifest, name: None}):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(ValueError, match=rf"manifest\.json .*{name}"):
+            load_zoo(tmp_path)
+
+
+def test_manifests_of_other_networks_are_refused(zoo: Zoo, tmp_path: Path) -> None:
+    save_zoo(zoo, tmp_path)
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    spec = manifest["spec"]
+    more = {**spec, "axes": {**spec["axes"], "w": []}, "shapes": {**spec["shapes"], "w": []}}
+    for wrong, message in (
+        ({"networks": 7}, r"manifest\.json says 7 networks, but zoo\.safetensors holds 4"),
+        ({"spec": {}}, r"manifest\.json does not describe zoo\.safetensors .*'axes'"),
+        ({"spec": more}, "does not describe .* 'weights/w'"),
+        ({"spec": {**spec, "shapes": {}}}, "does not describe"),
+        ({"spec": {**spec, "axes": 3}}, "does not describe"),
+        ({"categories": {"activation": 2}}, "does not describe"),
+    ):
+        path.write_text(json.dumps({**manifest, **wrong}))
+        with pytest.raises(ValueError, match=message):
+            load_zoo(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"info": {"path": Path("somewhere")}},
+        {"info": {(1, 2): 3}},
+        {"categories": {"activation": (torch.zeros(1),)}},
+    ],
+)
+def test_a_zoo_that_cannot_be_described_replaces_nothing(
+    zoo: Zoo, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    save_zoo(zoo, tmp_path)
+    other = replace(zoo, features=zoo.features.map(lambda tensor: tensor + 1), **wrong)
+    with pytest.raises(ValueError, match=r"manifest\.json cannot be written: .* JSON values"):
+        save_zoo(other, tmp_path)
+    kept = load_zoo(tmp_path)
+    assert torch.equal(kept.features["0.weight"], zoo.features["0.weight"])
+    with pytest.raises(ValueError, match="cannot be written"):
+        save_zoo(other, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_labels_may_share_a_tensor(zoo: Zoo, tmp_path: Path) -> None:
+    accuracy = zoo.labels["accuracy"]
+    shared = {"accuracy": accuracy, "target": accuracy}
+    save_zoo(replace(zoo, labels=shared), tmp_path)
+    again = load_zoo(tmp_path).labels
+    assert all(torch.equal(again[name], tensor) for name, tensor in shared.items())
 
 
 def test_pinned_and_fixed_populations_survive(tmp_path: Path) -> None:
