@@ -10,6 +10,7 @@ import csv
 import gzip
 import random
 import zlib
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def read_small_cnn_zoo(
     )
 
 
-def _invalid(path: Path, problem: object) -> ValueError:
+def _invalid(path: Path | str, problem: object) -> ValueError:
     return ValueError(f"{path} is truncated or not of the Small CNN Zoo: {problem}. {_SOURCE}")
 
 
@@ -116,7 +117,7 @@ def _read_layout(path: Path, spec: NetworkSpec) -> Layout:
                 name = f"{_LAYERS[layer]}.{_KINDS[kind]}"
                 place = slice(int(row["start_idx"]), int(row["end_idx"]))
                 layout[name] = place, tuple(ast.literal_eval(row["shape"]))
-    except (KeyError, ValueError, SyntaxError, TypeError) as error:
+    except (KeyError, ValueError, SyntaxError, TypeError, csv.Error) as error:
         raise _invalid(path, f"{type(error).__name__} {error}") from error
     expected = {name: _as_keras(shape) for name, shape in spec.stored.items()}
     shapes = {name: shape for name, (_, shape) in layout.items()}
@@ -134,13 +135,21 @@ def _read_metrics(path: Path) -> list[Metrics]:
             missing = {*_NUMBERS.values(), *_WORDS.values()} - set(reader.fieldnames or ())
             if missing:
                 raise _invalid(path, f"it has no column {', '.join(sorted(missing))}")
-            return [
-                {name: float(row[column]) for name, column in _NUMBERS.items()}
-                | {name: row[column] for name, column in _WORDS.items()}
-                for row in reader
-            ]
-    except (EOFError, OSError, zlib.error, TypeError, UnicodeDecodeError) as error:
+            return [_read_row(row, f"{path}, line {reader.line_num},") for row in reader]
+    except (EOFError, OSError, zlib.error, csv.Error, UnicodeDecodeError) as error:
         raise _invalid(path, error) from error
+
+
+def _read_row(row: Mapping[str, str | None], place: str) -> Metrics:
+    known: Metrics = {name: row[column] for name, column in _WORDS.items()}
+    if None in known.values():
+        raise _invalid(place, "its end is missing")
+    for name, column in _NUMBERS.items():
+        try:
+            known[name] = float(row[column] or "")
+        except ValueError as error:
+            raise _invalid(place, f"{column} is {row[column]!r}, no number") from error
+    return known
 
 
 def _read_weights(path: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -151,6 +151,38 @@ def test_a_missing_column_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.001", "", "config.learning_rate is '', no number"),
+        ("0.001", "\0", "no number|NUL"),  # Python 3.10 reads no such line
+        ("0.001", "1e-3e", "config.learning_rate is '1e-3e', no number"),
+        (",orthogonal", "", "train_loss is None, no number"),
+    ],
+)
+def test_the_file_of_a_broken_number_is_named(
+    folder: Path, old: str, new: str, message: str
+) -> None:
+    path = folder / "metrics.csv.gz"
+    with gzip.open(path, "rt") as file:
+        first, second, *rest = file.read().splitlines(keepends=True)
+    with gzip.open(path, "wt") as file:
+        file.write("".join([first, second.replace(old, new), *rest]))
+    with pytest.raises(ValueError, match=rf"metrics\.csv\.gz(, line 2,)? is trunc.*({message})"):
+        read_small_cnn_zoo(folder)
+
+
+def test_the_line_without_a_last_word_is_named(folder: Path) -> None:
+    write_metrics(folder, (*(c for c in COLUMNS if c != "config.w_init"), "config.w_init"))
+    path = folder / "metrics.csv.gz"
+    with gzip.open(path, "rt") as file:
+        lines = file.read().removesuffix(",orthogonal\n")
+    with gzip.open(path, "wt") as file:
+        file.write(lines)
+    with pytest.raises(ValueError, match=r"metrics\.csv\.gz, line 41, .* its end is missing"):
+        read_small_cnn_zoo(folder)
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [("conv2d_2", "conv2d_7"), ("(16,)", "(8,)"), ("start_idx", "begin"), (",0,16,", ",0,17,")],
 )
