@@ -63,5 +63,7 @@ def artefact_key(settings: Mapping[str, Any], data: Sequence[Tensor]) -> str:
     digest.update(json.dumps(described, sort_keys=True).encode())
     for tensor in data:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # NumPy has no bfloat16, but the same bytes.
+        stored = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(stored.numpy().tobytes())
     return digest.hexdigest()[:32]

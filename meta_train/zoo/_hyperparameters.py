@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import log, prod
+from math import inf, log, prod
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,9 @@ class ClassifierConfig:
         num_evaluated: Test samples that losses and accuracies are measured on, as many of one
             class as of another, so that guessing is equally right for all.
         num_train_evaluated: Training samples, likewise.
+
+    Raises:
+        ValueError: Naming the first attribute that is out of its range.
     """
 
     checkpoints: tuple[int, ...] = (0, 100, 300, 1000)
@@ -59,19 +62,31 @@ class ClassifierConfig:
     num_train_evaluated: int = 2000
 
     def __post_init__(self) -> None:
+        self._check_counts()
+        self._check_choices()
+
+    def _check_counts(self) -> None:
         steps = self.checkpoints
         if not steps or steps[0] < 0 or any(a >= b for a, b in pairwise(steps)):
             raise ValueError(f"checkpoints must be steps in ascending order; got {steps}.")
         if self.kept is not None and not 1 <= self.kept <= len(steps):
             raise ValueError(f"kept must be 1 to {len(steps)}, the checkpoints; got {self.kept}.")
+        for name in ("batch_size", "num_evaluated", "num_train_evaluated"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
+
+    def _check_choices(self) -> None:
         for name, known in (("activations", tuple(ACTIVATIONS)), ("optimizers", OPTIMIZERS)):
             chosen = getattr(self, name)
             if not chosen or not set(chosen) <= set(known):
                 raise ValueError(f"{name} must be some of {known}; got {chosen}.")
         for name in ("lr", "l2", "init_scale"):
             low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} must be a range of positive numbers; got {low, high}.")
+            if not 0 < low <= high < inf:
+                raise ValueError(
+                    f"{name} must be a range of positive, finite numbers, the lower first; got "
+                    f"{low, high}."
+                )
         if not 0 <= self.dropout[0] <= self.dropout[1] < 1:
             raise ValueError(f"dropout must be a range within [0, 1); got {self.dropout}.")
         if not self.train_fractions or not all(0 < f <= 1 for f in self.train_fractions):

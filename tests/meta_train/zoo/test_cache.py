@@ -1,3 +1,5 @@
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,7 @@ import torch
 
 from meta_train.tasks import load_data
 from meta_train.zoo import FieldConfig, cache_folder, fit_sirens
+from meta_train.zoo._cache import _VERSION, artefact_key
 
 SHORT = FieldConfig(hidden=(8,), num_steps=2)
 
@@ -46,6 +49,27 @@ def test_what_changes_the_result_makes_a_new_artefact(tmp_path: Path) -> None:
     fit_sirens(images.flip(0), SHORT, cache=tmp_path)
     fit_sirens(images, FieldConfig(hidden=(8,), num_steps=3), cache=tmp_path)
     assert len(files(tmp_path)) == 4
+
+
+def test_numbers_that_numpy_does_not_know_are_remembered(tmp_path: Path) -> None:
+    images = load_data("digits").x_train[:2].bfloat16()
+    for _ in range(2):
+        _, params = fit_sirens(images, SHORT, cache=tmp_path)
+    _, other = fit_sirens(images.float(), SHORT, cache=tmp_path)
+    assert len(files(tmp_path)) == 2
+    assert torch.equal(params["0.weight"], fit_sirens(images, SHORT)[1]["0.weight"])
+    torch.testing.assert_close(params, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8])
+@pytest.mark.parametrize("shape", [(), (0, 3), (4, 5)])
+def test_names_are_hashes_of_the_bytes(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    numbers = torch.full(shape, 7).mT.to(dtype) if len(shape) == 2 else torch.tensor(7, dtype=dtype)
+    described = {"version": _VERSION, "torch": torch.__version__, "seed": 3}
+    content = json.dumps(described, sort_keys=True).encode()
+    content += f"{dtype} {tuple(numbers.shape)}".encode() + numbers.numpy().tobytes()
+    expected = hashlib.sha256(content).hexdigest()[:32]
+    assert artefact_key({"seed": 3}, [numbers]) == expected
 
 
 def test_a_damaged_artefact_is_made_again(tmp_path: Path) -> None:

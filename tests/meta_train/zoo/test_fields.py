@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -64,7 +66,7 @@ def test_fields_start_apart_and_repeat_with_their_seed() -> None:
     assert not torch.equal(one["2.weight"], other["2.weight"])
 
 
-def test_the_first_fields_of_many_equal_those_fitted_alone() -> None:
+def test_whole_chunks_of_many_fields_equal_those_fitted_alone() -> None:
     images = digits(230)
     config = FieldConfig(hidden=(8,), num_steps=3)
     seen: list[tuple[int, int]] = []
@@ -94,8 +96,25 @@ def test_wrong_points_are_refused() -> None:
         fit_fields(torch.zeros(5, 2), torch.zeros(3, 4, 1), SHORT)
     with pytest.raises(ValueError, match="not finite"):
         fit_fields(torch.full((4, 2), torch.inf), torch.zeros(3, 4, 1), SHORT)
-    with pytest.raises(ValueError, match="num_steps=0"):
-        FieldConfig(num_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"num_steps": 0}, "num_steps=0"),
+        ({"num_points": 0}, "num_points=0"),
+        ({"hidden": (8, 0)}, r"hidden=\(8, 0\)"),
+        ({"hidden": ()}, r"hidden=\(\)"),
+        ({"lr": 0.0}, "lr=0.0"),
+        ({"lr": float("nan")}, "lr=nan"),
+        ({"lr": float("inf")}, "lr=inf"),
+        ({"omega": 0.0}, "omega=0.0"),
+        ({"omega": float("inf")}, "omega=inf"),
+    ],
+)
+def test_wrong_configurations_are_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FieldConfig(**wrong)
 
 
 @pytest.mark.parametrize("hidden", [(8,), (8, 6), (8, 6, 5)])
