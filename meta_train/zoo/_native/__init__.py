@@ -22,6 +22,7 @@ from nfn_optim import _native as native
 from .._problem import Classification, Problem, Regression
 from ._program import Program as Program
 from ._program import read as read
+from ._structures import Training, as_task, pointer
 
 _SAMPLES_AT_ONCE = 32  # when networks are measured
 
@@ -94,15 +95,15 @@ def train(
         None if problem.masks is None else _numbers(problem.masks, *weights.shape),
     )
     moments = slots["exp_avg" if constants.is_adam else "momentum"]
-    training = _Training(
+    training = Training(
         steps,
         int(slots["step"]) if constants.is_adam else 0,
         0 if keep is None else keep.shape[-1],
-        *map(_pointer, held),
+        *map(pointer, held),
         *astuple(constants)[1:],
-        *map(_pointer, (weights, moments, slots.get("exp_avg_sq"))),
+        *map(pointer, (weights, moments, slots.get("exp_avg_sq"))),
     )
-    task, kept = _task(program, n, batch, problem.inputs, problem.targets, problem.has_own_inputs)
+    task, kept = as_task(program, n, batch, problem.inputs, problem.targets, problem.has_own_inputs)
     library().nfn_train(ctypes.byref(task), ctypes.byref(training))
     del kept
     if constants.is_adam:
@@ -151,11 +152,11 @@ def _run_all(
 ) -> None:
     """Calls a function of `train.cpp`; `tensors` are contiguous, and the last is written to."""
     weights = weights.contiguous()
-    task, kept = _task(program, len(weights), min(len(images), _SAMPLES_AT_ONCE), images)
-    pointers = [ctypes.c_void_p(_pointer(tensor)) for tensor in tensors]
+    task, kept = as_task(program, len(weights), min(len(images), _SAMPLES_AT_ONCE), images)
+    pointers = [ctypes.c_void_p(pointer(tensor)) for tensor in tensors]
     count = ctypes.c_int64(len(images))
     getattr(library(), name)(
-        ctypes.byref(task), ctypes.c_void_p(_pointer(weights)), count, *pointers
+        ctypes.byref(task), ctypes.c_void_p(pointer(weights)), count, *pointers
     )
     del kept
 
@@ -211,64 +212,3 @@ def _check_range(numbers: Tensor, count: int, what: str) -> None:
 def _numbers(tensor: Tensor, *shape: int) -> Tensor:
     """As native code reads them."""
     return tensor.to("cpu", torch.float32).expand(shape).contiguous()
-
-
-class _Task(ctypes.Structure):
-    """`Task` of `train.cpp`."""
-
-    _fields_ = (
-        ("layers", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("depth", "networks", "parameters")),
-        *((name, ctypes.c_int64) for name in ("batch", "threads")),
-        ("omega", ctypes.c_float),
-        ("inputs", ctypes.c_void_p),
-        ("inputs_stride", ctypes.c_int64),
-        ("targets", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("targets_stride", "has_classes")),
-    )
-
-
-class _Training(ctypes.Structure):
-    """`Training` of `train.cpp`."""
-
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("steps", "first_step", "keep_size")),
-        *((name, ctypes.c_void_p) for name in ("index", "keep", "lr", "rates", "l2", "masks")),
-        ("is_adam", ctypes.c_int64),
-        *((name, ctypes.c_double) for name in ("beta", "beta_square", "eps")),
-        *((name, ctypes.c_void_p) for name in ("weights", "moments", "squares")),
-    )
-
-
-def _task(
-    program: Program,
-    networks: int,
-    batch: int,
-    inputs: Tensor,
-    targets: Tensor | None = None,
-    has_own_inputs: bool = False,
-) -> tuple[_Task, Any]:
-    """The structure, and what must be kept while it is used."""
-    inputs = inputs.contiguous()
-    targets = None if targets is None else targets.contiguous()
-    has_classes = targets is not None and targets.dtype == torch.int64
-    layers = torch.tensor([astuple(layer) for layer in program.layers], device="cpu")
-    task = _Task(
-        _pointer(layers),
-        len(program.layers),
-        networks,
-        program.parameters,
-        batch,
-        torch.get_num_threads(),
-        program.omega,
-        _pointer(inputs),
-        inputs[0].numel() if has_own_inputs else 0,
-        _pointer(targets),
-        0 if targets is None or has_classes else targets[0].numel(),
-        has_classes,
-    )
-    return task, (layers, inputs, targets)
-
-
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
