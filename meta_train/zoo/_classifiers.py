@@ -23,7 +23,7 @@ from ._engine import Progress, chunk_seed, chunks, join
 from ._files import Zoo
 from ._hyperparameters import ACTIVATIONS, OPTIMIZERS, ClassifierConfig
 from ._stacked import check
-from ._training import Trainer
+from ._training import Trainer, warn_of_rare_classes
 
 Build = Callable[[Callable[[], nn.Module]], nn.Sequential]
 
@@ -104,14 +104,20 @@ def train_classifiers(
         diverged are left out.
 
     Raises:
-        ValueError: If the network has other layers, or does not fit the data.
+        ValueError: If images or labels are of another kind or number, the network has other layers
+            or does not fit the data, or all networks diverge.
+
+    Warns:
+        UserWarning: If one class is so rare that few samples are left to measure on.
     """
     config = config or ClassifierConfig()
+    _check_data(data)
     modules = {name: build(activation) for name, activation in ACTIVATIONS.items()}
     for module in modules.values():
         _check(module, data, num_networks)
     spec = NetworkSpec.from_module(modules["relu"])
-    data = _shuffled(data, seed)
+    data = data.shuffled(seed)
+    warn_of_rare_classes(data, config)
     info = {
         **asdict(config),
         "seed": seed,
@@ -130,7 +136,37 @@ def train_classifiers(
         parts.append(_finite(remember(cache, "classifiers", settings, (), make)))
         if on_progress is not None:
             on_progress(chunk.stop, num_networks)
-    return _as_zoo(spec, join(parts), {"what": "classifiers", "networks": num_networks, **info})
+    rows = join(parts)
+    if not len(rows[_LABEL + "network"]):
+        raise ValueError(
+            f"all {num_networks} networks diverged. Lower the configuration's lr {config.lr}, l2 "
+            f"{config.l2} or init_scale {config.init_scale}."
+        )
+    return _as_zoo(spec, rows, {"what": "classifiers", "networks": num_networks, **info})
+
+
+def _check_data(data: Dataset) -> None:
+    for part in ("train", "test"):
+        images, labels = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
+        if images.dim() != 4 or not images.is_floating_point() or not len(images):
+            raise ValueError(
+                f"x_{part} has the shape {tuple(images.shape)} and dtype {images.dtype}. Pass "
+                "floating point images (n, c, h, w), rows of numbers as (n, 1, 1, w)."
+            )
+        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"y_{part} has the shape {tuple(labels.shape)} and dtype {labels.dtype}. Pass one "
+                f"class, int64, for each of the {len(images)} images of x_{part}."
+            )
+        if not images.isfinite().all():
+            raise ValueError(f"x_{part} has numbers that are not finite. Leave those images out.")
+        if labels.min() < 0:
+            raise ValueError(f"y_{part} has the class {int(labels.min())}. Count classes from 0.")
+    if data.x_train.shape[1:] != data.x_test.shape[1:] or data.x_train.dtype != data.x_test.dtype:
+        raise ValueError(
+            f"x_train has images {tuple(data.x_train.shape[1:])} of {data.x_train.dtype}, x_test "
+            f"{tuple(data.x_test.shape[1:])} of {data.x_test.dtype}. Give both the same."
+        )
 
 
 def _check(module: nn.Sequential, data: Dataset, num_networks: int) -> None:
@@ -141,8 +177,8 @@ def _check(module: nn.Sequential, data: Dataset, num_networks: int) -> None:
     try:
         outputs = tuple(module(data.x_train[:2]).shape[1:])
     except RuntimeError as error:
-        images = tuple(data.x_train.shape[1:])
-        raise ValueError(f"the network cannot read images of shape {images}: {error}") from error
+        images = f"shape {tuple(data.x_train.shape[1:])} and dtype {data.x_train.dtype}"
+        raise ValueError(f"the network cannot read images of {images}: {error}") from error
     if len(outputs) != 1 or outputs[0] < classes:
         raise ValueError(
             f"the network's outputs have the shape {outputs}, but the data has {classes} classes."
@@ -156,13 +192,6 @@ def _activations(module: nn.Sequential, data: Dataset) -> int:
         x = layer(x)
         total += x.numel()
     return total
-
-
-def _shuffled(data: Dataset, seed: int) -> Dataset:
-    """The same in an order of the seed, so that the first samples are a random part."""
-    generator = torch.Generator().manual_seed(seed)
-    train, test = (torch.randperm(len(y), generator=generator) for y in (data.y_train, data.y_test))
-    return Dataset(data.x_train[train], data.y_train[train], data.x_test[test], data.y_test[test])
 
 
 def _make(trainer: Trainer, activation: str, chunk: slice, seed: int) -> Params:

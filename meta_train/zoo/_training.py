@@ -5,6 +5,7 @@ Shape legend: `n` networks, `b` samples a batch, images `(c, h, w)`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from ._hyperparameters import ClassifierConfig, draw, draw_checkpoints, initial,
 from ._problem import Classification
 from ._rows import as_params
 from ._stacked import cross_entropy, hidden_channels
+
+_FEW = 1 / 4  # of the samples asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,20 +86,41 @@ class Trainer:
 
     def _measure(self, weights: Tensor) -> dict[str, Tensor]:
         """Loss and accuracy `(n,)` on training data that all networks saw, and on test data."""
-        data, config = self.data, self.config
-        seen = max(1, int(min(config.train_fractions) * len(data.y_train)))
-        parts = {
-            "train": (data.x_train[:seen], data.y_train[:seen], config.num_train_evaluated),
-            "test": (data.x_test, data.y_test, config.num_evaluated),
-        }
         scores = {}
-        for name, (images, targets, count) in parts.items():
+        for name, (images, targets, count) in _parts(self.data, self.config).items():
             index = _balanced(targets, count)
             images, targets = images[index], targets[index]
             logits = evaluate(self.module, self.spec, weights, images)
             scores[f"{name}_loss"] = cross_entropy(logits, targets.expand(len(logits), -1))
             scores[f"{name}_accuracy"] = (logits.argmax(-1) == targets).float().mean(1)
         return scores
+
+
+def warn_of_rare_classes(data: Dataset, config: ClassifierConfig) -> None:
+    """Tells who calls the caller where one class leaves few samples to measure on."""
+    rare = []
+    for name, (_, targets, count) in _parts(data, config).items():
+        used, wanted = len(_balanced(targets, count)), min(count, len(targets))
+        if used < _FEW * wanted:
+            classes, sizes = targets.unique(return_counts=True)
+            label, size = int(classes[sizes.argmin()]), int(sizes.min())
+            rare.append(f"{used} {name} samples instead of {wanted} (class {label} has {size})")
+    if rare:
+        warnings.warn(
+            "losses and accuracies are measured on as many samples of each class, here "
+            f"{' and '.join(rare)}. They are coarse: add samples of rare classes, leave those out, "
+            "or let all networks see more with larger train_fractions.",
+            stacklevel=3,
+        )
+
+
+def _parts(data: Dataset, config: ClassifierConfig) -> dict[str, tuple[Tensor, Tensor, int]]:
+    """Images and labels that all networks saw or that none did, and how many to measure on."""
+    seen = max(1, int(min(config.train_fractions) * len(data.y_train)))
+    return {
+        "train": (data.x_train[:seen], data.y_train[:seen], config.num_train_evaluated),
+        "test": (data.x_test, data.y_test, config.num_evaluated),
+    }
 
 
 def _balanced(targets: Tensor, count: int) -> Tensor:
