@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from .._source import source_of
+from .._source import describe
 from ..zoo._cache import remember
 from ._suite import Outcome
 
 _VERSION = 1  # of training and testing: raise it when equal inputs give other outcomes
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 def network_digest(network: nn.Module, probe: Sequence[Tensor]) -> str:
-    """Hash of a new network: its structure, source and weights, and what it makes of a probe."""
-    digest = hashlib.sha256(f"{network}{source_of(network)}".encode())
-    for tensor in network.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    """Hash of a new network: its code, settings and weights, and what it makes of a probe.
+
+    What only training shows counts too: attributes, and which parameters are trained. Equal
+    networks have equal hashes in every process.
+    """
+    digest = hashlib.sha256(f"{_ADDRESS.sub('', str(network))} {describe(network)}".encode())
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        digest.update(f"{name} {describe(tensor)}".encode())
     for tensor in probe:
         digest.update(" ".join(f"{x:.3e}" for x in tensor.flatten().tolist()).encode())
     return digest.hexdigest()
