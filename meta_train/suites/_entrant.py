@@ -45,16 +45,16 @@ class Entrant:
         """
         with seeded(seed, self.device):
             network = self.build()
-            probe = self.interface.check(network, self.device)
+            probe = self.interface.probe(network, self.device)
         return network, network_digest(network, probe)
 
     def prepare(self, seed: int) -> None:
         """Shows mistakes before any long work.
 
         Raises:
-            ValueError: If the network does not fit the suite.
+            ValueError: If the network does not fit the suite, or cannot be trained.
         """
-        self.make(seed)
+        self.interface.check(self.make(seed)[0], self.device)
 
     def run(self, problem: Problem, digest: str, seed: int, advance: Advance) -> Outcome:
         """Trains and tests a new network, or finds the outcome under the problem's digest."""

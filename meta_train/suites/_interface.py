@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
+
+from ._fit import seeded
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +63,22 @@ class Interface:
             return self
         return replace(self, out_features=self.out_features + self.auxiliary, auxiliary=0)
 
-    def check(self, network: nn.Module, device: torch.device) -> list[torch.Tensor]:
-        """Tries a network on two random networks of the spec.
+    def check(self, network: nn.Module, device: torch.device) -> list[Tensor]:
+        """Tries a network on two random networks of the spec, outside of training and in it.
+
+        Returns:
+            What `probe` does.
+
+        Raises:
+            ValueError: If it is no module, fails, writes something else than the suite needs, or
+                cannot be trained.
+        """
+        written = self.probe(network, device)
+        self._check_training(network, device)
+        return written
+
+    def probe(self, network: nn.Module, device: torch.device) -> list[Tensor]:
+        """Tries a network outside of training.
 
         Returns:
             What it wrote, for a hash of what it computes.
@@ -70,30 +90,73 @@ class Interface:
             raise ValueError(
                 f"build must return a torch.nn.Module; it returned {type(network).__name__}."
             )
-        training = network.training
+        training, name = network.training, type(network).__name__
         try:
-            with torch.no_grad():
+            with torch.no_grad(), self._explain(name):
                 output = network.to(device).eval()(self._two_networks(device))
-        except Exception as error:
-            raise ValueError(
-                f"{type(network).__name__} failed on features of two networks of\n{self.spec}\n"
-                f"with {self.channels} channels: {type(error).__name__}: {error}"
-            ) from error
         finally:
             network.train(training)
-        fitting = dict.fromkeys((self._expected(), self.whole._expected()))
-        if _describe(output) not in fitting:
-            raise ValueError(
-                f"{type(network).__name__} gives {_describe(output)} for two networks of this "
-                f"suite, which needs {' or '.join(fitting)}. {self._remedy()}"
-            )
-        tensors = [output] if isinstance(output, torch.Tensor) else list(output.values())
+        tensors = self._tensors(name, output)
         if not all(tensor.isfinite().all() for tensor in tensors):
             raise ValueError(
-                f"{type(network).__name__} gives values that are not finite for two random "
+                f"{name} gives values that are not finite for two random "
                 "networks, before any training. Look for a division by zero in it."
             )
         return tensors
+
+    def _check_training(self, network: nn.Module, device: torch.device) -> None:
+        """Looks whether gradients reach parameters, in a copy and without drawing numbers."""
+        name = type(network).__name__
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise ValueError(
+                f"{name} has no trainable parameters. Assign layers and nn.Parameters as "
+                "attributes, lists of layers as nn.ModuleList, and leave requires_grad on."
+            )
+        try:
+            twin = copy.deepcopy(network).train()
+        except Exception:  # not all that can be trained can be copied
+            return
+        with seeded(0, device):
+            with self._explain(f"{name} in training"):
+                output = twin(self._two_networks(device))
+            tensors = self._tensors(f"{name} in training", output)
+            trained = [tensor.float().sum() for tensor in tensors if tensor.requires_grad]
+            with self._explain(f"the gradient of {name}"):
+                torch.autograd.backward(trained)
+        if all(parameter.grad is None for parameter in twin.parameters()):
+            raise ValueError(
+                f"no gradient reaches the parameters of {name}. Look for torch.no_grad(), detach() "
+                "and .data in its forward."
+            )
+
+    def _tensors(self, name: str, output: Any) -> list[Tensor]:
+        """The tensors of an output that is what the suite needs."""
+        given = self._describe(output)
+        fitting = dict.fromkeys((self._expected(), self.whole._expected()))
+        if given not in fitting:
+            raise ValueError(
+                f"{name} gives {given} for two networks of this suite, which needs "
+                f"{' or '.join(fitting)}. {self._remedy()}"
+            )
+        tensors = [output] if isinstance(output, Tensor) else list(output.values())
+        for tensor in tensors:
+            if not tensor.is_floating_point():
+                raise ValueError(
+                    f"{name} gives numbers of the type {tensor.dtype}, which cannot be trained. "
+                    "Return floating-point numbers, such as logits."
+                )
+        return tensors
+
+    @contextmanager
+    def _explain(self, what: str) -> Iterator[None]:
+        """Says on what something failed."""
+        try:
+            yield
+        except Exception as error:
+            raise ValueError(
+                f"{what} failed on features of two networks of\n{self.spec}\n"
+                f"with {self.channels} channels: {type(error).__name__}: {error}"
+            ) from error
 
     def _two_networks(self, device: torch.device) -> WeightSpaceFeatures:
         generator = torch.Generator().manual_seed(0)
@@ -113,12 +176,13 @@ class Interface:
             return f"An InvariantNFN needs HeadConfig(out_features={self.out_features})."
         return f"An EquivariantNFN needs EquivariantConfig(out_channels={self.out_channels})."
 
-
-def _describe(output: object) -> str:
-    if isinstance(output, WeightSpaceFeatures):
-        batch = tuple(output.batch_shape)
-        of = "" if batch == (2,) else f" in a batch of the shape {batch}"
-        return f"features of the same network with {output.channels} channels{of}"
-    if isinstance(output, torch.Tensor):
-        return f"a tensor of the shape {tuple(output.shape)}"
-    return f"a {type(output).__name__}"
+    def _describe(self, output: object) -> str:
+        if isinstance(output, WeightSpaceFeatures):
+            batch = tuple(output.batch_shape)
+            same = list(output.spec.shapes.items()) == list(self.spec.shapes.items())
+            of = "" if batch == (2,) else f" in a batch of the shape {batch}"
+            network = "the same network" if same else "another network"
+            return f"features of {network} with {output.channels} channels{of}"
+        if isinstance(output, Tensor):
+            return f"a tensor of the shape {tuple(output.shape)}"
+        return f"a {type(output).__name__}"

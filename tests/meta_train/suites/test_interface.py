@@ -1,18 +1,22 @@
 """A network that does not fit a suite is refused before anything long."""
 
+import copy
+import threading
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from meta_train.suites._cache import network_digest
 from meta_train.suites._interface import Interface
 from nfn_optim import WeightSpaceFeatures
 from nfn_optim.layers import NPLinear
 from nfn_optim.networks import HeadConfig, StatNN
-from nfn_optim.testing import chain_spec
+from nfn_optim.testing import chain_spec, random_features
 
 SPEC = chain_spec((2, 3, 1))
+OTHER = chain_spec((2, 4, 1))
 CPU = torch.device("cpu")
 
 
@@ -25,6 +29,24 @@ class Apply(nn.Module):
 
     def forward(self, features: WeightSpaceFeatures) -> object:
         return self.fn(features)
+
+
+def other() -> WeightSpaceFeatures:
+    """Features of another network."""
+    return random_features(OTHER, 1, torch.Generator().manual_seed(0), batch=(2,))
+
+
+class Linear(nn.Module):
+    """A linear map of all weights, and what becomes of its result."""
+
+    def __init__(self, fn: Callable[[Tensor], object], training: bool = True) -> None:
+        super().__init__()
+        self.linear, self.fn, self.only_training = nn.Linear(13, 10), fn, training
+
+    def forward(self, features: WeightSpaceFeatures) -> object:
+        x = torch.cat([tensor.flatten(1) for tensor in features.values()], dim=1)
+        x = self.linear(x.to(self.linear.weight)).float()
+        return self.fn(x) if self.training or not self.only_training else x
 
 
 def first(features: WeightSpaceFeatures) -> Tensor:
@@ -61,8 +83,9 @@ def test_a_network_that_gives_no_vector_is_refused(network: nn.Module, message: 
         (NPLinear(SPEC, 1, 2), "2 channels.*needs.*1 channels.*out_channels=1"),
         (StatNN(SPEC), r"a tensor of the shape \(2, 1\).*needs features"),
         (Apply(lambda f: f.map(lambda t: t[:1])), r"in a batch of the shape \(1,\)"),
+        (Apply(lambda f: other()), "gives features of another network.*the same network"),
     ],
-    ids=["channels", "vector", "batch"],
+    ids=["channels", "vector", "batch", "network"],
 )
 def test_a_network_that_gives_no_changes_is_refused(network: nn.Module, message: str) -> None:
     with pytest.raises(ValueError, match=f"(?s){message}"):
@@ -72,6 +95,68 @@ def test_a_network_that_gives_no_changes_is_refused(network: nn.Module, message:
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(ValueError, match="returned function"):
         Interface(SPEC, 10).check(first, CPU)  # type: ignore[arg-type]
+
+
+def dropout(x: Tensor) -> Tensor:
+    return nn.functional.dropout(x, 0.5)
+
+
+def fail(x: Tensor) -> Tensor:
+    raise RuntimeError("no such operation")
+
+
+class Undifferentiable(torch.autograd.Function):
+    """Has a gradient that fails."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        raise NotImplementedError("no gradient")
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Linear(Tensor.argsort, training=False), "Linear gives numbers of the type torch.int64"),
+        (Linear(Tensor.detach), "no gradient reaches the parameters of Linear.*detach"),
+        (Linear(torch.zeros_like), "no gradient reaches"),
+        (Linear(lambda x: x).requires_grad_(False), "Linear has no trainable parameters"),
+        (Apply(lambda f: torch.zeros(2, 10)), "Apply has no trainable parameters"),
+        (Linear(fail), "Linear in training failed.*RuntimeError: no such operation"),
+        (Linear(lambda x: (x, x)), "Linear in training gives a tuple.*needs a tensor"),
+        (Linear(Undifferentiable.apply), "gradient of Linear failed.*no gradient"),
+        (StatNN(SPEC, HeadConfig(out_features=10)).bfloat16(), "StatNN failed.*RuntimeError"),
+    ],
+    ids=[
+        *("integers", "detached", "constant", "frozen", "empty"),
+        *("training", "tuple", "gradient", "bfloat16"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_refused(network: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        Interface(SPEC, 10).check(network, CPU)
+
+
+def test_a_trial_leaves_the_network_and_torchs_generator_as_they_were() -> None:
+    network = nn.Sequential(Linear(dropout), nn.BatchNorm1d(10))
+    state, random_state = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    Interface(SPEC, 10).check(network, CPU)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert network.training
+
+
+def test_networks_in_bfloat16_and_those_that_cannot_be_copied_pass() -> None:
+    half = Linear(lambda x: x).bfloat16()
+    uncopied = Linear(lambda x: x)
+    uncopied.lock = threading.Lock()  # type: ignore[assignment]
+    for network in (half, uncopied):
+        written = Interface(SPEC, 10).check(network, CPU)
+        assert network_digest(network, written)
 
 
 def test_networks_are_tried_on_the_device_that_they_are_trained_on() -> None:
@@ -85,4 +170,4 @@ def test_networks_are_tried_on_the_device_that_they_are_trained_on() -> None:
             assert seen == {"meta"}
             return torch.zeros(2, 3)
 
-    Interface(SPEC, 3).check(Witness(), torch.device("meta"))
+    Interface(SPEC, 3).probe(Witness(), torch.device("meta"))
