@@ -148,10 +148,10 @@ def train_classifiers(
 def _check_data(data: Dataset) -> None:
     for part in ("train", "test"):
         images, labels = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
-        if images.dim() != 4 or not images.is_floating_point() or not len(images):
+        if images.dim() < 2 or not images.is_floating_point() or not len(images):
             raise ValueError(
                 f"x_{part} has the shape {tuple(images.shape)} and dtype {images.dtype}. Pass "
-                "floating point images (n, c, h, w), rows of numbers as (n, 1, 1, w)."
+                "floating point images (n, c, h, w), or rows of numbers (n, d)."
             )
         if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
             raise ValueError(

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from meta_train import run_suite
-from meta_train.suites import _generalization
+from meta_train.suites import _classifier_zoo
 from meta_train.suites._examples import Raw
 from meta_train.suites._generalization import read_interface
 from meta_train.suites._interface import Classifiers, Interface
@@ -126,7 +126,7 @@ def test_published_networks_are_run(
     spec = NetworkSpec.from_module(small_cnn())
     features = random_features(spec, 1, generator, batch=(60,), dtype=torch.float32)
     zoo = Zoo(features, {"test_accuracy": torch.linspace(0, 1, 60)})
-    monkeypatch.setattr(_generalization, "read_small_cnn_zoo", lambda folder, order: zoo)
+    monkeypatch.setattr(_classifier_zoo, "read_small_cnn_zoo", lambda folder, order: zoo)
     result = run_suite("cnn-generalization", methods=["hnp-probes"], data=tmp_path, size="tiny")
     assert set(result.methods) == {"hnp-probes"}
     interface = read_interface(SUITES["cnn-generalization"].sizes["tiny"], tmp_path)

@@ -67,7 +67,7 @@ def images(classes: int, size: int = 8) -> Dataset:
         (torch.rand(6, 1, 8, 8), torch.rand(6), r"y_P .*torch\.float32"),
         (torch.rand(6, 1, 8, 8), torch.eye(6).long(), r"y_P .*\(6, 6\)"),
         (torch.rand(6, 1, 8, 8), torch.arange(6) - 1, r"y_P has the class -1"),
-        (torch.rand(6, 64), torch.arange(6), r"x_P .*\(6, 64\)"),
+        (torch.rand(6), torch.arange(6), r"x_P .*\(6,\)"),
         (torch.ones(6, 1, 8, 8).byte(), torch.arange(6), r"x_P .*torch\.uint8"),
         (torch.rand(0, 1, 8, 8), torch.arange(0), r"x_P .*\(0, 1, 8, 8\)"),
         (torch.full((6, 1, 8, 8), torch.nan), torch.arange(6), r"x_P .* not finite"),
@@ -125,3 +125,10 @@ def test_networks_that_do_not_fit_are_refused(build: type, data: Dataset, messag
 def test_wrong_configurations_are_refused(wrong: dict[str, Tensor], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClassifierConfig(**wrong)
+
+
+def test_rows_of_numbers_are_data_too() -> None:
+    x, y = torch.rand(60, 5), torch.arange(60) % 3
+    data = Dataset(x, y, x[:30], y[:30])
+    build = lambda activation: nn.Sequential(nn.Linear(5, 4), activation(), nn.Linear(4, 3))  # noqa: E731
+    assert len(train_classifiers(build, data, 2, replace(SHORT, train_fractions=(1.0,)))) == 4
