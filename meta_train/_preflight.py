@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -82,8 +83,27 @@ def check_output(path: Path) -> None:
     """
     if path.is_dir():
         raise ValueError(f"{path} is a folder. Give the path of a file to write.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    NamedTemporaryFile(dir=path.parent, prefix=path.name).close()  # other processes try it too
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        NamedTemporaryFile(dir=path.parent, prefix=path.name).close()  # other processes try it too
+    except OSError as error:
+        raise OSError(
+            f"{path.parent} is no folder that can be written to: {error.strerror}. Give a path "
+            "elsewhere."
+        ) from error
+
+
+def check_overwrite(path: Path) -> None:
+    """Checks a file that is overwritten where there is one, and else made with its folder.
+
+    Raises:
+        ValueError: If `path` is a folder.
+        OSError: If nothing can be written there.
+    """
+    if not path.exists() or path.is_dir():
+        check_output(path)
+    elif not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} must not be written. Give another path, or allow it.")
 
 
 def trial_step(trainer: MetaTrainer) -> float:

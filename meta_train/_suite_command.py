@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ def suite(
     """
     import torch
 
+    from ._preflight import check_overwrite
     from .suites import run_suite
 
     if name == "list":
@@ -52,6 +54,8 @@ def suite(
         return
     if threads < 1:
         raise ValueError(f"--threads must be at least 1; got {threads}.")
+    if json is not None:
+        check_overwrite(json)  # before the work whose numbers it is for
     torch.set_num_threads(threads)
     with progress_bars() as bars:
         rows: dict[str, progress.TaskID] = {}
@@ -91,7 +95,7 @@ def _print_result(result: SuiteResult) -> None:
     further = dict.fromkeys(name for reached in result.methods.values() for name in reached.more)
     table = Table("method", "ours", "paper", *further, "parameters", "seconds", title=title)
     for name, reached in result.methods.items():
-        spread = f" ± {reached.std:.2g}" if result.num_seeds > 1 else ""
+        spread = f" ± {reached.std:.2g}" if result.num_seeds > 1 and isfinite(reached.std) else ""
         table.add_row(
             name,
             f"{reached.metric:.4g}{spread}",

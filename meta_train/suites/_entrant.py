@@ -84,6 +84,30 @@ class Reference:
         return remember_outcome(cache_folder(), parts, lambda: self.reach(problem, seed, advance))
 
 
+def check_methods(
+    suite: Suite[Any, Any], methods: Sequence[str] | None, alone: bool
+) -> tuple[str, ...] | None:
+    """The names of the methods asked for; a string is one of them, None stays None.
+
+    Args:
+        suite: Whose methods.
+        methods: Names.
+        alone: Whether no network of the caller's takes part.
+
+    Raises:
+        ValueError: If the suite has no such method, or nothing takes part.
+    """
+    if methods is None:
+        return None
+    names = (methods,) if isinstance(methods, str) else tuple(methods)
+    if alone and not names:
+        raise ValueError(
+            f"no method of {suite.name} is asked for. Name some of {', '.join(suite.names)}, or "
+            "leave methods out for all."
+        )
+    return tuple(choose("method", name, suite.names) for name in names)
+
+
 def entrants(
     suite: Suite[Any, Any],
     size: Size,
@@ -95,7 +119,7 @@ def entrants(
     """The methods asked for and the caller's own network, by name, in this order.
 
     Raises:
-        ValueError: If the suite has no such method.
+        ValueError: If a method runs the networks that it reads, and what they compute is not known.
     """
     builders = suite.methods_for(interface)
     known = (*suite.references, *builders)
@@ -103,12 +127,12 @@ def entrants(
         methods = () if build else known
     found: dict[str, Entrant | Reference] = {}
     for name in methods:
-        if name in suite.running and name not in known:
+        if name not in known:
             raise ValueError(
                 f"{name!r} runs the networks that it reads, and what those in this folder compute "
                 f"is not known. Choose one of {', '.join(known)}."
             )
-        if choose("method", name, known) in suite.references:
+        if name in suite.references:
             found[name] = Reference(name, suite.references[name])
         else:
             make = partial(builders[name], interface.whole, size.network)

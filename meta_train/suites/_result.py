@@ -18,7 +18,7 @@ class MethodResult:
 
     Attributes:
         metric: The suite's metric on test data, mean over seeds.
-        std: Its standard deviation over seeds; 0 for one seed.
+        std: Its standard deviation over seeds; 0 for one seed, NaN where a metric is not finite.
         seconds: Time of training one network, mean over seeds.
         parameters: Trained parameters of one network.
         per_seed: The metric of every seed.
@@ -39,7 +39,8 @@ class MethodResult:
         """Sums up one outcome a seed, and what further metrics make of it."""
         scores = [outcome.score for outcome in outcomes]
         seconds = float(np.mean([outcome.seconds for outcome in outcomes]))
-        mean, std = float(np.mean(scores)), float(np.std(scores))
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
+            mean, std = float(np.mean(scores)), float(np.std(scores))
         means = {name: float(np.mean([of(each) for each in outcomes])) for name, of in more.items()}
         return cls(mean, std, seconds, outcomes[0].parameters, tuple(scores), means)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ from torch import nn
 from nfn_optim import NetworkSpec
 
 from .._device import find_device
+from .._preflight import check_overwrite
 from ..tasks import Dataset
 from ._choose import choose
-from ._entrant import entrants
+from ._entrant import check_methods, entrants
 from ._registry import SUITES
 from ._result import MethodResult, SuiteResult
 from ._suite import Data, Outcome, Progress, Size, Suite
@@ -41,7 +43,7 @@ def run_suite(
         name: Which suite; `nfn-optim suite list` lists them.
         build: Makes a network from the spec of the networks that it reads; it is tried on two of
             them before anything long. Its result is called `yours`.
-        methods: Which of the suite's methods to run; all of them, or none beside `build`.
+        methods: Which of the suite's methods to run; without, all of them, or none beside `build`.
         data: The name of a data set, images and labels of one's own, or a folder of one's own
             shapes or networks; the size's own data set without.
         size: `tiny`, `small` or `paper`, or a configuration of the suite's type.
@@ -49,22 +51,30 @@ def run_suite(
     Other arguments:
         num_seeds: Networks trained a method; the size's own number without.
         device: Where networks are trained, as torch names it.
-        out: Folder for a picture, where the suite has one; none without.
+        out: Folder for a picture, where the suite has one; none without. A picture that cannot be
+            drawn in the end is only warned of.
         on_progress: Called with what is being done, how much of it is done, and how much there is.
 
     Raises:
         ValueError: If there is no such suite, method, data set, size or device, or the network does
             not fit the suite.
-        FileNotFoundError: If the data set is not on this machine and cannot be downloaded.
+        FileNotFoundError: If the data set is not on this machine and cannot be downloaded, or there
+            is no such folder.
+        OSError: If `out` cannot be written to.
     """
     suite = SUITES[choose("suite", name, SUITES)]
+    names = check_methods(suite, methods, alone=build is None)
     size_name, config = _find_size(suite, size)
     data_name, source = _find_data(suite, config.data if data is None else data)
     seeds = range(config.num_seeds if num_seeds is None else num_seeds)
     if not seeds:
         raise ValueError(f"a suite needs at least one seed; got {num_seeds}.")
     target = find_device(device)
-    tried = entrants(suite, config, suite.interface(config, source), target, build, methods)
+    picture = None
+    if suite.draw is not None and out is not None:
+        picture = Path(out) / f"{suite.name}-{data_name}-{size_name}.png"
+        check_overwrite(picture)
+    tried = entrants(suite, config, suite.interface(config, source), target, build, names)
     for entrant in tried.values():
         entrant.prepare(seeds[0])  # mistakes show before the long work
     problem = suite.prepare(config, source, target, on_progress)
@@ -77,7 +87,6 @@ def run_suite(
         for method, entrant in tried.items()
     }
     more = {name: partial(measure, problem) for name, measure in suite.more.items()}
-    file_name = f"{suite.name}-{data_name}-{size_name}.png"
     return SuiteResult(
         suite=suite.name,
         size=size_name,
@@ -86,7 +95,7 @@ def run_suite(
         num_seeds=len(seeds),
         methods={method: MethodResult.of(several, more) for method, several in outcomes.items()},
         paper=suite.paper.get(data_name, {}),
-        picture=_draw(suite, problem, outcomes, out / file_name) if out is not None else None,
+        picture=_draw(suite, problem, outcomes, picture),
     )
 
 
@@ -107,20 +116,45 @@ def _find_data(suite: Suite[Any, Any], data: Data) -> tuple[str, Data]:
     """What data is called, and the data; a name that is none may be a folder's.
 
     A folder with the name of a data set counts as that data set.
+
+    Raises:
+        ValueError: If there is no such data set, or it is a file.
+        FileNotFoundError: If there is no such folder.
     """
     if isinstance(data, str) and (data in suite.data or not Path(data).is_dir()):
         return choose("data set", data, suite.data), data
     if isinstance(data, Dataset):
         return "custom", data
+    if not isinstance(data, (str, Path)):
+        raise ValueError(
+            f"data must be a name, a meta_train.tasks.Dataset or a folder; got a "
+            f"{type(data).__name__}."
+        )
     folder = Path(data)
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"the folder {folder} does not exist. Give one that does, or the name of a data set as "
+            f"a string: {', '.join(suite.data)}."
+        )
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file. Give the folder that it is in.")
     return folder.name if folder.name in suite.data else "custom", folder
 
 
 def _draw(
-    suite: Suite[Any, Any], problem: Any, outcomes: Mapping[str, Sequence[Outcome]], path: Path
+    suite: Suite[Any, Any],
+    problem: Any,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    path: Path | None,
 ) -> Path | None:
-    if suite.draw is None:
+    """Where the picture is, if there is one; without it the numbers are worth no less."""
+    if suite.draw is None or path is None:
         return None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suite.draw(problem, {method: several[0] for method, several in outcomes.items()}, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        suite.draw(problem, {method: several[0] for method, several in outcomes.items()}, path)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        warnings.warn(f"the picture {path} could not be drawn: {reason}", stacklevel=3)
+        return None
     return path

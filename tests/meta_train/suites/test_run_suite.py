@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,11 +118,17 @@ def test_images_of_ones_own_are_data() -> None:
     [
         ({"name": "inr"}, "no suite 'inr'.*inr-classification, inr-editing"),
         ({"methods": ["np", "nope"]}, "no method 'nope'.*mlp, mlp-aug, np, hnp, nft"),
+        ({"methods": "nope"}, "no method 'nope'"),
+        ({"methods": []}, "no method of inr-classification is asked for.*mlp, mlp-aug, np"),
+        ({"data": Path("/nonexistent")}, "folder /nonexistent does not exist.*digits, mnist"),
+        ({"data": Path(__file__)}, "test_run_suite.py is a file"),
+        ({"data": [1]}, "got a list"),
         ({"data": "imagenet"}, "no data set 'imagenet'.*digits, mnist"),
         ({"size": "huge"}, "no size 'huge'.*tiny, small, paper"),
         ({"size": 3}, "ClassificationSize; got int"),
         ({"num_seeds": 0}, "at least one seed; got 0"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
+        ({"device": "meta"}, "device 'meta' cannot be used"),
         ({"build": lambda spec: StatNN(spec)}, r"\(2, 1\).*needs.*\(2, 10\)"),
         ({"build": lambda spec: 1 / 0}, "division by zero"),
     ],
@@ -131,9 +138,105 @@ def test_mistakes_show_before_any_work(
 ) -> None:
     monkeypatch.setattr(_supervised, "fit", lambda *_: pytest.fail("trained"))
     monkeypatch.setattr("meta_train.suites._inrs.fit_sirens", lambda *_, **__: pytest.fail("fit"))
-    error = ZeroDivisionError if "zero" in message else ValueError
-    with pytest.raises(error, match=message):
+    with pytest.raises((ValueError, OSError, ZeroDivisionError), match=message):
         run_suite(**{"name": "inr-classification", "size": "tiny", **arguments})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a suite's data is an error."""
+    for name, suite in list(SUITES.items()):
+        made = replace(suite, prepare=lambda *_: pytest.fail("made data"))
+        monkeypatch.setitem(SUITES, name, made)
+
+
+@pytest.mark.parametrize("option", ["--json", "--out"])
+@pytest.mark.parametrize("problem", ["a folder", "in a file", "in nothing"])
+@pytest.mark.usefixtures("no_data")
+def test_files_that_cannot_be_written_show_before_any_work(
+    option: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "inr-editing-digits-tiny.png"
+    (tmp_path / name).mkdir()
+    (tmp_path / "file").write_text("kept")
+    folder = {"a folder": tmp_path, "in a file": tmp_path / "file", "in nothing": Path("/proc/no")}
+    path = folder[problem] if option == "--out" else folder[problem] / name
+    arguments = ("suite", "inr-editing", "--size", "tiny", "--out", str(tmp_path / "out"))
+    with pytest.raises(SystemExit) as exit_:
+        main((*arguments, option, str(path)))
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert str(folder[problem]) in " ".join(said.split())
+    assert "Give" in said
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.usefixtures("no_data")
+def test_a_file_that_is_read_only_shows_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = tmp_path / "numbers.json"
+    numbers.write_text("kept")
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # nothing is read-only for root
+    with pytest.raises(SystemExit):
+        main(("suite", "inr-editing", "--size", "tiny", "--json", str(numbers)))
+    assert "numbers.json must not be written" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.usefixtures("no_data")
+def test_names_of_methods_are_checked_before_a_folder_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = SUITES["cnn-generalization"]
+    reading = replace(suite, interface=lambda *_: pytest.fail("read the folder"))
+    monkeypatch.setitem(SUITES, suite.name, reading)
+    with pytest.raises(ValueError, match="no method 'nope'.*statnn.*hnp-probes"):
+        run_suite(suite.name, methods=["nope"], data=tmp_path, size="tiny")
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_one_name_is_a_method_too() -> None:
+    assert list(run_suite("inr-classification", methods="mlp", size="tiny").methods) == ["mlp"]
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_a_picture_that_fails_costs_no_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setitem(SUITES, "inr-editing", replace(SUITES["inr-editing"], draw=draw))
+    with pytest.warns(UserWarning, match="inr-editing-digits-tiny.png could not.*no space left"):
+        result = run_suite("inr-editing", methods=["mlp"], size="tiny", out=tmp_path)
+    assert result.methods["mlp"].metric > 0
+    assert result.picture is None
+
+
+@pytest.mark.parametrize("reached", [float("nan"), float("inf")])
+@pytest.mark.usefixtures("small_suites")
+def test_a_metric_that_is_no_number_is_null_in_json(
+    reached: float,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def objective(*_: object) -> float:
+        return reached
+
+    numbers = tmp_path / "numbers.json"
+    suite = SUITES["inr-classification"]
+    more = {"beside it": lambda problem, outcome: reached}
+    monkeypatch.setitem(SUITES, suite.name, replace(suite, more=more))
+    monkeypatch.setattr("meta_train.suites._inr_classification.accuracy", objective)
+    arguments = ("suite", suite.name, "--size", "tiny", "--method", "mlp", "--seeds", "2")
+    main((*arguments, "--json", str(numbers)))
+    content = json.loads(numbers.read_text(), parse_constant=pytest.fail)
+    result = content["methods"]["mlp"]
+    assert (result["metric"], result["std"], result["beside it"]) == (None, None, None)
+    printed = capsys.readouterr().out
+    assert str(reached) in printed
+    assert "±" not in printed
 
 
 def test_the_command_lists_suites_and_ends_mistakes_with_one_line(
