@@ -125,9 +125,15 @@ CLASSES: dict[str, Callable[[Generator], list[Part]]] = {
 
 
 def triangles(rng: Generator, corners: Points, num_points: int) -> Part:
-    """Points spread evenly over triangles `(t, 3, 3)`: their area, and `(num_points, 3)`."""
+    """Points spread evenly over triangles `(t, 3, 3)`: their area, and `(num_points, 3)`.
+
+    Raises:
+        ValueError: If the triangles have no area.
+    """
     edges = corners[:, 1:] - corners[:, :1]
     areas = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1) / 2
+    if not areas.any():
+        raise ValueError("its faces have no area")
     chosen = rng.choice(len(areas), num_points, p=areas / areas.sum())
     u = rng.random((num_points, 2))
     u = np.where(u.sum(1, keepdims=True) > 1, 1 - u, u)

@@ -33,10 +33,6 @@ class Shapes:
     clouds: Tensor
     labels: Tensor
 
-    def take(self, index: Tensor | slice) -> Shapes:
-        """Some of the shapes."""
-        return Shapes(self.clouds[index], self.labels[index])
-
 
 def draw_shapes(n: int, seed: int) -> Shapes:
     """Shapes of the ten classes in turn."""
@@ -107,19 +103,33 @@ def _as_shapes(clouds: list[Points], labels: list[int]) -> Shapes:
 
 
 def _cloud(path: Path, rng: Generator) -> Points:
-    """A cloud of a file: points spread over a mesh's faces, or some of its points."""
+    """A cloud of a file.
+
+    Raises:
+        ValueError: If it cannot be read, or holds no shape; it names the file.
+    """
     try:
         vertices, faces = _READERS[path.suffix.lower()](path)
-        if vertices.ndim != 2 or vertices.shape[1] != 3 or len(vertices) < 3:
-            raise ValueError(f"its points have the shape {vertices.shape}, not (m, 3)")
-        if not np.isfinite(vertices).all() or np.ptp(vertices) == 0:
-            raise ValueError("its points are not finite or all the same")
-        if faces and not 0 <= min(map(min, faces)) <= max(map(max, faces)) < len(vertices):
-            raise ValueError(f"a face names a vertex beyond its {len(vertices)}")
-    except (ValueError, IndexError, KeyError, OSError, StopIteration) as error:
-        raise ValueError(
-            f"{path} is damaged or no shape: {str(error) or 'it ends early'}."
-        ) from error
+        _check_mesh(vertices, faces)
+        return _sample(vertices, faces, rng)
+    except Exception as error:  # each format is damaged in its own ways
+        reason = str(error).rstrip(".") or "it ends early"
+        raise ValueError(f"{path} is damaged or no shape: {reason}.") from error
+
+
+def _check_mesh(vertices: Points, faces: list[list[int]]) -> None:
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or len(vertices) < 3:
+        raise ValueError(f"its points have the shape {vertices.shape}, not (m, 3)")
+    if not np.isfinite(vertices).all() or not np.ptp(vertices, axis=0).any():
+        raise ValueError("its points are not finite or all the same")
+    if faces and not 0 <= min(map(min, faces)) <= max(map(max, faces)) < len(vertices):
+        raise ValueError(f"a face names a vertex beyond its {len(vertices)}")
+    if faces and max(map(len, faces)) < 3:
+        raise ValueError("no face has three vertices")
+
+
+def _sample(vertices: Points, faces: list[list[int]], rng: Generator) -> Points:
+    """Points spread over a mesh's faces, or some of its points."""
     if faces:
         fans = [(face[0], b, c) for face in faces for b, c in pairwise(face[1:])]
         return normalize(triangles(rng, vertices[np.array(fans)], _CLOUD)[1])
@@ -178,11 +188,11 @@ def _read_xyz(path: Path) -> Mesh:
 
 
 def _read_array(path: Path) -> Mesh:
-    content = np.load(path, allow_pickle=False)
-    if isinstance(content, np.ndarray):
-        return content.astype(np.float64), []
-    with content:
-        return content[content.files[0]].astype(np.float64), []
+    with path.open("rb") as file:  # of a damaged archive numpy leaves the file open
+        content = np.load(file, allow_pickle=False)
+        if not isinstance(content, np.ndarray):
+            content = content[content.files[0]]
+    return content.astype(np.float64), []
 
 
 _READERS: dict[str, Callable[[Path], Mesh]] = {

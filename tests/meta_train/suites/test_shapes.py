@@ -119,13 +119,33 @@ def test_meshes_and_clouds_are_read_from_a_folder_for_each_class(tmp_path: Path)
         ("a.obj", "v 0 0 zero\n", "a.obj is damaged"),
         ("a.xyz", "1 2\n3 4\n5 6\n", r"shape \(3, 2\), not \(m, 3\)"),
         ("a.xyz", "1 2 nan\n3 4 5\n5 6 6\n", "not finite"),
+        ("a.xyz", "1 2 3\n1 2 3\n1 2 3\n", "all the same"),
+        ("a.off", f"OFF\n4 1 0\n{POINTS}\n2 0 1\n", "a.off is damaged.*no face has three"),
+        ("a.off", f"OFF\n4 1 0\n{POINTS}\n3 0 1 1\n", "a.off is damaged.*faces have no area"),
+        ("a.obj", "v\nv 1\nf 1 2\n", "a.obj is damaged"),
         ("a.npz", "nothing", "a.npz is damaged"),
+        ("a.npz", "", "a.npz is damaged"),
+        ("a.npy", "", "a.npy is damaged"),
         ("a.txt", "1 2 3", "first has no shape. Known endings: .off"),
     ],
 )
 def test_damaged_files_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_shapes(folder_of(tmp_path, {name: text}), seed=0)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed, np.save])
+def test_arrays_that_are_cut_anywhere_are_named(
+    tmp_path: Path, save: Callable[[Path, np.ndarray], None]
+) -> None:
+    folder = folder_of(tmp_path, {"a.xyz": POINTS})
+    path = folder / "first" / ("b.npy" if save is np.save else "b.npz")
+    save(path, TETRAHEDRON)
+    content = path.read_bytes()
+    for length in range(0, len(content), 16):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=f"{path.name} is damaged"):
+            read_shapes(folder, seed=0)
 
 
 def stats(spec: NetworkSpec) -> nn.Module:
