@@ -89,7 +89,14 @@ def mean_squared_error(predictions: Tensor, targets: Tensor) -> float:
 
 
 def _interface(size: INRSize, data: Data) -> Interface:
-    return Interface(inr_spec(size, read_images(data)))
+    dataset = read_images(data)
+    channels = dataset.x_train.shape[1]
+    if channels not in (1, 3):
+        raise ValueError(
+            f"this suite edits gray and RGB images, of 1 or 3 channels; got {channels}. Leave out "
+            "the others, or average them."
+        )
+    return Interface(inr_spec(size, dataset))
 
 
 def _prepare(size: INRSize, data: Data, device: torch.device, on_progress: Progress) -> Editing:

@@ -1,11 +1,14 @@
 """Edits equal what other libraries make of the same image."""
 
 import numpy as np
+import pytest
 import torch
 from scipy import ndimage
 
+from meta_train import run_suite
 from meta_train.suites._edits import dilate, equalize, raise_contrast
 from meta_train.suites._inr_editing import edit
+from meta_train.tasks import Dataset
 
 # cv2.createCLAHE(clipLimit=1.0, tileGridSize=(3, 3)).apply(GRAY), every third row
 GRAY = np.add.outer(8 * np.arange(12), 3 * np.arange(12)) + 60
@@ -49,3 +52,14 @@ def test_gray_images_are_dilated_and_color_images_contrasted() -> None:
     gray, color = torch.rand(2, 1, 6, 6), torch.rand(2, 3, 6, 6)
     assert torch.equal(edit(gray), 2 * dilate(gray) - 1)
     assert torch.equal(edit(color), 2 * raise_contrast(color) - 1)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_images_that_no_edit_is_for_are_refused_before_inrs_are_fitted(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meta_train.suites._inrs.fit_sirens", lambda *_, **__: pytest.fail("fit"))
+    images, labels = torch.rand(50, channels, 6, 6), torch.arange(50)
+    data = Dataset(images, labels, images, labels)
+    with pytest.raises(ValueError, match=f"gray and RGB images.*got {channels}"):
+        run_suite("inr-editing", methods=["mlp"], data=data, size="tiny")
