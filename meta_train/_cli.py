@@ -38,11 +38,13 @@ def demo(
     from nfn_optim import load_rule
 
     from . import _demo
+    from ._preflight import check_overwrite
     from ._report import clean, versions
 
     if steps < 1:
         raise ValueError(f"--steps must be at least 1; got {steps}.")
     load_rule(checkpoint)  # a mistake shows before the training starts
+    check_overwrite(out, json)
     torch.set_num_threads(1)  # the fastest for networks this small
     with progress_bars() as bars:
         first = bars.add_task(f"Adam, {_demo.NUM_RATES} rates", total=steps * _demo.NUM_RATES)
@@ -88,11 +90,14 @@ def evaluate(
 
     from ._baselines import find_baseline
     from ._evaluate import evaluate as run
+    from ._preflight import check_overwrite
     from ._report import plot, to_json, to_markdown
     from .tasks._evaluation import find_tasks
 
     if threads < 1:
         raise ValueError(f"--threads must be at least 1; got {threads}.")
+    table, curves = out / "table.md", out / "curves.png"
+    check_overwrite(table, curves, json)
     torch.set_num_threads(threads)
     chosen = find_tasks(tasks)
     names = (*(("adam",) if quick else baselines), *baseline)
@@ -113,9 +118,9 @@ def evaluate(
         )
     text = to_markdown(evaluation)
     print(text)
-    (out / "table.md").write_text(text)
-    plot(evaluation.tasks, out / "curves.png")
-    print(f"Table: {out / 'table.md'}\nLearning curves: {out / 'curves.png'}")
+    table.write_text(text)
+    plot(evaluation.tasks, curves)
+    print(f"Table: {table}\nLearning curves: {curves}")
     write_json(json, to_json(evaluation))
 
 

@@ -93,17 +93,20 @@ def check_output(path: Path) -> None:
         ) from error
 
 
-def check_overwrite(path: Path) -> None:
-    """Checks a file that is overwritten where there is one, and else made with its folder.
+def check_overwrite(*paths: Path | None) -> None:
+    """Checks files that are overwritten where there are any, and else made with their folders.
 
     Raises:
-        ValueError: If `path` is a folder.
+        ValueError: If one is a folder.
         OSError: If nothing can be written there.
     """
-    if not path.exists() or path.is_dir():
-        check_output(path)
-    elif not os.access(path, os.W_OK):
-        raise PermissionError(f"{path} must not be written. Give another path, or allow it.")
+    for path in paths:
+        if path is None:
+            continue
+        if not path.exists() or path.is_dir():
+            check_output(path)
+        elif not os.access(path, os.W_OK):
+            raise PermissionError(f"{path} must not be written. Give another path, or allow it.")
 
 
 def trial_step(trainer: MetaTrainer) -> float:

@@ -54,8 +54,7 @@ def suite(
         return
     if threads < 1:
         raise ValueError(f"--threads must be at least 1; got {threads}.")
-    if json is not None:
-        check_overwrite(json)  # before the work whose numbers it is for
+    check_overwrite(json)
     torch.set_num_threads(threads)
     with progress_bars() as bars:
         rows: dict[str, progress.TaskID] = {}

@@ -41,8 +41,10 @@ def train(
         json: Where to write the run's card: settings, progress, versions.
     """
     from ._family_source import DEFAULT_TASKS
+    from ._preflight import check_overwrite
     from ._train import train as run
 
+    check_overwrite(json)
     trainer = run(
         out,
         config,
@@ -57,7 +59,6 @@ def train(
     if not dry_run:
         print(f"Optimizer: {out}")
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
         json.write_text(json_.dumps(trainer.card("nfn-optim train"), indent=2) + "\n")
         print(f"JSON: {json}")
 

@@ -18,7 +18,7 @@ class Accuracies(nn.Module):
     """Accuracies from scores, the first number that a network writes.
 
     The order of pairs asks for scores that are far apart, the cross-entropy for accuracies as they
-    are. A slope and an offset between the two satisfy both, and leave Kendall's tau as it is.
+    are. A slope and an offset between the two satisfy both, and leave the order as it is.
 
     Args:
         calibrated: Whether slope and offset are learned; else an accuracy is the score's sigmoid.
@@ -35,6 +35,7 @@ class Accuracies(nn.Module):
 
     def forward(self, outputs: Tensor) -> Tensor:
         """Reads what a network wrote."""
+        outputs = outputs.float()  # losses of half precision have no gradient
         accuracies = (self.slope * outputs[:, :1] + self.offset).sigmoid()
         return torch.cat([accuracies, outputs], dim=1) if self.training else accuracies[:, 0]
 

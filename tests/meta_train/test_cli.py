@@ -91,6 +91,30 @@ def test_mistakes_end_with_one_line(
     assert "no checkpoint" in fails(capsys, "demo", "--checkpoint", str(tmp_path / "none"))
 
 
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        ("demo", "meta_train._demo.run_adam"),
+        ("evaluate", "meta_train._evaluate.evaluate"),
+        ("train", "meta_train._train.train"),
+    ],
+)
+def test_files_that_cannot_be_written_show_before_the_work(
+    command: str,
+    work: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    checkpoint: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(work, lambda *_, **__: pytest.fail("worked"))
+    (tmp_path / "file").touch()
+    given = (command, "--out", str(tmp_path / "out" / "a"))
+    given += () if command == "train" else ("--checkpoint", checkpoint)
+    assert "is a folder" in fails(capsys, *given, "--json", str(tmp_path))
+    assert "is no folder" in fails(capsys, *given, "--json", str(tmp_path / "file" / "x.json"))
+
+
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(("nonsense",))

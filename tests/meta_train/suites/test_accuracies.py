@@ -26,6 +26,13 @@ def test_extreme_scores_have_finite_gradients() -> None:
     assert scores.grad.isfinite().all()
 
 
+def test_scores_of_half_precision_are_learned_too() -> None:
+    scores = torch.tensor([[-1.0], [2.0]], dtype=torch.bfloat16, requires_grad=True)
+    AccuracyLoss(True, 0.0)(Accuracies(True)(scores), torch.tensor([[0.5], [0.2]])).backward()
+    assert scores.grad is not None
+    assert scores.grad.abs().min() > 0
+
+
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_accuracies_come_from_the_first_of_what_a_network_writes(calibrated: bool) -> None:
     outputs, model = torch.randn(5, 4), Accuracies(calibrated)
