@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 import torch
 
+from ._checks import require_counts
+
 EstimatorName = Literal["bptt", "full-es", "pes", "nres"]
 
 
@@ -98,9 +100,7 @@ class TrainConfig:
         """
         at_least_one = ("outer_steps", "truncation", "min_horizon", "runs", "runs_per_step")
         sizes = ("entries", "max_networks", "hidden", "pairs", "validation_runs")
-        for name in (*at_least_one, *sizes, "validation_steps", "save_every", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        require_counts(self, *at_least_one, *sizes, "validation_steps", "save_every", "threads")
         for name in ("warmup", "validate_every", "weight_decay", "final_lr"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative; got {getattr(self, name)}.")

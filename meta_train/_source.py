@@ -31,6 +31,13 @@ def source_of(module: nn.Module) -> str:
         return type(module).__qualname__
 
 
+def bytes_of(tensor: Tensor) -> memoryview:
+    """A tensor's numbers as they are in memory; of any type, while numpy has no bfloat16."""
+    held = tensor.detach().cpu()
+    dense = held.to_dense() if held.is_sparse else held
+    return dense.contiguous().flatten().view(torch.uint8).numpy().data
+
+
 def describe(value: object, told: dict[int, int] | None = None) -> str:
     """Text that is the same for equal values in every process.
 
@@ -57,7 +64,8 @@ def describe(value: object, told: dict[int, int] | None = None) -> str:
 
 def _own_text(value: object) -> str:
     if isinstance(value, Tensor):
-        return f"{value.dtype} {tuple(value.shape)} {value.requires_grad} {_digest(value)}"
+        digest = "" if value.is_meta else hashlib.sha256(bytes_of(value)).hexdigest()
+        return f"{value.dtype} {tuple(value.shape)} {value.requires_grad} {digest}"
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.tolist()}"
     if isinstance(value, (set, frozenset)):
@@ -139,12 +147,3 @@ def _is_torchs(value: type | FunctionType) -> bool:
 def _name(value: object) -> str:
     qualname = getattr(value, "__qualname__", None)
     return f"{getattr(value, '__module__', '')}.{qualname}" if isinstance(qualname, str) else ""
-
-
-def _digest(tensor: Tensor) -> str:
-    """Hash of a tensor's numbers; by bytes, since numpy has no bfloat16."""
-    if tensor.is_meta:
-        return "no numbers"
-    dense = tensor.detach().cpu().to_dense() if tensor.is_sparse else tensor.detach().cpu()
-    numbers = dense.contiguous().flatten().view(torch.uint8).numpy()
-    return hashlib.sha256(numbers.data).hexdigest()

@@ -24,7 +24,7 @@ ROWS = {
         "testing __init__",
     ],
     "meta_train": [
-        "_unroll _horizon _config _device _source _inner_run _distributed tasks",
+        "_checks _unroll _horizon _config _device _source _inner_run _distributed tasks",
         "estimators _higher_optimizer _pool zoo",
         "_higher",
         "_outer _validation",

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from nfn_optim import WeightSpaceFeatures
 
+from .._source import bytes_of
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -44,7 +46,7 @@ class Examples:
         digest = hashlib.sha256(repr(self.features.spec).encode())
         told = () if self.odd is None else (self.odd,)
         for tensor in (*self.features.values(), self.targets, *told):
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(bytes_of(tensor))
         return digest.hexdigest()
 
 

@@ -12,19 +12,13 @@ from dataclasses import dataclass, is_dataclass
 import torch
 from torch import Tensor, nn
 
+from .._checks import require_counts
 from ._examples import Examples
 
 Advance = Callable[[int, int], None]
 """Told how many steps are done, and how many there are."""
 
 Augment = Callable[[Examples, torch.Generator], Examples]
-
-
-def require_counts(config: object, *names: str) -> None:
-    """Raises a ValueError that names the first of a configuration's fields that is below 1."""
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from nfn_optim import NetworkSpec
 
+from .._checks import require_counts
 from ..tasks import Dataset
 from ..zoo import ClassifierConfig, Zoo, cache_folder, small_cnn, train_classifiers
 from ..zoo._classifiers import CATEGORIES, LABELS
@@ -21,7 +22,7 @@ from ._accuracies import Accuracies, AccuracyLoss
 from ._auxiliary import auxiliary_targets, num_auxiliary
 from ._classifier_zoo import ACCURACY, is_saved, read_zoo, split_networks
 from ._examples import Examples
-from ._fit import Objective, require_counts
+from ._fit import Objective
 from ._images import read_images
 from ._interface import Classifiers, Interface
 from ._odd_flips import OddFlips, is_odd

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
+from .._checks import require_counts
 from ..tasks import Dataset
 from ..zoo import (
     FieldConfig,
@@ -21,7 +22,6 @@ from ..zoo import (
     siren,
 )
 from ..zoo._engine import join
-from ._fit import require_counts
 from ._images import Images, split
 from ._normal_form import normal_form
 from ._suite import Progress, Size

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .._source import bytes_of
 from ..tasks._data import _cache_folder
 
 _VERSION = 2  # of the protocols: raise it when equal inputs give other artefacts
@@ -63,7 +64,5 @@ def artefact_key(settings: Mapping[str, Any], data: Sequence[Tensor]) -> str:
     digest.update(json.dumps(described, sort_keys=True).encode())
     for tensor in data:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        # NumPy has no bfloat16, but the same bytes.
-        stored = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-        digest.update(stored.numpy().tobytes())
+        digest.update(bytes_of(tensor))
     return digest.hexdigest()[:32]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nfn_optim import AdamRule, NetworkSpec, SGDRule, UpdateRule
 
+from .._checks import require_counts
 from ..tasks import Params
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -71,9 +72,7 @@ class ClassifierConfig:
             raise ValueError(f"checkpoints must be steps in ascending order; got {steps}.")
         if self.kept is not None and not 1 <= self.kept <= len(steps):
             raise ValueError(f"kept must be 1 to {len(steps)}, the checkpoints; got {self.kept}.")
-        for name in ("batch_size", "num_evaluated", "num_train_evaluated"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        require_counts(self, "batch_size", "num_evaluated", "num_train_evaluated")
 
     def _check_choices(self) -> None:
         for name, known in (("activations", tuple(ACTIVATIONS)), ("optimizers", OPTIMIZERS)):
