@@ -15,7 +15,7 @@ from meta_train.suites._examples import Raw
 from meta_train.suites._generalization import read_interface
 from meta_train.suites._interface import Classifiers, Interface
 from meta_train.suites._methods import NetworkSize
-from meta_train.suites._probes import RUNNING, Probes
+from meta_train.suites._probes import RUNNING, Probes, in_forms
 from meta_train.suites._registry import SUITES
 from meta_train.tasks import Dataset
 from meta_train.zoo import Zoo, save_zoo, small_cnn
@@ -37,13 +37,29 @@ def cnns(generator: torch.Generator) -> WeightSpaceFeatures:
 def test_answers_are_those_of_the_networks(cnns: WeightSpaceFeatures) -> None:
     probes = Probes(CLASSIFIERS, 5)
     expected = [
-        functional_call(module, params, (probes.inputs,)).log_softmax(-1).clamp(min=-20)
+        functional_call(module, params, (probes.inputs,))
         for params in cnns.to_state_dicts()
         for module in MODULES
     ]
     answers = probes(cnns)
-    assert answers.shape == (3, probes.out_features) == (3, 2 * 5 * 10)
-    torch.testing.assert_close(answers, torch.stack(expected).view(3, -1), rtol=1e-3, atol=1e-4)
+    assert answers.shape == (3, 2, 5, 10)
+    assert answers[0].numel() == probes.num_logits
+    torch.testing.assert_close(
+        answers, torch.stack(expected).view(3, 2, 5, 10), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_logits_come_as_probabilities_of_two_scales(generator: torch.Generator) -> None:
+    logits = torch.randn(3, 2, 5, 10, generator=generator, dtype=torch.float64)
+    forms = in_forms(logits)
+    assert forms.shape == (3, 2, 5, 10, 4)
+    torch.testing.assert_close(forms[..., 1], logits.softmax(-1))
+    torch.testing.assert_close(forms[..., 0], logits.log_softmax(-1) / 5)
+    louder = in_forms(7 * logits)
+    torch.testing.assert_close(louder[..., 2:], forms[..., 2:])
+    assert not torch.allclose(louder[..., :2], forms[..., :2], atol=0.1)
+    forms = in_forms(logits * torch.tensor([1.0, 7.0])[:, None, None])
+    torch.testing.assert_close(forms[:, 1, ..., 2:], louder[:, 1, ..., 2:])  # each by itself
 
 
 def test_answers_are_the_same_with_gradients_and_without(cnns: WeightSpaceFeatures) -> None:
@@ -80,8 +96,8 @@ def test_inputs_are_learned(cnns: WeightSpaceFeatures) -> None:
 
 def test_networks_that_overflow_have_finite_answers(cnns: WeightSpaceFeatures) -> None:
     probes = Probes(CLASSIFIERS, 5)
-    answers = probes(cnns.map(lambda tensor: 1e20 * tensor))
-    answers.sum().backward()
+    answers = in_forms(probes(cnns.map(lambda tensor: 1e20 * tensor)))
+    answers.square().sum().backward()
     assert answers.isfinite().all()
     assert probes.scaled.grad is not None
     assert probes.scaled.grad.isfinite().all()
@@ -102,6 +118,7 @@ def test_weights_are_read_beside_answers_but_for_probes_alone(cnns: WeightSpaceF
     last = SPEC.vectors[-1]
     louder = cnns.like([t + 1 if name == last else t for name, t in cnns.items()])
     for name, build in RUNNING.items():  # answers do not tell a shift of all logits
+        torch.manual_seed(0)  # heads this small may be dead
         network = build(INTERFACE, SIZE).eval()
         is_same = torch.allclose(network(cnns), network(louder), rtol=1e-3, atol=1e-4)
         assert is_same is (name == "probes")
