@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nfn_optim._user_cache import user_cache
+
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _NUM_CLASSES = 10
 
@@ -161,12 +163,7 @@ def _dataset(arrays: Sequence[np.ndarray], *, brightest: int) -> Dataset:
 
 def _folders() -> list[Path]:
     chosen = os.environ.get("NFN_DATA")
-    return [Path(chosen), _cache_folder()] if chosen else [_cache_folder()]
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "nfn_optim"
+    return [Path(chosen), user_cache()] if chosen else [user_cache()]
 
 
 def _layout(name: str) -> str:
@@ -189,7 +186,7 @@ def _download(name: str) -> Path:
     from rich.console import Console
     from sklearn.datasets import fetch_openml
 
-    path = _cache_folder() / f"{name}.npz"
+    path = user_cache() / f"{name}.npz"
     status = f"Downloading {name} from OpenML into {path} (once; some minutes)"
     try:
         with Console(stderr=True).status(status):

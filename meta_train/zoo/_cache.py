@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nfn_optim._user_cache import user_cache
+
 from .._source import bytes_of
-from ..tasks._data import _cache_folder
 
 _VERSION = 2  # of the protocols: raise it when equal inputs give other artefacts
 
@@ -24,7 +25,7 @@ _VERSION = 2  # of the protocols: raise it when equal inputs give other artefact
 def cache_folder() -> Path:
     """Where artefacts are kept by default: `$NFN_CACHE`, else `zoo` in the user's cache folder."""
     chosen = os.environ.get("NFN_CACHE")
-    return Path(chosen) if chosen else _cache_folder() / "zoo"
+    return Path(chosen) if chosen else user_cache() / "zoo"
 
 
 def remember(

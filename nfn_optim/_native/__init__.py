@@ -22,6 +22,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .._user_cache import user_cache
+
 _HEADERS = Path(str(files(__package__)))
 _CAPABILITY = {
     "AVX512": (16, ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma")),
@@ -70,7 +72,7 @@ def build(source: Path, definitions: tuple[str, ...] = ()) -> ctypes.CDLL:
     digest = hashlib.sha256(repr(made_by).encode())
     for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.glob("*.h")]):
         digest.update(path.read_bytes())
-    target = _folder() / f"{source.stem}-{digest.hexdigest()[:16]}.so"
+    target = user_cache() / f"{source.stem}-{digest.hexdigest()[:16]}.so"
     if not target.is_file():
         _compile(source, (*_FLAGS, *options), target)
     return ctypes.CDLL(str(target))
@@ -137,12 +139,6 @@ def _compile(source: Path, flags: tuple[str, ...], target: Path) -> None:
 
 def _compiler() -> str:
     return os.environ.get("CXX", "c++")
-
-
-def _folder() -> Path:
-    """Where compiled code is kept."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "nfn_optim"
 
 
 def _threads() -> tuple[str, ...]:
