@@ -4,11 +4,13 @@ from __future__ import annotations
 
 
 def require_counts(config: object, *names: str) -> None:
-    """Checks that fields of a configuration are at least 1.
+    """Checks that fields of a configuration are at least 1: numbers, or tuples of some.
 
     Raises:
         ValueError: Naming the first that is not.
     """
     for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}.")
+        value = getattr(config, name)
+        counts = value if isinstance(value, (tuple, list)) else (value,)
+        if not counts or min(counts) < 1:
+            raise ValueError(f"{name} must be at least 1; got {value}.")

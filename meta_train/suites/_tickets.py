@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from nfn_optim import AdamRule, NetworkSpec
 
+from .._checks import require_counts
 from ..tasks import Dataset, mlp
 from ..zoo._cache import artefact_key, remember
 from ..zoo._engine import Draw, Population, Progress, chunk_seed, chunks, evaluate, join
@@ -51,9 +52,7 @@ class TicketConfig:
     def __post_init__(self) -> None:
         if not 0 < self.sparsity < 1:
             raise ValueError(f"sparsity must be between 0 and 1; got {self.sparsity}.")
-        counts = (self.rounds, self.num_steps, self.test_steps, self.batch_size, *self.hidden)
-        if min(counts) < 1 or not self.hidden:
-            raise ValueError(f"widths, rounds, steps and batch_size must be positive; got {self}.")
+        require_counts(self, "hidden", "rounds", "num_steps", "test_steps", "batch_size")
 
 
 @dataclass(frozen=True, eq=False)

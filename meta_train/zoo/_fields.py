@@ -17,6 +17,7 @@ from torch.func import vmap
 
 from nfn_optim import AdamRule, NetworkSpec
 
+from .._checks import require_counts
 from ..tasks import Params
 from ._cache import remember
 from ._engine import Population, Progress, chunk_seed, chunks, join
@@ -52,10 +53,7 @@ class FieldConfig:
     num_points: int = 64
 
     def __post_init__(self) -> None:
-        if min((self.num_steps, self.num_points, *self.hidden)) < 1 or not self.hidden:
-            raise ValueError(
-                f"hidden widths, num_steps and num_points must be positive; got {self}."
-            )
+        require_counts(self, "hidden", "num_steps", "num_points")
         if not (0 < self.lr < inf and 0 < self.omega < inf):
             raise ValueError(f"lr and omega must be positive and finite; got {self}.")
 

@@ -194,7 +194,11 @@ def test_the_score_is_the_mean_over_networks_and_has_its_standard_error() -> Non
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"sparsity": 1.0}, "between 0 and 1; got 1.0"), ({"hidden": ()}, "positive")],
+    [
+        ({"sparsity": 1.0}, "between 0 and 1; got 1.0"),
+        ({"hidden": ()}, r"hidden must be at least 1; got \(\)"),
+        ({"rounds": 0}, "rounds must be at least 1; got 0"),
+    ],
 )
 def test_tickets_that_cannot_be_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -101,10 +101,10 @@ def test_wrong_points_are_refused() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"num_steps": 0}, "num_steps=0"),
-        ({"num_points": 0}, "num_points=0"),
-        ({"hidden": (8, 0)}, r"hidden=\(8, 0\)"),
-        ({"hidden": ()}, r"hidden=\(\)"),
+        ({"num_steps": 0}, "num_steps must be at least 1; got 0"),
+        ({"num_points": 0}, "num_points must be at least 1; got 0"),
+        ({"hidden": (8, 0)}, r"hidden must be at least 1; got \(8, 0\)"),
+        ({"hidden": ()}, r"hidden must be at least 1; got \(\)"),
         ({"lr": 0.0}, "lr=0.0"),
         ({"lr": float("nan")}, "lr=nan"),
         ({"lr": float("inf")}, "lr=inf"),
