@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from ._config import TrainConfig
+from ._console import write_json
 from ._tracking import WandbMode
 
 
@@ -42,6 +43,7 @@ def train(
     """
     from ._family_source import DEFAULT_TASKS
     from ._preflight import check_overwrite
+    from ._report import clean
     from ._train import train as run
 
     check_overwrite(json)
@@ -58,9 +60,7 @@ def train(
         return
     if not dry_run:
         print(f"Optimizer: {out}")
-    if json is not None:
-        json.write_text(json_.dumps(trainer.card("nfn-optim train"), indent=2) + "\n")
-        print(f"JSON: {json}")
+    write_json(json, clean(trainer.card("nfn-optim train")))
 
 
 def with_settings(arguments: Sequence[str]) -> Callable[..., None]:
