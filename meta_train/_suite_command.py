@@ -40,7 +40,8 @@ def suite(
             protocol, for a GPU.
         seeds: Networks trained with every method; the size's own number without.
         device: Where networks are trained, as torch names it.
-        threads: Intra-op threads; two take two thirds of the time of one where two cores are idle.
+        threads: Intra-op threads; two take two thirds of the time of one where two cores are idle,
+            and many times as long where another program keeps one busy: pass 1 there.
         out: Folder for pictures.
         json: Where to write the table's numbers.
     """
