@@ -11,6 +11,6 @@ def require_counts(config: object, *names: str) -> None:
     """
     for name in names:
         value = getattr(config, name)
-        counts = value if isinstance(value, (tuple, list)) else (value,)
+        counts = value if isinstance(value, tuple | list) else (value,)
         if not counts or min(counts) < 1:
             raise ValueError(f"{name} must be at least 1; got {value}.")
