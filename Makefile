@@ -25,7 +25,7 @@ test: $(STAMP)
 ecosystem:
 	$(PYTHON) -m venv .venv-ecosystem
 	.venv-ecosystem/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[ecosystem]'
-	.venv-ecosystem/bin/python -m pytest tests/nfn_optim/test_ecosystem.py tests/nfn_optim/test_optimizer_scenarios.py
+	.venv-ecosystem/bin/python -m pytest tests/nfn_optim/optimizer/test_ecosystem.py tests/nfn_optim/optimizer/test_optimizer_scenarios.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

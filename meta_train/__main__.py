@@ -1,6 +1,6 @@
 """`python -m meta_train` is the command `nfn-optim`."""
 
 if __name__ == "__main__":
-    from meta_train._cli import main
+    from .commands import main
 
     main()

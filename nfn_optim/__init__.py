@@ -2,16 +2,16 @@
 
 from importlib.metadata import version
 
-from ._checkpoint import load_rule as load_rule
-from ._checkpoint import read_card as read_card
-from ._checkpoint import save_rule as save_rule
-from ._features import WeightSpaceFeatures as WeightSpaceFeatures
-from ._optimizer import NFNOptimizer as NFNOptimizer
-from ._spec import NetworkSpec as NetworkSpec
-from ._spec import SpecError as SpecError
+from .optimizer import NFNOptimizer as NFNOptimizer
+from .optimizer import load_rule as load_rule
+from .optimizer import read_card as read_card
+from .optimizer import save_rule as save_rule
 from .rules import AdamRule as AdamRule
 from .rules import NFNRule as NFNRule
 from .rules import SGDRule as SGDRule
 from .rules import UpdateRule as UpdateRule
+from .symmetry import NetworkSpec as NetworkSpec
+from .symmetry import SpecError as SpecError
+from .symmetry import WeightSpaceFeatures as WeightSpaceFeatures
 
 __version__ = version("nfn-optim")

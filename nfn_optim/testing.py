@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ._features import WeightSpaceFeatures
-from ._permute import permute, random_permutations
-from ._spec import NetworkSpec
+from .symmetry import NetworkSpec, WeightSpaceFeatures, permute, random_permutations
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

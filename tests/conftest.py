@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nfn_optim import NetworkSpec
-from nfn_optim._permute import permute_params, random_permutations
+from nfn_optim.symmetry._permute import permute_params, random_permutations
 
 # Small tensors are slower on several threads, and stall where other processes use the cores.
 torch.set_num_threads(1)

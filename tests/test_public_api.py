@@ -2,16 +2,12 @@
 
 import importlib
 import inspect
-import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-
-import meta_train
-import nfn_optim
 
 README = Path(__file__).parents[1] / "README.md"
 PROMISED = {
@@ -30,22 +26,28 @@ PROMISED = {
 }
 
 
+PUBLIC = (
+    "nfn_optim",
+    *(f"nfn_optim.{name}" for name in ("layers", "networks", "rules", "testing")),
+    "meta_train",
+    *(f"meta_train.{name}" for name in ("tasks", "estimators", "suites", "zoo")),
+)
+
+
 def public_modules() -> list[ModuleType]:
-    modules = [nfn_optim, meta_train]
-    for package in (nfn_optim, meta_train):
-        for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if "._" not in info.name:
-                modules.append(importlib.import_module(info.name))
-    return modules
+    return [importlib.import_module(name) for name in PUBLIC]
 
 
 def public_names(module: ModuleType) -> dict[str, Any]:
-    """Classes and functions of ours that a package re-exports or a public module defines."""
+    """Classes and functions of ours in a module's `__all__`; without one, those it defines or, as
+    a package, re-exports.
+    """
     is_package = hasattr(module, "__path__")
     return {
         f"{module.__name__}.{name}": item
         for name, item in vars(module).items()
-        if not name.startswith("_")
+        if name in getattr(module, "__all__", [name])
+        and not name.startswith("_")
         and (inspect.isclass(item) or inspect.isfunction(item))
         and item.__module__.split(".")[0] in ("nfn_optim", "meta_train")
         and (is_package or item.__module__ == module.__name__)

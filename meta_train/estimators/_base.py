@@ -11,9 +11,7 @@ from torch.func import vmap
 
 from nfn_optim import UpdateRule
 
-from .._distributed import ALONE, Processes
-from .._inner_run import InnerRun
-from .._unroll import unroll
+from ..inner import ALONE, InnerRun, Processes, unroll
 from ..tasks import Params
 
 _STRETCH = 50  # steps

@@ -8,7 +8,7 @@ import torch
 
 from nfn_optim import UpdateRule
 
-from .._inner_run import InnerRun
+from ..inner import InnerRun
 from ._base import MetaGradient, advance, trained
 
 

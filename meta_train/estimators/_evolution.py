@@ -20,8 +20,7 @@ import torch
 
 from nfn_optim import UpdateRule
 
-from .._distributed import Processes
-from .._inner_run import InnerRun
+from ..inner import InnerRun, Processes
 from ..tasks import Params
 from ._base import WORST, MetaGradient, advance, trained
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .._source import describe
-from ..zoo._cache import remember
+from ..support import describe, remember
 from ._suite import Outcome
 
 _VERSION = 2  # of training and testing: raise it when equal inputs give other outcomes

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..zoo import Zoo, load_zoo, read_small_cnn_zoo
-from ..zoo._files import MANIFEST
+from ..zoo import MANIFEST, Zoo, load_zoo, read_small_cnn_zoo
 
 ACCURACY, _RUN, _SPLIT = "test_accuracy", "network", "split"
 _PARTS = ("train", "validation", "test")

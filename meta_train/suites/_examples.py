@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nfn_optim import WeightSpaceFeatures
 
-from .._source import bytes_of
+from ..support import bytes_of
 
 
 @dataclass(frozen=True, eq=False)

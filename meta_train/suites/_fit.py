@@ -12,7 +12,7 @@ from dataclasses import dataclass, is_dataclass
 import torch
 from torch import Tensor, nn
 
-from .._checks import require_counts
+from ..support import require_counts
 from ._examples import Examples
 
 Advance = Callable[[int, int], None]

@@ -13,11 +13,18 @@ from torch.nn import functional as F
 
 from nfn_optim import NetworkSpec
 
-from .._checks import require_counts
+from ..support import require_counts
 from ..tasks import Dataset
-from ..zoo import ClassifierConfig, Zoo, cache_folder, small_cnn, train_classifiers
-from ..zoo._classifiers import CATEGORIES, LABELS
-from ..zoo._hyperparameters import ACTIVATIONS
+from ..zoo import (
+    ACTIVATIONS,
+    CATEGORIES,
+    LABELS,
+    ClassifierConfig,
+    Zoo,
+    cache_folder,
+    small_cnn,
+    train_classifiers,
+)
 from ._accuracies import Accuracies, AccuracyLoss
 from ._auxiliary import auxiliary_targets, num_auxiliary
 from ._classifier_zoo import ACCURACY, is_saved, read_zoo, split_networks

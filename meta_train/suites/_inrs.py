@@ -11,17 +11,10 @@ from torch import Tensor
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
-from .._checks import require_counts
+from ..population import join
+from ..support import require_counts
 from ..tasks import Dataset
-from ..zoo import (
-    FieldConfig,
-    cache_folder,
-    evaluate_fields,
-    fit_sirens,
-    image_grid,
-    siren,
-)
-from ..zoo._engine import join
+from ..zoo import FieldConfig, cache_folder, evaluate_fields, fit_sirens, image_grid, siren
 from ._images import Images, split
 from ._normal_form import normal_form
 from ._suite import Progress, Size

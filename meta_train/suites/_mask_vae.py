@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
-from ..zoo._rows import as_rows
+from ..population import as_rows
 from ._interface import Interface
 from ._methods import METHODS, Build, NetworkSize
 

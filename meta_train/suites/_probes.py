@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from nfn_optim import WeightSpaceFeatures
 
-from ..zoo._engine import evaluate
-from ..zoo._rows import as_rows
+from ..population import as_rows, evaluate
 from ._examples import Raw
 from ._interface import Classifiers, Interface
 from ._methods import METHODS, Build, NetworkSize

@@ -12,8 +12,7 @@ from torch import nn
 
 from nfn_optim import NetworkSpec
 
-from .._device import find_device
-from .._preflight import check_overwrite
+from ..support import check_overwrite, find_device
 from ..tasks import Dataset
 from ._choose import choose
 from ._entrant import check_methods, entrants

@@ -17,12 +17,19 @@ from torch import Tensor, nn
 
 from nfn_optim import AdamRule, NetworkSpec
 
-from .._checks import require_counts
+from ..population import (
+    Classification,
+    Draw,
+    Population,
+    Progress,
+    as_params,
+    chunk_seed,
+    chunks,
+    evaluate,
+    join,
+)
+from ..support import artefact_key, remember, require_counts
 from ..tasks import Dataset, mlp
-from ..zoo._cache import artefact_key, remember
-from ..zoo._engine import Draw, Population, Progress, chunk_seed, chunks, evaluate, join
-from ..zoo._problem import Classification
-from ..zoo._rows import as_params
 
 _CHUNK = 16  # networks at once: activations and weights of more leave the cache
 

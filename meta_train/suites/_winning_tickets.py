@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
-from .._checks import require_counts
+from ..population import as_params
+from ..support import require_counts
 from ..tasks import Dataset
 from ..zoo import cache_folder
-from ..zoo._rows import as_params
 from ._examples import Examples
 from ._fit import Advance, FitConfig, Objective, fit, seeded
 from ._images import num_classes, read_images

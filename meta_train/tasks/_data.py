@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nfn_optim._user_cache import user_cache
+from nfn_optim.cache import user_cache
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _NUM_CLASSES = 10

@@ -1,6 +1,8 @@
 """Zoos: thousands of small networks trained at once, to learn from their weights."""
 
-from ._cache import cache_folder as cache_folder
+from ..support import cache_folder as cache_folder
+from ._classifiers import CATEGORIES as CATEGORIES
+from ._classifiers import LABELS as LABELS
 from ._classifiers import small_cnn as small_cnn
 from ._classifiers import train_classifiers as train_classifiers
 from ._fields import FieldConfig as FieldConfig
@@ -9,8 +11,10 @@ from ._fields import fit_fields as fit_fields
 from ._fields import fit_sirens as fit_sirens
 from ._fields import image_grid as image_grid
 from ._fields import siren as siren
+from ._files import MANIFEST as MANIFEST
 from ._files import Zoo as Zoo
 from ._files import load_zoo as load_zoo
 from ._files import save_zoo as save_zoo
+from ._hyperparameters import ACTIVATIONS as ACTIVATIONS
 from ._hyperparameters import ClassifierConfig as ClassifierConfig
 from ._small_cnn_zoo import read_small_cnn_zoo as read_small_cnn_zoo

@@ -17,12 +17,11 @@ from torch import nn
 
 from nfn_optim import NetworkSpec
 
+from ..population import Progress, check, chunk_seed, chunks, join
+from ..support import artefact_key, remember
 from ..tasks import Dataset, Params
-from ._cache import artefact_key, remember
-from ._engine import Progress, chunk_seed, chunks, join
 from ._files import Zoo
 from ._hyperparameters import ACTIVATIONS, OPTIMIZERS, ClassifierConfig
-from ._stacked import check
 from ._training import Trainer, warn_of_rare_classes
 
 Build = Callable[[Callable[[], nn.Module]], nn.Sequential]

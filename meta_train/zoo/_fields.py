@@ -17,12 +17,9 @@ from torch.func import vmap
 
 from nfn_optim import AdamRule, NetworkSpec
 
-from .._checks import require_counts
+from ..population import Population, Progress, Regression, Sine, chunk_seed, chunks, field, join
+from ..support import remember, require_counts
 from ..tasks import Params
-from ._cache import remember
-from ._engine import Population, Progress, chunk_seed, chunks, join
-from ._problem import Regression
-from ._sine import Sine, field
 
 _POINTS_AT_ONCE = 12_800  # of all fields of a chunk: few calls a field, activations in the cache
 _BETAS = (0.9, 0.99)  # a field is fitted in hundreds of steps, not thousands

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nfn_optim import AdamRule, NetworkSpec, SGDRule, UpdateRule
 
-from .._checks import require_counts
+from ..support import require_counts
 from ..tasks import Params
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}

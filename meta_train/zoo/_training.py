@@ -14,12 +14,18 @@ from torch import Tensor, nn
 
 from nfn_optim import NetworkSpec
 
+from ..population import (
+    Classification,
+    Draw,
+    Population,
+    as_params,
+    cross_entropy,
+    evaluate,
+    hidden_channels,
+    join,
+)
 from ..tasks import Dataset, Params
-from ._engine import Draw, Population, evaluate, join
 from ._hyperparameters import ClassifierConfig, draw, draw_checkpoints, initial, make_rule
-from ._problem import Classification
-from ._rows import as_params
-from ._stacked import cross_entropy, hidden_channels
 
 _FEW = 1 / 4  # of the samples asked for
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec, SpecError
+from ..symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
 from ._check import check_features
 from ._fold import Fold, folds
 

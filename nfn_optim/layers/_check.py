@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec, SpecError
+from ..symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
 
 
 def check_features(

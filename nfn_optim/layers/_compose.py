@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec
+from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._check import check_features
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn import functional as F
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec
+from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._check import check_features
 from ._fold import folds
 

@@ -7,8 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec, SpecError
+from ..symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
 from ._check import check_features
 
 

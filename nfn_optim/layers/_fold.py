@@ -15,7 +15,7 @@ from math import prod
 
 from torch import Tensor
 
-from .._spec import NetworkSpec, Shape
+from ..symmetry import NetworkSpec, Shape
 
 
 def population_order(spec: NetworkSpec) -> dict[str, int]:

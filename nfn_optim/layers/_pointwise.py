@@ -6,8 +6,7 @@ from math import sqrt
 
 from torch import nn
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec
+from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._check import check_features
 from ._fold import folds
 

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec
+from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._check import check_features
 from ._flatten import FlattenWeights
 from ._fold import folds

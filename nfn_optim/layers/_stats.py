@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec
+from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._check import check_features
 
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

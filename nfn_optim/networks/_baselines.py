@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .._features import WeightSpaceFeatures
-from .._permute import permute, random_permutations
-from .._spec import NetworkSpec
 from ..layers import FlattenWeights, StatFeaturizer, UnflattenWeights
+from ..symmetry import NetworkSpec, WeightSpaceFeatures, permute, random_permutations
 from ._invariant import HeadConfig, mlp
 
 

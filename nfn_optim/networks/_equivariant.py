@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec
 from ..layers import (
     ChannelDropout,
     GaussianFourierFeatures,
@@ -17,6 +15,7 @@ from ..layers import (
     Map,
     WeightSpaceLayerNorm,
 )
+from ..symmetry import NetworkSpec, WeightSpaceFeatures
 
 LinearLayer = Callable[[NetworkSpec, int, int], nn.Module]
 """`NPLinear`, `HNPLinear`, `Pointwise`, or anything built from a spec and two channel counts."""

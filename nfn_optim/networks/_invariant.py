@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec
 from ..layers import HNPPool, InvariantPool
+from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._equivariant import EquivariantConfig, encoder, input_layers
 
 

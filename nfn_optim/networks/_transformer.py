@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from .._features import WeightSpaceFeatures
-from .._spec import NetworkSpec
 from ..layers import (
     CrossAttnPool,
     LearnedPosEmbedding,
@@ -17,6 +15,7 @@ from ..layers import (
     ResidualBlock,
     WeightSpaceLayerNorm,
 )
+from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._equivariant import InputConfig, input_layers
 
 

@@ -2,9 +2,23 @@
 
 from ._base import Params as Params
 from ._base import RuleState as RuleState
+from ._base import Slots as Slots
 from ._base import UpdateRule as UpdateRule
 from ._elementwise import ElementwiseRule as ElementwiseRule
 from ._hand import AdamRule as AdamRule
 from ._hand import SGDRule as SGDRule
+from ._inputs import has_polar_factor as has_polar_factor
+from ._inputs import log_fans as log_fans
 from ._nfn import NFNRule as NFNRule
 from ._nfn import NFNRuleConfig as NFNRuleConfig
+
+__all__ = [  # the other names are for the folders above
+    "AdamRule",
+    "ElementwiseRule",
+    "NFNRule",
+    "NFNRuleConfig",
+    "Params",
+    "RuleState",
+    "SGDRule",
+    "UpdateRule",
+]

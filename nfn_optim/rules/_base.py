@@ -10,8 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from .._chain import infer_chain
-from .._spec import NetworkSpec, SpecError
+from ..symmetry import NetworkSpec, SpecError, infer_chain
 
 Params = Mapping[str, Tensor]
 Slots = dict[str, dict[str, Tensor]]

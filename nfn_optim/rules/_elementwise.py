@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..layers._shared_pointwise import SharedPointwise
+from ..layers.relational import SharedPointwise
 from ._nfn import NFNRule
 
 

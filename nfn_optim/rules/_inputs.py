@@ -14,24 +14,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import hardtanh_
 
-from .._spec import NetworkSpec
+from ..symmetry import NetworkSpec
 from ._base import Params
-from ._polar import LARGEST_POLAR, polar_factor
-
-DECAYS = (0.5, 0.9, 0.99)
-SQUARE_DECAY = 0.999
-TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
-DIRECTION = 0  # position of the nominal direction among the channels
-CONTEXT_CHANNELS = 8
-SCHEDULE_CHANNELS = len(TIMES) + 6
-WIDEST = 1_024  # fan-in beyond which nothing is learned
-LARGEST = 2.0  # size of weights beyond which steps may not ask for larger ones
-_TYPICAL = 32
-WIDEST_LOG_FAN = math.log(WIDEST / _TYPICAL)
-TINY = 1e-24  # added under roots: gradients below its root count as zero
-CLIP = 5.0
-LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
+from ._polar import polar_factor
+from .constants import (
+    CLIP,
+    DECAYS,
+    LARGEST,
+    LARGEST_POLAR,
+    LAST,
+    SQUARE_DECAY,
+    TIMES,
+    TINY,
+    TYPICAL_FAN,
+    WIDEST_LOG_FAN,
+)
 
 
 def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
@@ -144,7 +141,7 @@ def read(
     ratios = torch.cat([loudness * corrections[:-1], loud.unsqueeze(0)]) / (level + TINY).sqrt()
     shown = size.clamp(max=LARGEST).unsqueeze(0)
     logs = torch.log(torch.cat([shown, ratios]) + 1e-4)
-    fixed = step.new_tensor([fans(spec, n) for n in params]).T
+    fixed = step.new_tensor([log_fans(spec, n) for n in params]).T
     fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(params)).expand(-1, *step.shape)
     context = torch.cat([logs, fixed])
     schedule = torch.cat([_time(step), _left(step, num_steps), fixed])
@@ -181,13 +178,13 @@ def has_polar_factor(shape: Sequence[int]) -> bool:
     return len(shape) > 1 and min(shape[0], math.prod(shape[1:])) <= LARGEST_POLAR
 
 
-def fans(spec: NetworkSpec, name: str) -> list[float]:
+def log_fans(spec: NetworkSpec, name: str) -> list[float]:
     """Log fan-out and fan-in around typical values, and whether an axis is an input or output."""
     labels, shape = spec.axes[name], spec.shapes[name]
     fan_out = shape[0] if shape else 1
     fan_in = math.prod(shape[1:])
     at_edge = float(any(label in spec.io for label in labels))
-    return [math.log(fan_out / _TYPICAL), math.log(fan_in / _TYPICAL), at_edge]
+    return [math.log(fan_out / TYPICAL_FAN), math.log(fan_in / TYPICAL_FAN), at_edge]
 
 
 def _time(step: Tensor) -> Tensor:

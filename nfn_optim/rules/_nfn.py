@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import SharedNPLinear
-from ..layers._shared_parts import Parameter, Pooled, Slice, Terms, add_terms, plan_of
-from ..layers._shared_pointwise import SharedPointwise
-from . import _inputs
+from ..layers.relational import Parameter, Pooled, SharedPointwise, Slice, Terms, add_terms, plan_of
+from . import _inputs, constants
 from ._base import Params, RuleState, UpdateRule
 
 _SLICE_ENTRIES = 8_000  # for every thread, and once more, so that hidden channels stay in cache
@@ -52,26 +51,20 @@ class NFNRule(UpdateRule):
         config: Shape of the rule.
     """
 
-    BETA = 0.9  # share of the average in the point where gradients are taken
-    INITIAL_LOG_RECENCY = 0.5
-    MAX_LOG_MAGNITUDE = 6.0
-    HORIZON = 1_000.0  # longest run in meta-training; beyond it steps shrink like one over the time
-    LONGEST = 2_000.0  # steps after which the average forgets as fast as it learns
-
     layer: type[SharedNPLinear] | type[SharedPointwise] = SharedNPLinear
 
     def __init__(self, config: NFNRuleConfig | None = None) -> None:
         super().__init__()
         self.config = config or NFNRuleConfig()
-        hidden, context = self.config.hidden, _inputs.CONTEXT_CHANNELS
-        self.read = self.layer(_inputs.ENTRY_CHANNELS, hidden, context)
+        hidden, context = self.config.hidden, constants.CONTEXT_CHANNELS
+        self.read = self.layer(constants.ENTRY_CHANNELS, hidden, context)
         self.write = self.layer(hidden, 2, context)
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
-        self.schedule = nn.Linear(_inputs.SCHEDULE_CHANNELS, 2)
+        self.schedule = nn.Linear(constants.SCHEDULE_CHANNELS, 2)
         nn.init.zeros_(self.schedule.weight)
         with torch.no_grad():
-            start = (math.log(self.config.initial_lr), self.INITIAL_LOG_RECENCY)
+            start = (math.log(self.config.initial_lr), constants.INITIAL_LOG_RECENCY)
             self.schedule.bias.copy_(torch.tensor(start))
 
     def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
@@ -117,9 +110,9 @@ class NFNRule(UpdateRule):
         size, recency = self.schedule(
             known.schedule.to(self.schedule.bias.dtype).movedim(0, -1)
         ).unbind(-1)
-        late = (known.step / self.HORIZON).clamp(min=1).log()
+        late = (known.step / constants.HORIZON).clamp(min=1).log()
         size = size - known.excess.to(size.dtype) - late
-        return torch.stack([size, recency - known.step.clamp(max=self.LONGEST).log()])
+        return torch.stack([size, recency - known.step.clamp(max=constants.LONGEST).log()])
 
     def _pool(self, work: _Work) -> Pooled:
         return Pooled.join([self.read.pool(work.parameter, x) for x in work.slices])
@@ -149,10 +142,10 @@ class NFNRule(UpdateRule):
         parts = zip(work.slices, outputs, terms.split(work.size), leading, strict=True)
         for inputs, output, term, ahead in parts:
             magnitude, shift = add_terms(work.parameter, output, term)
-            step = self._step(inputs.entries[_inputs.DIRECTION], magnitude, size)
-            ahead = torch.sub(ahead, step, alpha=self.BETA)
+            step = self._step(inputs.entries[constants.DIRECTION], magnitude, size)
+            ahead = torch.sub(ahead, step, alpha=constants.BETA)
             caught = (shift + recency).sigmoid_() * ahead
-            deltas.append(torch.sub(caught, step, alpha=1 - self.BETA))
+            deltas.append(torch.sub(caught, step, alpha=1 - constants.BETA))
             leads.append(ahead - caught)
         if len(deltas) == 1:
             return deltas[0], leads[0]
@@ -160,7 +153,7 @@ class NFNRule(UpdateRule):
 
     def _step(self, direction: Tensor, magnitude: Tensor, size: Tensor) -> Tensor:
         """What the fast iterate goes down by."""
-        magnitude = magnitude.clamp(-self.MAX_LOG_MAGNITUDE, self.MAX_LOG_MAGNITUDE)
+        magnitude = magnitude.clamp(-constants.MAX_LOG_MAGNITUDE, constants.MAX_LOG_MAGNITUDE)
         return magnitude.add_(size).exp_() * direction
 
     @property

@@ -7,11 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-LARGEST_POLAR = 128  # shorter side of matrices whose polar factor is worth its products
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-SQUARE = (1, 1, 1, 1, 1)  # steps taken at once
-OBLONG = (3, 2)  # more than three would lose small singular values to rounding
-TINY = 1e-24
+from .constants import OBLONG_STEPS, POLAR_COEFFICIENTS, SQUARE_STEPS, TINY
 
 
 def polar_factor(matrix: Tensor) -> Tensor:
@@ -26,7 +22,7 @@ def polar_factor(matrix: Tensor) -> Tensor:
     short = matrix if rows <= columns else matrix.mT
     x = short.reshape(-1, *short.shape[-2:])  # (b, n, m), n <= m
     x = x * torch.rsqrt((x * x).sum((-2, -1), keepdim=True) + TINY)
-    for steps in OBLONG if max(rows, columns) > 2 * min(rows, columns) else SQUARE:
+    for steps in OBLONG_STEPS if max(rows, columns) > 2 * min(rows, columns) else SQUARE_STEPS:
         factor, change = _polynomial(x @ x.mT, steps)
         x = torch.baddbmm(x, change, x, beta=factor)
     x = (x * math.sqrt(max(rows, columns))).view(short.shape)
@@ -38,7 +34,7 @@ def _polynomial(gram: Tensor, steps: int) -> tuple[float, Tensor]:
 
     `gram` is `X X^T`. One step makes `a X + S X` with `S = b gram + c gram^2`.
     """
-    a, b, c = COEFFICIENTS
+    a, b, c = POLAR_COEFFICIENTS
     factor, change = a, torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     step = change
     for _ in range(steps - 1):

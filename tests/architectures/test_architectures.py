@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from nfn_optim import NetworkSpec, NFNOptimizer
-from nfn_optim._permute import permute_params, random_permutations
+from nfn_optim.symmetry._permute import permute_params, random_permutations
 
 
 def test_renumbering_hidden_neurons_keeps_the_function(

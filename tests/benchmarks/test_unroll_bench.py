@@ -22,7 +22,7 @@ from nfn_optim import NFNRule
 
 pytest.importorskip("higher", reason="higher is an optional extra")
 
-from meta_train._higher import unroll_higher
+from meta_train.higher._register import unroll_higher
 
 STEPS, REPEATS, SIZES = 20, 8, (1, 4, 16, 64)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meta_train import run_suite
-from meta_train._cli import main
+from meta_train.commands._main import main
 from meta_train.suites import _supervised
 from meta_train.suites._registry import SUITES
 from nfn_optim.networks import StatNN

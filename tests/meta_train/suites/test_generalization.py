@@ -9,12 +9,7 @@ import torch
 from torch import nn
 
 from meta_train import run_suite
-from meta_train.suites._generalization import (
-    GeneralizationSize,
-    kendall_tau,
-    prepare,
-    r_squared,
-)
+from meta_train.suites._generalization import GeneralizationSize, kendall_tau, prepare, r_squared
 from meta_train.suites._registry import SUITES
 from meta_train.suites._suite import Outcome
 from meta_train.zoo import save_zoo

@@ -6,12 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from meta_train.suites._inr_networks import (
-    ChannelPerPosition,
-    hnp,
-    np,
-    spread_and_pass,
-)
+from meta_train.suites._inr_networks import ChannelPerPosition, hnp, np, spread_and_pass
 from meta_train.suites._interface import Interface
 from meta_train.suites._methods import METHODS, Build, NetworkSize
 from meta_train.suites._siren_pass import Places

@@ -9,7 +9,7 @@ from meta_train.suites._inrs import render
 from meta_train.suites._normal_form import normal_form
 from meta_train.zoo import FieldConfig, siren
 from nfn_optim import WeightSpaceFeatures
-from nfn_optim._permute import permute, random_permutations
+from nfn_optim.symmetry._permute import permute, random_permutations
 
 OMEGA = 7.0
 

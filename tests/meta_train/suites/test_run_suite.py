@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from meta_train import run_suite
-from meta_train._cli import main
+from meta_train.commands._main import main
 from meta_train.suites import _supervised
 from meta_train.suites._registry import SUITES
 from meta_train.tasks import Dataset

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from meta_train import run_suite
+from meta_train.population._engine import chunk_seed
 from meta_train.suites import _winning_tickets
 from meta_train.suites._mask_vae import (
     Autoencode,
@@ -19,7 +20,6 @@ from meta_train.suites._methods import METHODS
 from meta_train.suites._tickets import Classifiers, TicketConfig, classifier
 from meta_train.suites._winning_tickets import SUITE
 from meta_train.tasks import load_data
-from meta_train.zoo._engine import chunk_seed
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.layers import Pointwise
 from nfn_optim.testing import assert_equivariant

@@ -7,10 +7,10 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from meta_train.population._stacked import forward
 from meta_train.tasks import Dataset, load_data, stack
 from meta_train.zoo import ClassifierConfig, Zoo, small_cnn, train_classifiers
 from meta_train.zoo._hyperparameters import draw, draw_checkpoints, initial
-from meta_train.zoo._stacked import forward
 from meta_train.zoo._training import Trainer
 from nfn_optim import NetworkSpec
 

@@ -5,17 +5,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from meta_train.population._rows import as_params, as_rows
+from meta_train.population._sine import mean_square
 from meta_train.tasks import load_data
-from meta_train.zoo import (
-    FieldConfig,
-    evaluate_fields,
-    fit_fields,
-    fit_sirens,
-    image_grid,
-    siren,
-)
-from meta_train.zoo._rows import as_params, as_rows
-from meta_train.zoo._sine import mean_square
+from meta_train.zoo import FieldConfig, evaluate_fields, fit_fields, fit_sirens, image_grid, siren
 
 SHORT = FieldConfig(hidden=(16, 16), num_steps=20)
 

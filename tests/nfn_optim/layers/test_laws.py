@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from torch import nn
 
 from nfn_optim import WeightSpaceFeatures
-from nfn_optim._spec import SpecError
 from nfn_optim.layers import (
     ChannelDropout,
     CrossAttnPool,
@@ -30,6 +29,7 @@ from nfn_optim.layers import (
     UnflattenWeights,
     WeightSpaceLayerNorm,
 )
+from nfn_optim.symmetry._spec import SpecError
 from nfn_optim.testing import (
     assert_equivariant,
     assert_invariant,

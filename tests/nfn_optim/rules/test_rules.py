@@ -7,10 +7,10 @@ from torch import nn
 from torch.func import vmap
 
 from nfn_optim import AdamRule, NetworkSpec, NFNRule, SGDRule, SpecError, UpdateRule
-from nfn_optim._permute import permute_params, random_permutations
-from nfn_optim.rules import ElementwiseRule, NFNRuleConfig
-from nfn_optim.rules._inputs import CLIP
+from nfn_optim.rules import ElementwiseRule, NFNRuleConfig, constants
 from nfn_optim.rules._polar import polar_factor
+from nfn_optim.rules.constants import CLIP
+from nfn_optim.symmetry._permute import permute_params, random_permutations
 
 
 def network() -> nn.Sequential:
@@ -91,9 +91,9 @@ class ScheduleFreeMuon:
         self.momentum = (self.momentum + grad) / 2
         self.square = 0.999 * self.square + 0.001 * grad.square()
         self.z = self.z - self.lr * self.direction()
-        recency = math.exp(NFNRule.INITIAL_LOG_RECENCY)
+        recency = math.exp(constants.INITIAL_LOG_RECENCY)
         self.x = torch.lerp(self.x, self.z, recency / (recency + self.steps))
-        return torch.lerp(self.z, self.x, NFNRule.BETA)
+        return torch.lerp(self.z, self.x, constants.BETA)
 
     def direction(self) -> torch.Tensor:
         if self.momentum.dim() < 2:
@@ -274,7 +274,7 @@ def test_steps_are_bounded_whatever_the_weights():
     rule.schedule.weight.data.zero_()
     rule.schedule.bias.data.zero_()
     delta, _ = rule(params, {n: 1e12 * g for n, g in grads.items()}, rule.init(params, spec))
-    largest = math.exp(NFNRule.MAX_LOG_MAGNITUDE) * CLIP
+    largest = math.exp(constants.MAX_LOG_MAGNITUDE) * CLIP
     assert all(d.isfinite().all() and d.abs().max() <= largest for d in delta.values())
 
 

@@ -1,0 +1,3 @@
+"""The command `nfn-optim`."""
+
+from ._main import main as main

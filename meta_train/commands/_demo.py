@@ -1,0 +1,68 @@
+"""The command `nfn-optim demo`: tuned Adam and the learned optimizer on digits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ..support import check_overwrite, clean, versions
+from ._console import progress_bars, write_json
+
+
+def demo(
+    *,
+    checkpoint: str = "default",
+    steps: int = 500,
+    out: Path = Path("out/demo.png"),
+    json: Path | None = None,
+) -> None:
+    """Trains a digits classifier with tuned Adam and with the learned optimizer, and compares.
+
+    Args:
+        checkpoint: A file written by `train`, or `default` for the weights in the package.
+        steps: Training steps of each network.
+        out: Where to write the picture of both loss curves.
+        json: Where to write the table's numbers.
+    """
+    import torch
+
+    from nfn_optim import load_rule
+
+    from . import _demo_runs
+
+    if steps < 1:
+        raise ValueError(f"--steps must be at least 1; got {steps}.")
+    load_rule(checkpoint)  # a mistake shows before the training starts
+    check_overwrite(out, json)
+    torch.set_num_threads(1)  # the fastest for networks this small
+    with progress_bars() as bars:
+        first = bars.add_task(
+            f"Adam, {_demo_runs.NUM_RATES} rates", total=steps * _demo_runs.NUM_RATES
+        )
+        second = bars.add_task("NFNOptimizer", total=steps)
+        adam = _demo_runs.run_adam(steps, lambda: bars.advance(first))
+        learned = _demo_runs.run_learned(checkpoint, steps, lambda: bars.advance(second))
+    rows = [run.summary(adam.final_loss) for run in (adam, learned)]
+    _print_table(f"{_demo_runs.TASK}, {steps} steps, training loss as mean of 25 batches", rows)
+    _demo_runs.plot((adam, learned), out)
+    print(f"Loss curves: {out.resolve()}")
+    write_json(json, clean({"versions": versions(), "task": _demo_runs.TASK, "runs": rows}))
+
+
+def _print_table(title: str, rows: Sequence[Mapping[str, float | str | None]]) -> None:
+    """Prints one column for each row, since there are more figures than optimizers."""
+    table = Table(
+        "", *(str(row["optimizer"]) for row in rows), title=title, min_width=len(title) + 4
+    )
+    for key in list(rows[0])[1:]:
+        table.add_row(key.replace("_", " "), *(_cell(row[key]) for row in rows))
+    Console().print(table)
+
+
+def _cell(value: float | str | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "-" if value is None else value

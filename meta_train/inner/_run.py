@@ -1,0 +1,168 @@
+"""One inner training run in progress: networks of one task, resumed at every outer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+from nfn_optim import UpdateRule
+from nfn_optim.rules import RuleState
+
+from ..tasks import Batch, Params, TaskFamily, stack
+from ._config import TrainConfig
+from ._distributed import Processes
+from ._horizon import log_uniform_horizon
+
+_MAX_SEED = 2**31
+_SHARED = ("params", "slots")  # what has an axis of particles
+
+
+class InnerRun:
+    """Networks of one sampled task on their way to a sampled horizon.
+
+    Everything is derived from one seed, so a run is restored from its seed and its tensors. An
+    estimator that perturbs the meta-parameters keeps one copy of the networks for each perturbation
+    of this process (`spread`), and what it has to remember of the perturbations (`noise`).
+
+    Args:
+        family: Where the task is drawn from.
+        rule: Gives the initial state.
+        config: Horizons and the size of the group.
+        seed: Decides task, horizon, initial networks and batches.
+    """
+
+    DIVERGED = 3.0  # times the initial loss
+
+    def __init__(
+        self, family: TaskFamily, rule: UpdateRule, config: TrainConfig, seed: int
+    ) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.seed, self.steps, self.floor = seed, 0, config.loss_floor
+        self.diverged = self.converged = False
+        self.task = family.sample(generator)
+        self.horizon = log_uniform_horizon(config.min_horizon, config.max_horizon, generator)
+        size = max(1, min(config.max_networks, config.entries // self.task.spec.num_entries))
+        seeds = torch.randint(_MAX_SEED, (size,), generator=generator).tolist()
+        self.generators = [torch.Generator().manual_seed(s) for s in seeds]
+        self.device = torch.device(config.device)
+        self.params: Params = self._placed(stack([self.task.init(g) for g in self.generators]))
+        told = float(torch.rand((), generator=generator)) < config.told
+        self.state: RuleState = rule.init(
+            self.params, self.task.spec, num_steps=self.horizon if told else None
+        )
+        self.particles: int | None = None
+        self.noise: Params | None = None
+        self.noise_generator = torch.Generator().manual_seed(_MAX_SEED + seed)
+        self.initial_loss: float | None = None
+
+    def batches(self, count: int) -> Iterator[Batch]:
+        """The next batches, stacked over networks."""
+        for _ in range(count):
+            yield self._placed(stack([self.task.batch(g) for g in self.generators]))
+
+    def validation_batch(self) -> Batch:
+        """One validation batch a network, stacked."""
+        return self._placed(stack([self.task.validation_batch(g) for g in self.generators]))
+
+    def spread(self, particles: int) -> None:
+        """Gives each of `particles` its own copy of the networks, on a new leading axis.
+
+        Raises:
+            ValueError: If the run has another number of particles already.
+        """
+        if self.particles is None:
+            self.particles = particles
+            copies = (self.params, self.state)
+            self.params, self.state = _pytree.tree_map(
+                lambda t: t.expand(particles, *t.shape), copies
+            )
+        elif self.particles != particles:
+            raise ValueError(
+                f"this run has {self.particles} particles, not {particles}. "
+                "Keep to one estimator for a run."
+            )
+
+    def advance(self, params: Params, state: RuleState, losses: Tensor) -> None:
+        """Moves on to where an unroll arrived; `losses` is `(steps, n)` or `(steps, p, n)`."""
+        self.params, self.state = _pytree.tree_map(torch.detach, (params, state))
+        self.steps += len(losses)
+        if self.initial_loss is None:
+            self.initial_loss = float(losses[0].mean())
+        self.converged = float(losses.mean()) < self.floor
+        last = float(losses[-1].max())
+        self.diverged = not math.isfinite(last) or last > self.DIVERGED * self.initial_loss
+
+    @property
+    def over(self) -> bool:
+        """Whether the horizon is reached, a network diverged, or nothing is left to gain."""
+        return self.diverged or self.converged or self.steps >= self.horizon
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and numbers that, with the seed, restore the run."""
+        return {
+            "seed": self.seed,
+            "steps": self.steps,
+            "initial_loss": self.initial_loss,
+            "ended": (self.diverged, self.converged),
+            "params": self.params,
+            "slots": self.state.slots,
+            "particles": self.particles,
+            "noise": self.noise,
+            "noise_generator": self.noise_generator.get_state(),
+            "generators": [g.get_state() for g in self.generators],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues a run of the same seed from `state_dict`.
+
+        Raises:
+            ValueError: If the seed gave another task then.
+        """
+        lead = 0 if state.get("particles") is None else 1
+        if {n: p.shape[lead:] for n, p in state["params"].items()} != {
+            n: p.shape for n, p in self.params.items()
+        }:
+            raise ValueError(
+                "the saved run trains other networks than this family of tasks gives. "
+                "Resume with the family that the run was started with."
+            )
+        self.particles = state.get("particles")
+        self.noise = self._placed(state.get("noise"))
+        if "noise_generator" in state:
+            self.noise_generator.set_state(state["noise_generator"])
+        self.steps, self.initial_loss = state["steps"], state["initial_loss"]
+        self.diverged, self.converged = state["ended"]
+        self.params = self._placed(state["params"])
+        slots = self._placed(state["slots"])
+        self.state = RuleState(slots, self.state.spec, self.state.batch_dims)
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(saved)
+
+    def _placed(self, tree: Any) -> Any:
+        return _pytree.tree_map(
+            lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, tree
+        )
+
+
+def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The state of a run from those of the processes that share its particles."""
+    first = parts[0]
+    if len(parts) == 1 or first["particles"] is None:
+        return first
+    tensors = [{name: part[name] for name in _SHARED} for part in parts]
+    whole = _pytree.tree_map(lambda *shares: torch.cat(shares), *tensors)
+    return {**first, **whole, "particles": sum(part["particles"] for part in parts)}
+
+
+def part_of(state: dict[str, Any], processes: Processes) -> dict[str, Any]:
+    """The share of one of the processes that go on with a run together: undoes `joined`."""
+    particles = state.get("particles")
+    if particles is None:
+        return state
+    own = _pytree.tree_map(processes.part, {name: state[name] for name in _SHARED})
+    return {**state, **own, "particles": particles // processes.size}

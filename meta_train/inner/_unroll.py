@@ -1,0 +1,185 @@
+"""Inner training of many networks at once, as a differentiable function.
+
+Shape legend: `n` networks, `p` particles (sets of meta-parameters), `k` inner steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.func import functional_call, vmap
+from torch.utils.checkpoint import checkpoint
+
+from nfn_optim import UpdateRule
+from nfn_optim.rules import RuleState
+
+from ..tasks import Batch, Params
+
+Loss = Callable[[Params, Batch], Tensor]
+Update = Callable[[Params, Params, RuleState], tuple[Any, RuleState]]
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """Where inner training arrived.
+
+    Attributes:
+        params: `(n, *stored)` by name; with particles `(p, n, *stored)`.
+        state: The rule's state.
+        losses: Training loss before each step, on that step's batch, `(k, n)` or `(k, p, n)`.
+        mean_params: Mean of what the rule heads for after each step, shaped like `params`; empty
+            unless asked for.
+    """
+
+    params: Params
+    state: RuleState
+    losses: Tensor
+    mean_params: Params
+
+
+def unroll(
+    rule: UpdateRule,
+    loss: Loss,
+    params: Params,
+    batches: Iterable[Batch],
+    state: RuleState,
+    *,
+    first_order: bool = True,
+    lr: Callable[[int], float | Tensor] | None = None,
+    remat: bool = False,
+    averaged: bool = False,
+    theta: Params | None = None,
+) -> Unrolled:
+    """Trains `n` networks with one rule, one step a batch; differentiable in the rule's parameters.
+
+    Under `torch.no_grad()` nothing is recorded. Each step's batch is new to the parameters it
+    meets, so `losses` also serve as meta-loss on fresh batches.
+
+    Main arguments:
+        rule: The update rule.
+        loss: Loss of one network on one batch; vmapped here.
+        params: Networks stacked on a leading axis, `(n, *stored)` by name.
+        batches: Batches stacked likewise, one a step.
+        state: From `rule.init(params, spec)` or an earlier unroll.
+
+    Other arguments:
+        first_order: Whether the rule reads its inputs as constants. The meta-gradient then ignores
+            how a step changes later gradients: a little less exact, and a third cheaper.
+        lr: Multiplier of step `k`'s update, a number or one for each network `(n,)`.
+        remat: Whether backpropagation computes every step again instead of keeping what happened
+            in it: memory for one step and `k` sets of parameters and slots, for a third more time.
+        averaged: Whether to find `mean_params` too.
+        theta: Meta-parameters of particles, `(p, *shape)` by name, in place of the rule's own of
+            these names. Every particle trains networks `(p, n, *stored)` of its own, on the same
+            batches; `state` carries the same leading axis.
+
+    Raises:
+        ValueError: If `batches` is empty or the loss is not one scalar a network.
+    """
+    losses: list[Tensor] = []
+    total: Params = {}
+    many = vmap(loss) if theta is None else vmap(vmap(loss), in_dims=(0, None))
+    update = rule if theta is None else _particles(rule, theta)
+    for k, batch in enumerate(batches):
+        step = _Step(update, many, 1 if theta is None else 2, first_order, _rate(lr, k))
+        if remat and torch.is_grad_enabled():
+            params, state, values = checkpoint(step, params, batch, state, use_reentrant=False)
+        else:
+            params, state, values = step(params, batch, state)
+        losses.append(values)
+        if averaged:
+            heading = rule.heading(params, state)
+            total = {n: p + total[n] if total else p for n, p in heading.items()}
+    if not losses:
+        raise ValueError("unroll got no batches. Pass one batch for each inner step.")
+    mean = {n: t / len(losses) for n, t in total.items()}
+    return Unrolled(params, state, torch.stack(losses), mean)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One inner step.
+
+    Attributes:
+        update: `(params, grads, state) -> (delta, state)`.
+        many: Losses of all networks.
+        lead: Number of axes of these losses.
+        first_order: As for `unroll`.
+        lr: Multiplier of the update.
+    """
+
+    update: Update
+    many: Loss
+    lead: int
+    first_order: bool
+    lr: float | Tensor
+
+    def __call__(
+        self, params: Params, batch: Batch, state: RuleState
+    ) -> tuple[Params, RuleState, Tensor]:
+        values, grads = self._losses_and_grads(params, batch)
+        inputs = {n: p.detach() for n, p in params.items()} if self.first_order else params
+        delta, state = self.update(inputs, grads, state)
+        return {n: p + _times(self.lr, delta[n]) for n, p in params.items()}, state, values
+
+    def _losses_and_grads(self, params: Params, batch: Batch) -> tuple[Tensor, Params]:
+        """Loss of every network and gradients; networks are independent, one sum serves all."""
+        second_order = torch.is_grad_enabled() and not self.first_order
+        with torch.enable_grad():
+            points = {
+                n: p if second_order and p.requires_grad else p.detach().requires_grad_()
+                for n, p in params.items()
+            }
+            values = self.many(points, batch)
+            if values.dim() != self.lead:
+                raise ValueError(
+                    "a task's loss must be one scalar for one network; "
+                    f"got shape {tuple(values.shape[self.lead :])}."
+                )
+            leaves = list(points.values())
+            grads = torch.autograd.grad(values.sum(), leaves, create_graph=second_order)
+        if not second_order:  # the losses' gradients are at hand: no second way back through them
+            values = _Known.apply(values.detach(), *grads, *params.values())
+        return values, dict(zip(points, grads, strict=True))
+
+
+class _Known(torch.autograd.Function):
+    """Losses `(*lead)` as a function of parameters `(*lead, *stored)` with known gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, *tensors: Tensor) -> Tensor:
+        """Takes the losses, then all gradients, then all parameters."""
+        ctx.save_for_backward(*tensors[: len(tensors) // 2])
+        return values.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
+        """The chain rule, network by network."""
+        grads = ctx.saved_tensors
+        return None, *(None for _ in grads), *(_times(adjoint, grad) for grad in grads)
+
+
+def _particles(rule: UpdateRule, theta: Params) -> Update:
+    """The rule under every particle's meta-parameters, as one stacked computation."""
+
+    def one(own: Params, params: Params, grads: Params, state: RuleState) -> Any:
+        return functional_call(rule, own, (params, grads, state))
+
+    return partial(vmap(one), theta)
+
+
+def _rate(lr: Callable[[int], float | Tensor] | None, k: int) -> float | Tensor:
+    return 1.0 if lr is None else lr(k)
+
+
+def _times(lr: float | Tensor, delta: Tensor) -> Tensor:
+    if isinstance(lr, Tensor):
+        return lr.reshape(lr.shape + (1,) * (delta.dim() - lr.dim())) * delta
+    return delta if lr == 1.0 else lr * delta

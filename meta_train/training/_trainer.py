@@ -1,0 +1,202 @@
+"""The outer loop: advances inner runs and trains the rule on their meta-gradients."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nfn_optim import NFNRule, save_rule
+
+from ..estimators import GradientEstimator, trained
+from ..inner import ALONE, Processes, TrainConfig
+from ..support import provenance
+from ..tasks import TaskFamily
+from ._files import best_path, load_resume, resume_path, save_resume
+from ._outer import make_estimator, make_optimizer, make_rule, outer_lr, sharing
+from ._pool import RunPool
+from ._validation import Validation
+
+
+class MetaTrainer:
+    """Meta-trains an `NFNRule` on a family of tasks.
+
+    Main arguments:
+        family: Tasks to train on.
+        config: Settings; the run is a function of these and the family.
+
+    Other arguments:
+        estimator: Meta-gradient estimator; the one that `config` names without.
+        validation: Family of the held-out tasks; `family` without.
+        processes: The processes that share the work: evolution strategies share the pairs of every
+            run, other estimators the runs.
+    """
+
+    def __init__(
+        self,
+        family: TaskFamily,
+        config: TrainConfig | None = None,
+        estimator: GradientEstimator | None = None,
+        *,
+        validation: TaskFamily | None = None,
+        processes: Processes | None = None,
+    ) -> None:
+        self.family, self.config = family, config or TrainConfig()
+        self.processes = processes or ALONE
+        self.estimator = estimator or make_estimator(self.config, self.processes)
+        self.runs_among, particles_among = sharing(self.estimator, self.processes)
+        self.rule = make_rule(self.config)
+        self.average = {n: p.detach().clone() for n, p in self.rule.named_parameters()}
+        self.optimizer = make_optimizer(self.config, self.rule.parameters())
+        self.pool = RunPool(family, self.rule, self.config, self.runs_among, particles_among)
+        self.validation = Validation(validation or family, self.config, self.processes)
+        self.step, self.seconds, self.skipped = 0, 0.0, 0
+        self.best: tuple[float, int] | None = None
+
+    def train(self) -> Iterator[float]:
+        """Takes outer steps up to `config.outer_steps`; yields the meta-loss of each."""
+        while self.step < self.config.outer_steps:
+            start = time.perf_counter()
+            loss, grads = self.estimate()
+            self._apply(grads)
+            self.step += 1
+            self.seconds += time.perf_counter() - start
+            yield loss
+
+    def estimate(self) -> tuple[float, dict[str, Tensor]]:
+        """Advances this step's runs: the mean meta-loss and the mean of the clipped meta-gradients.
+
+        Runs whose meta-gradient is not finite are left out and counted in `skipped`; there is no
+        gradient where none is left.
+        """
+        theta = trained(self.rule)
+        total = torch.zeros(sum(p.numel() for p in theta.values()) + 2, device=self.device)
+        for run in self.pool.take(self.step):
+            estimate = self.estimator.estimate(self.rule, run)
+            clipped = self._clipped(estimate.grads)
+            total[0] += estimate.loss
+            if clipped is not None:
+                total[1] += 1
+                total[2:] += torch.cat([clipped[name].flatten() for name in theta])
+        loss, used = self.runs_among.sum(total)[:2].tolist()
+        self.skipped += self.config.runs_per_step - round(used)
+        mean_loss = loss / self.config.runs_per_step
+        if not used:
+            return mean_loss, {}
+        parts = (total[2:] / used).split([p.numel() for p in theta.values()])
+        return mean_loss, {n: g.view_as(theta[n]) for n, g in zip(theta, parts, strict=True)}
+
+    def _clipped(self, grads: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        norm = torch.nn.utils.get_total_norm(list(grads.values()))
+        if not math.isfinite(norm):
+            return None
+        scale = (self.config.clip / (norm + 1e-6)).clamp(max=1.0)
+        return {name: grad * scale for name, grad in grads.items()}
+
+    def _apply(self, grads: dict[str, Tensor]) -> None:
+        if not grads:
+            return
+        params = dict(self.rule.named_parameters())
+        for name, grad in grads.items():
+            params[name].grad = grad
+        for group in self.optimizer.param_groups:
+            group["lr"] = outer_lr(self.config, self.step)
+        self.optimizer.step()
+        for name, mean in self.average.items():
+            mean.lerp_(params[name].detach(), 1 - self.config.ema)
+
+    def validate(self) -> tuple[Tensor, bool]:
+        """Meta-loss of the averaged rule on every held-out run, and whether it is the best yet."""
+        losses = self.validation.losses(self.result().to(self.device))
+        score = float(losses.mean())
+        is_best = self.best is None or score < self.best[0]
+        if is_best:
+            self.best = score, self.step
+        return losses, is_best
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rule is."""
+        return next(self.rule.parameters()).device
+
+    def result(self) -> NFNRule:
+        """The rule with averaged meta-parameters."""
+        rule = NFNRule(self.rule.config)
+        rule.load_state_dict(self.average)
+        return rule
+
+    def card(self, command: str) -> dict[str, Any]:
+        """What is needed to rerun: settings, progress, versions."""
+        best = {} if self.best is None else {"meta_loss": self.best[0], "outer_step": self.best[1]}
+        return {
+            "family": repr(self.family),
+            "config": asdict(self.config),
+            "outer_steps": self.step,
+            "skipped_outer_steps": self.skipped,
+            "best_validation": best,
+            "processes": self.processes.size,
+            "wall_seconds": round(self.seconds, 1),
+            "command": command,
+            **provenance(),
+        }
+
+    def save(self, path: Path, command: str) -> None:
+        """Writes the result to `path` and what `resume` needs to `path.resume` beside it."""
+        state = self.state_dict()
+        if self.processes.is_first:
+            save_rule(self.result(), path, self.card(command))
+            save_resume(state, path)
+
+    def save_best(self, path: Path, command: str) -> None:
+        """Writes the result beside `path`, as the best in meta-validation."""
+        if self.processes.is_first:
+            save_rule(self.result(), best_path(path), self.card(command))
+
+    def resume(self, path: Path) -> None:
+        """Continues the run that wrote `path`, bit for bit.
+
+        Raises:
+            FileNotFoundError: If there is nothing to resume.
+            ValueError: If it was started with other settings or another family of tasks.
+        """
+        state = load_resume(path)
+        saved = {**asdict(TrainConfig()), **state["config"]}
+        changed = {k for k, v in asdict(self.config).items() if saved[k] != v}
+        if changed:
+            raise ValueError(
+                f"{resume_path(path)} was started with other settings: {sorted(changed)} differ. "
+                "Use the same settings, or another output path."
+            )
+        self.load_state_dict(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes during training, as tensors and numbers."""
+        return {
+            "config": asdict(self.config),
+            "progress": {
+                "step": self.step,
+                "seconds": self.seconds,
+                "skipped": self.skipped,
+                "best": self.best,
+            },
+            "rule": self.rule.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            **self.pool.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores `state_dict`."""
+        progress = state["progress"]
+        self.step, self.seconds = progress["step"], progress["seconds"]
+        self.skipped, self.best = progress["skipped"], progress.get("best")
+        self.pool.load_state_dict(state)
+        self.rule.load_state_dict(state["rule"])
+        self.average = {n: t.to(self.device) for n, t in state["average"].items()}
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,164 @@
+"""NF-Layer with maps shared by relation: one weight set for any depth, width and kernel size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...symmetry import WeightSpaceFeatures
+from ._parts import ROLES, Parameter, Plan, Pooled, Slice, Terms, add_terms, plan_of
+
+
+class SharedNPLinear(nn.Module):
+    """Linear NP-equivariant layer with one map a relation instead of one a pair of parameters.
+
+    The terms are those of the NF-Layer (Eq. 3, Table 7 of arXiv 2302.14040): an output entry sums
+    its own entry, its row and column means, the means of what its neurons share with other
+    parameters, and means over the whole network. A map depends on *how* source and target are
+    related (which role the shared neurons play in each), not on which layers they are; so the layer
+    holds no spec, runs on any network, and spans a subspace of `NPLinear`. Kernel taps share all
+    maps; an entry also sees its mean over taps.
+
+    Only `entries` touches all entries; `terms` works on vectors of neurons. A caller may run
+    `entries` and pooling on slices along the output axis.
+
+    Args:
+        in_channels: Channels of the input features.
+        out_channels: Channels of the output features.
+        context_channels: Channels of the per-parameter descriptors given to `forward`.
+
+    Shape:
+        Features `(*batch, *axes, in_channels)` to `(*batch, *axes, out_channels)`.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, context_channels: int = 0) -> None:
+        super().__init__()
+        c, o = in_channels, out_channels
+        self.in_channels, self.out_channels = c, o
+        self.context_channels = context_channels
+        self.entry = nn.Parameter(torch.empty(o, c))
+        self.vector = nn.Parameter(torch.empty(o, c))
+        self.taps = nn.Parameter(torch.empty(o, c))
+        self.own = nn.Parameter(torch.empty(2, o, c))
+        self.neurons = nn.Parameter(torch.empty(ROLES * o, ROLES * c))
+        self.network = nn.Parameter(torch.empty(2, o, 3 * c + context_channels))
+        self.bias = nn.Parameter(torch.zeros(2, o, 1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform with the fan-in of all terms that add into one weight entry (appendix A)."""
+        c = self.in_channels
+        bound = (c * (2 + 2 + 2 * ROLES + 3) + self.context_channels) ** -0.5
+        for weight in self.parameters():
+            nn.init.uniform_(weight, -bound, bound)
+        nn.init.zeros_(self.bias)
+
+    def forward(
+        self, feats: WeightSpaceFeatures, context: Mapping[str, Tensor] | None = None
+    ) -> WeightSpaceFeatures:
+        """Applies the layer; `context` has descriptors `(*batch, context_channels)` by name."""
+        plan = plan_of(feats.spec)
+        whole = {p.name: Slice.of(p, feats[p.name].movedim(-1, 0)) for p in plan.parameters}
+        described = None
+        if context is not None:
+            described = torch.stack([context[p.name].movedim(-1, 0) for p in plan.parameters], -1)
+        pooled = {p.name: self.pool(p, whole[p.name]) for p in plan.parameters}
+        terms = self.terms(plan, pooled, described)
+        out = {
+            p.name: add_terms(p, self.entries(p, whole[p.name]), terms[p.name])
+            for p in plan.parameters
+        }
+        return WeightSpaceFeatures(feats.spec, {n: t.movedim(0, -1) for n, t in out.items()})
+
+    def pool(self, parameter: Parameter, part: Slice) -> Pooled:
+        """What `terms` needs to know of a slice."""
+        return Pooled.of(parameter, part)
+
+    def entries(self, parameter: Parameter, part: Slice) -> Slice:
+        """What an entry says and, apart, what its mean over taps says (nothing without taps)."""
+        y = mix(self.vector if parameter.source is None else self.entry, part.entries)
+        return Slice(y, mix(self.taps, part.matrix) if parameter.taps else y)
+
+    def terms(
+        self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor | None
+    ) -> dict[str, Terms]:
+        """What everything else says; `context` has descriptors `(k, *b, parameters)`."""
+        neurons = self._neuron_terms(plan, pooled)
+        network = self._network_terms(plan, pooled, context)
+        rows, cols = self._own_terms([pooled[p.name] for p in plan.parameters[: plan.num_weights]])
+        terms = {}
+        for i, p in enumerate(plan.parameters):
+            whole = network[i].unsqueeze(-1)
+            if p.source is None:
+                terms[p.name] = Terms(neurons[p.out][2] + whole, None)
+            else:
+                total = neurons[p.out][0] + rows[i] + whole
+                terms[p.name] = Terms(total, neurons[p.source][1] + cols[i])
+        return terms
+
+    def _own_terms(self, weights: Sequence[Pooled]) -> list[tuple[Tensor, ...]]:
+        """What a weight's own row and column means tell its entries."""
+        terms: list[tuple[Tensor, ...]] = []
+        for own, of in zip(self.own, ("rows", "cols"), strict=True):
+            parts = [getattr(pooled, of) for pooled in weights]
+            mixed = mix(own, torch.cat(parts, -1)) if parts else None
+            sizes = [part.shape[-1] for part in parts]
+            terms.append(() if mixed is None else mixed.split(sizes, -1))
+        return terms
+
+    def _neuron_terms(self, plan: Plan, pooled: Mapping[str, Pooled]) -> list[tuple[Tensor, ...]]:
+        """What neurons tell the weights that end in them, that start in them, and their vectors."""
+        first = next(iter(pooled.values())).rows
+        zero = first.new_zeros(()).expand(*first.shape[:-1], 1)
+        joined = []
+        for of, carriers in zip(("rows", "cols", "rows"), plan.carriers, strict=True):
+            parts = [
+                _average([getattr(pooled[n], of) for n in names])
+                if names
+                else zero.expand(*first.shape[:-1], size)
+                for size, names in zip(plan.sizes, carriers, strict=True)
+            ]
+            joined.append(torch.cat(parts, -1))
+        mixed = mix(self.neurons, torch.cat(joined))  # (3 o, *b, all neurons)
+        return [part.chunk(ROLES) for part in mixed.split(list(plan.sizes), -1)]
+
+    def _network_terms(
+        self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor | None
+    ) -> list[Tensor]:
+        """What the whole network and its own descriptors tell each parameter: `(o, *b)`."""
+        means = torch.stack([pooled[p.name].rows.mean(-1) for p in plan.parameters], -1)
+        sizes = [plan.num_weights, len(plan.parameters) - plan.num_weights]
+        kinds = means.split(sizes, -1)  # (c, *b, parameters of this kind)
+        described = (None, None) if context is None else context.split(sizes, -1)
+        network = [
+            (kind.mean(-1) if size else means[..., 0] * 0).unsqueeze(-1)
+            for kind, size in zip(kinds, sizes, strict=True)
+        ]
+        terms: list[Tensor] = []
+        for weight, bias, kind, given in zip(
+            self.network, self.bias, kinds, described, strict=True
+        ):
+            inputs = [kind, *(n.expand_as(kind) for n in network)]
+            mixed = mix(weight, torch.cat(inputs if given is None else [*inputs, given]))
+            terms.extend((mixed + bias.reshape(-1, *(1,) * (mixed.dim() - 1))).unbind(-1))
+        return terms
+
+
+def _average(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors)).mean(0)
+
+
+def mix(weight: Tensor, x: Tensor) -> Tensor:
+    """`weight` (o, c) on the channels of `x` (c, ...), one matrix product.
+
+    What is returned may be written to in place: a view of the product would make autograd copy all
+    of it on the way back, so the reshape is then the one that `torch.matmul` itself ends with.
+    """
+    product = weight @ x.reshape(x.shape[0], -1)
+    shape = (weight.shape[0], *x.shape[1:])
+    if not product.requires_grad:
+        return product.view(shape)
+    mixed: Tensor = torch.ops.aten._unsafe_view(product, shape)
+    return mixed

@@ -1,0 +1,157 @@
+"""The pieces that `SharedNPLinear` works on: slices of parameters, their means, and terms to add.
+
+Channels come first here, `(c, *batch, *axes)`: entries are the fast axis, which suits few channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ...symmetry import NetworkSpec
+
+ROLES = 3  # neurons are the outputs of some weights, the inputs of others, and carry vectors
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """How one parameter is read.
+
+    Attributes:
+        name: The parameter.
+        out: Position of the population of its output axis in `Plan.sizes`.
+        source: Position of the population of its input axis; None for a vector. A depthwise kernel
+            is a vector with taps.
+        taps: Number of trailing axes whose order matters.
+    """
+
+    name: str
+    out: int
+    source: int | None
+    taps: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `SharedNPLinear` does on one network, worked out once from its spec.
+
+    Attributes:
+        parameters: Weights first, then vectors, each in the order of the spec.
+        num_weights: How many are weights.
+        sizes: Neurons of each population.
+        carriers: For each role, and each population, the parameters that carry it in this role.
+    """
+
+    parameters: tuple[Parameter, ...]
+    num_weights: int
+    sizes: tuple[int, ...]
+    carriers: tuple[tuple[tuple[str, ...], ...], ...]
+
+
+def plan_of(spec: NetworkSpec) -> Plan:
+    """The plan of a network; remembered, except by a compiler, which runs this once."""
+    return _plan(spec) if torch.compiler.is_compiling() else _remembered_plan(spec)
+
+
+@lru_cache(maxsize=256)
+def _remembered_plan(spec: NetworkSpec) -> Plan:
+    return _plan(spec)
+
+
+def _plan(spec: NetworkSpec) -> Plan:
+    populations = {label: i for i, label in enumerate(spec.sizes)}
+    weights: list[Parameter] = []
+    vectors: list[Parameter] = []
+    carriers: list[list[list[str]]] = [[[] for _ in populations] for _ in range(ROLES)]
+    for name, labels in spec.axes.items():
+        named = [populations[label] for label in labels if label is not None]
+        taps = len(labels) - len(named)
+        source = named[1] if named[1:] else None
+        (vectors if source is None else weights).append(Parameter(name, named[0], source, taps))
+        for role, population in zip((0, 1) if named[1:] else (2,), named, strict=True):
+            carriers[role][population].append(name)
+    frozen = tuple(tuple(map(tuple, populations)) for populations in carriers)
+    return Plan((*weights, *vectors), len(weights), tuple(spec.sizes.values()), frozen)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Features of some or all outputs of one parameter, and their means over taps.
+
+    Attributes:
+        entries: `(c, *b, *axes)`.
+        matrix: `(c, *b, *neurons)`; the entries themselves where there are no taps.
+    """
+
+    entries: Tensor
+    matrix: Tensor
+
+    @classmethod
+    def of(cls, parameter: Parameter, x: Tensor) -> Slice:
+        """Averages over taps, as a product since the axis is short."""
+        if not parameter.taps:
+            return cls(x, x)
+        columns = x.flatten(-parameter.taps)
+        weights = x.new_full((columns.shape[-1],), 1 / columns.shape[-1])
+        return cls(x, columns @ weights)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Means of one parameter's features: per output `(c, *b, out)` and per input `(c, *b, in)`."""
+
+    rows: Tensor
+    cols: Tensor | None
+
+    @classmethod
+    def of(cls, parameter: Parameter, part: Slice) -> Pooled:
+        """Pools a slice."""
+        if parameter.source is None:
+            return cls(part.matrix, None)
+        return cls(_mean(part.matrix, -1), _mean(part.matrix, -2))
+
+    @classmethod
+    def join(cls, parts: Sequence[Pooled]) -> Pooled:
+        """Of a parameter from those of its slices along the output axis."""
+        if len(parts) == 1:
+            return parts[0]
+        rows, cols = torch.cat([part.rows for part in parts], -1), None
+        for part in parts:
+            if part.cols is not None:
+                share = part.rows.shape[-1] / rows.shape[-1]
+                cols = part.cols * share if cols is None else cols.add(part.cols, alpha=share)
+        return cls(rows, cols)
+
+
+def _mean(x: Tensor, dim: int) -> Tensor:
+    """As `x.mean(dim)`, whose adjoint would divide every entry instead of every mean."""
+    return x.sum(dim) / x.shape[dim]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What pooled features add to one parameter: per output `(o, *b, out)`, per input neuron."""
+
+    rows: Tensor
+    cols: Tensor | None
+
+    def split(self, size: int) -> list[Terms]:
+        """For slices of `size` along the output axis."""
+        if size >= self.rows.shape[-1]:
+            return [self]
+        return [Terms(rows, self.cols) for rows in self.rows.split(size, -1)]
+
+
+def add_terms(parameter: Parameter, part: Slice, terms: Terms) -> Tensor:
+    """Broadcasts terms and what means over taps say onto entries `(o, *b, *axes)`, in place."""
+    matrix, rows = part.matrix, terms.rows
+    matrix.add_(rows if parameter.source is None else rows.unsqueeze(-1))
+    if terms.cols is not None:
+        matrix.add_(terms.cols.unsqueeze(-2))
+    if not parameter.taps:
+        return matrix
+    return part.entries.add_(matrix.reshape(matrix.shape + (1,) * parameter.taps))

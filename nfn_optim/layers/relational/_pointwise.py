@@ -1,0 +1,55 @@
+"""The ablation of `SharedNPLinear`: the same maps of an entry, and none of its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ._linear import mix
+from ._parts import Parameter, Plan, Pooled, Slice, Terms
+
+
+class SharedPointwise(nn.Module):
+    """Per-entry linear map with `SharedNPLinear`'s calls: an entry sees itself and descriptors.
+
+    Args:
+        in_channels: Channels of the input features.
+        out_channels: Channels of the output features.
+        context_channels: Channels of the per-parameter descriptors.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, context_channels: int = 0) -> None:
+        super().__init__()
+        bound = (in_channels + context_channels) ** -0.5
+        self.entry = nn.Parameter(torch.empty(2, out_channels, in_channels).uniform_(-bound, bound))
+        self.context = nn.Parameter(
+            torch.empty(2, out_channels, context_channels).uniform_(-bound, bound)
+        )
+        self.bias = nn.Parameter(torch.zeros(2, out_channels, 1))
+
+    def pool(self, parameter: Parameter, part: Slice) -> Pooled:
+        """Nothing is pooled; only the number of outputs is kept."""
+        return Pooled(part.matrix if parameter.source is None else part.matrix[..., 0], None)
+
+    def entries(self, parameter: Parameter, part: Slice) -> Slice:
+        """What an entry says."""
+        y = mix(self.entry[int(parameter.source is None)], part.entries)
+        return Slice(
+            y, torch.zeros_like(y.flatten(-parameter.taps)[..., 0]) if parameter.taps else y
+        )
+
+    def terms(self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor) -> dict[str, Terms]:
+        """What descriptors `(k, *b, parameters)` add to all entries of their parameter."""
+        sizes = [plan.num_weights, len(plan.parameters) - plan.num_weights]
+        added: list[Tensor] = []
+        for kind, given in enumerate(context.split(sizes, -1)):
+            mixed = mix(self.context[kind], given)
+            bias = self.bias[kind].reshape(-1, *(1,) * (mixed.dim() - 1))
+            added.extend((mixed + bias).unbind(-1))
+        terms = {}
+        for p, whole in zip(plan.parameters, added, strict=True):
+            size = pooled[p.name].rows.shape[-1]
+            terms[p.name] = Terms(whole.unsqueeze(-1).expand(*whole.shape, size), None)
+        return terms

@@ -1,0 +1,41 @@
+"""The native step, compiled with the rule's constants, which it has no copies of."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from ... import native as native
+from ...rules import constants
+
+
+def _definitions() -> tuple[str, ...]:
+    numbers = {
+        "NUM_DECAYS": len(constants.DECAYS),
+        "NUM_TIMES": len(constants.TIMES),
+        "ENTRY_CHANNELS": constants.ENTRY_CHANNELS,
+        "CONTEXT_CHANNELS": constants.CONTEXT_CHANNELS,
+        "SCHEDULE_CHANNELS": constants.SCHEDULE_CHANNELS,
+        "SQUARE_DECAY": constants.SQUARE_DECAY,
+        "TINY": constants.TINY,
+        "CLIP": constants.CLIP,
+        "LARGEST": constants.LARGEST,
+        "LAST": constants.LAST,
+        "WIDEST_LOG_FAN": constants.WIDEST_LOG_FAN,
+        "BETA": constants.BETA,
+        "HORIZON": constants.HORIZON,
+        "LONGEST": constants.LONGEST,
+        "MAX_LOG_MAGNITUDE": constants.MAX_LOG_MAGNITUDE,
+    }
+    lists = {
+        "DECAYS": constants.DECAYS,
+        "TIMES": constants.TIMES,
+        "POLAR_COEFFICIENTS": constants.POLAR_COEFFICIENTS,
+        "OBLONG": constants.OBLONG_STEPS,
+        "SQUARE": constants.SQUARE_STEPS,
+    }
+    joined = {name: "{" + ",".join(map(str, values)) + "}" for name, values in lists.items()}
+    return tuple(f"-DRULE_{name}={value}" for name, value in (numbers | joined).items())
+
+
+library, can_build = native.loaders(Path(str(files(__package__))) / "step.cpp", _definitions)

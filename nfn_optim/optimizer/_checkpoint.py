@@ -1,0 +1,113 @@
+"""Meta-trained rules on disk: safetensors with a card in the header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+
+from ..rules import NFNRule, NFNRuleConfig
+
+FORMAT = "nfn_optim.rule"
+VERSION = "3"  # of the rule's meaning: the same weights under another version are another optimizer
+DEFAULT = "default"
+
+
+def save_rule(rule: NFNRule, path: str | Path, card: Mapping[str, Any] | None = None) -> None:
+    """Writes a rule to a safetensors file, atomically.
+
+    Args:
+        rule: What to save.
+        path: Where to.
+        card: How the rule came about, as JSON values: family, settings, results.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "rule": json.dumps(rule.get_config()),
+        "card": json.dumps(dict(card or {})),
+    }
+    temporary = path.with_name(path.name + ".tmp")
+    tensors = {n: t.contiguous() for n, t in rule.state_dict().items()}
+    temporary.write_bytes(serialize(tensors, header))
+    os.replace(temporary, path)
+
+
+def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
+    """Reads a rule.
+
+    Args:
+        checkpoint: A file written by `save_rule`, or `"default"` for the weights in this package.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is truncated, of another version, or not a rule.
+    """
+    path = checkpoint_path(checkpoint)
+    header, tensors = _read(path)
+    rule = NFNRule(NFNRuleConfig(**json.loads(header["rule"])))
+    try:
+        rule.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not hold the weights of an NFNRule: {error}") from error
+    return rule
+
+
+def read_card(checkpoint: str | Path = DEFAULT) -> dict[str, Any]:
+    """The card of a checkpoint: how the rule came about; errors as for `load_rule`."""
+    header, _ = _read(checkpoint_path(checkpoint))
+    return dict(json.loads(header["card"]))
+
+
+def rule_hash(rule: torch.nn.Module) -> str:
+    """Short hash of a rule's meta-parameters, to tell one set of weights from another."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(rule.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def checkpoint_path(checkpoint: str | Path) -> Path:
+    """The file behind a checkpoint's name or path.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    if checkpoint == DEFAULT:
+        return Path(str(files("nfn_optim") / "checkpoints" / f"{DEFAULT}.safetensors"))
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no checkpoint {str(path)!r}. Give a file written by save_rule, or 'default'."
+        )
+    return path
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is truncated or no safetensors file ({error}). Copy it again."
+        ) from error
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file, but not one written by save_rule.")
+    if header.get("version") != VERSION:
+        raise ValueError(
+            f"{path} has checkpoint version {header.get('version')!r}; this nfn_optim reads "
+            f"version {VERSION!r}. Install the nfn_optim release that wrote it, or train it again."
+        )
+    return header, tensors

@@ -1,0 +1,101 @@
+"""Parameters of an optimizer: by name, and what is asked of all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..symmetry import Shape
+
+
+def by_name(
+    params: Any, names: Mapping[Tensor, str], taken: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Parameters of a new group by name; unnamed ones get their position as name.
+
+    Args:
+        params: What a user gives as `params` of a group.
+        names: Names that are known from the model.
+        taken: Parameters that the optimizer has already.
+
+    Raises:
+        TypeError: If there is something else than tensors.
+    """
+    entries = [params] if isinstance(params, Tensor) else list(params)
+    named: dict[str, Tensor] = {}
+    for position, entry in enumerate(entries, start=len(taken)):
+        name, param = entry if isinstance(entry, tuple) else (None, entry)
+        if not isinstance(param, Tensor):
+            raise TypeError(f"NFNOptimizer trains tensors; got {type(param).__name__}.")
+        name = names.get(param) or name or str(position)
+        is_used = name in taken or name in named  # two models whose parameters have the same names
+        named[f"{name}#{position}" if is_used else name] = param
+    return named
+
+
+def named_params(groups: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """All parameters by name."""
+    return {
+        name: param
+        for group in groups
+        for name, param in zip(group["param_names"], group["params"], strict=True)
+    }
+
+
+def shapes_of(params: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Shapes by name."""
+    return {name: tuple(param.shape) for name, param in params.items()}
+
+
+def descent_gradient(param: Tensor, maximize: bool) -> Tensor:
+    """The gradient of what is to become smaller."""
+    assert param.grad is not None
+    return -param.grad if maximize else param.grad
+
+
+def all_usable(grads: list[Tensor]) -> bool:
+    """Whether all gradients are finite and small enough to be squared and summed.
+
+    One number a gradient, one transfer a device and type.
+    """
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for grad in grads:
+        alike.setdefault((grad.device, grad.dtype), []).append(grad)
+    return all(_are_usable(found, dtype) for (_, dtype), found in alike.items())
+
+
+def _are_usable(grads: list[Tensor], dtype: torch.dtype) -> bool:
+    wide, limit = (torch.float64, 1e150) if dtype == torch.float64 else (torch.float32, 1e18)
+    norms = torch.stack(torch._foreach_norm(grads, 2, wide))
+    return bool((norms < limit).all())
+
+
+def restore_slots(
+    groups: Sequence[dict[str, Any]],
+    state: MutableMapping[Tensor, dict[str, Tensor]],
+    saved: Mapping[int, Mapping[str, Tensor]],
+) -> None:
+    """Takes saved slots over with their own type, which torch casts to the parameter's."""
+    params = [param for group in groups for param in group["params"]]
+    for position, param in enumerate(params):
+        for key, value in saved.get(position, {}).items():
+            state[param][key] = value.to(param.device, copy=True)
+
+
+def update_norms(norms: Mapping[str, Sequence[tuple[Tensor, float]]]) -> dict[str, float]:
+    """Norm of the last update of all parameters, and of those of each driver.
+
+    Args:
+        norms: Of each parameter's update before the learning rate, and the rate, by driver.
+    """
+    squares = {
+        name: sum(float(norm * lr) ** 2 for norm, lr in norms.get(name, []))
+        for name in ("nfn", "fallback")
+    }
+    return {
+        "update_norm": sum(squares.values()) ** 0.5,
+        **{f"update_norm_{name}": square**0.5 for name, square in squares.items()},
+    }

@@ -1,0 +1,36 @@
+"""Constants of the learned rule, which the native step is compiled with."""
+
+from __future__ import annotations
+
+import math
+
+# What the rule accumulates, and the channels that it reads.
+DECAYS = (0.5, 0.9, 0.99)
+SQUARE_DECAY = 0.999
+TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
+DIRECTION = 0  # position of the direction among the channels
+CONTEXT_CHANNELS = 8
+SCHEDULE_CHANNELS = len(TIMES) + 6
+CLIP = 5.0
+TINY = 1e-24  # added under roots: gradients below its root count as zero
+TYPICAL_FAN = 32
+LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
+
+# What meta-training has seen; beyond it the rule is careful.
+WIDEST = 1_024  # fan-in beyond which nothing is learned
+WIDEST_LOG_FAN = math.log(WIDEST / TYPICAL_FAN)
+LARGEST = 2.0  # size of weights beyond which steps may not ask for larger ones
+HORIZON = 1_000.0  # longest run; beyond it steps shrink like one over the time
+LONGEST = 2_000.0  # steps after which the average forgets as fast as it learns
+
+# Steps.
+BETA = 0.9  # share of the average in the point where gradients are taken
+INITIAL_LOG_RECENCY = 0.5
+MAX_LOG_MAGNITUDE = 6.0
+
+# The polar factor.
+LARGEST_POLAR = 128  # shorter side of matrices whose polar factor is worth its products
+POLAR_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+SQUARE_STEPS = (1, 1, 1, 1, 1)  # of a square matrix: steps taken at once
+OBLONG_STEPS = (3, 2)  # more than three would lose small singular values to rounding

@@ -1,0 +1,122 @@
+"""The command line: what it writes, and what it says to a user's mistake."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from meta_train.commands._main import main
+from nfn_optim import NFNRule, save_rule
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    path = tmp_path / "rule.safetensors"
+    save_rule(NFNRule(), path, {"family": "none"})
+    return str(path)
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The error message of a command that must fail: one line, status 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("nfn-optim: error: ")
+    return message
+
+
+def test_demo_writes_a_picture_and_numbers(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, numbers = tmp_path / "new" / "demo.png", tmp_path / "demo.json"
+    options = ("--checkpoint", checkpoint, "--out", str(picture), "--json", str(numbers))
+    main(("demo", "--steps", "30", *options))
+    printed = capsys.readouterr().out
+    assert str(picture) in printed
+    assert "test accuracy" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    runs = json.loads(numbers.read_text())["runs"]
+    assert [run["optimizer"] for run in runs] == ["Adam", "NFNOptimizer"]
+    assert 0 < runs[0]["final_loss"] < runs[1]["final_loss"]  # untrained: Adam at a small rate
+    assert runs[0]["steps_to_adam_final_loss"] <= 30
+
+
+def test_evaluate_writes_table_curves_and_numbers(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = tmp_path / "numbers.json"
+    options = ("--out", str(tmp_path / "out"), "--json", str(numbers), "--quick")
+    main(("evaluate", "--checkpoint", checkpoint, "--tasks", "diabetes-10-32-32-1", *options))
+    printed = capsys.readouterr().out
+    assert "| diabetes-10-32-32-1 |" in printed
+    assert (tmp_path / "out" / "table.md").read_text() in printed
+    assert (tmp_path / "out" / "curves.png").exists()
+    content = json.loads(numbers.read_text())
+    assert content["num_seeds"] == 2
+    assert list(content["tasks"][0]["baselines"]) == ["adam"]
+
+
+def test_info_prints_the_card(
+    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(("info", "--checkpoint", checkpoint, "--json", str(tmp_path / "info.json")))
+    content = json.loads((tmp_path / "info.json").read_text())
+    assert content["card"] == {"family": "none"}
+    assert '"family": "none"' in capsys.readouterr().out
+
+
+def test_train_writes_a_checkpoint_that_info_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "mine.safetensors")
+    options = ("--outer-steps", "2", "--runs", "1", "--truncation", "2", "--entries", "2000")
+    main(("train", "--out", out, *options, "--json", str(tmp_path / "card.json")))
+    assert json.loads((tmp_path / "card.json").read_text())["outer_steps"] == 2
+    main(("info", "--checkpoint", out))
+    assert '"outer_steps": 2' in capsys.readouterr().out
+
+
+def test_mistakes_end_with_one_line(
+    tmp_path: Path, checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "torn.safetensors").write_bytes(Path(checkpoint).read_bytes()[:100])
+    given = ("evaluate", "--checkpoint", checkpoint, "--out", str(tmp_path))
+    assert "no checkpoint" in fails(capsys, "info", "--checkpoint", str(tmp_path / "none"))
+    assert "truncated" in fails(capsys, "info", "--checkpoint", str(tmp_path / "torn.safetensors"))
+    assert "evaluation tasks 'nope'" in fails(capsys, *given, "--tasks", "nope")
+    assert "baseline 'nope'" in fails(capsys, *given, "--baselines", "nope")
+    assert "one seed" in fails(capsys, *given, "--tasks", "digits-64-32-10", "--seeds", "0")
+    assert "--steps must be" in fails(capsys, "demo", "--steps", "0", "--checkpoint", checkpoint)
+    assert "no checkpoint" in fails(capsys, "demo", "--checkpoint", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        ("demo", "meta_train.commands._demo_runs.run_adam"),
+        ("evaluate", "meta_train.evaluation._evaluate.evaluate"),
+        ("train", "meta_train.training._run.train"),
+    ],
+)
+def test_files_that_cannot_be_written_show_before_the_work(
+    command: str,
+    work: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    checkpoint: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(work, lambda *_, **__: pytest.fail("worked"))
+    (tmp_path / "file").touch()
+    given = (command, "--out", str(tmp_path / "out" / "a"))
+    given += () if command == "train" else ("--checkpoint", checkpoint)
+    assert "is a folder" in fails(capsys, *given, "--json", str(tmp_path))
+    assert "is no folder" in fails(capsys, *given, "--json", str(tmp_path / "file" / "x.json"))
+
+
+def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(("nonsense",))
+    assert exit_.value.code == 2
+    assert "nonsense" in capsys.readouterr().err

@@ -1,0 +1,168 @@
+"""Two gloo processes do what one does; a killed one ends the run and harms no checkpoint."""
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from meta_train import PES, MetaTrainer, TrainConfig
+from meta_train.inner._config import EstimatorName
+from meta_train.inner._distributed import Processes, join
+from meta_train.tasks import Task, TaskFamily, default_family
+from nfn_optim import load_rule, read_card
+
+SCRIPT = Path(__file__).with_name("distributed_script.py")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+PATIENCE = 900  # seconds, on a machine that is busy with other things
+
+pytestmark = pytest.mark.skipif(
+    not (dist.is_available() and dist.is_gloo_available()), reason="needs torch's gloo"
+)
+each_estimator = pytest.mark.parametrize("estimator", get_args(EstimatorName))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """What one process and what two processes leave."""
+    alone, shared = (tmp_path_factory.mktemp(name) for name in ("alone", "shared"))
+    runpy.run_path(str(SCRIPT))["run"](Processes(), alone, alone)
+    command = [*TORCHRUN, str(SCRIPT), str(shared), str(alone)]
+    run = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENCE)
+    assert run.returncode == 0, run.stderr
+    return alone, shared
+
+
+@each_estimator
+def test_two_processes_find_the_meta_gradient_of_one(
+    folders: tuple[Path, Path], estimator: str
+) -> None:
+    one, two = (torch.load(folder / estimator / "estimates.pt") for folder in folders)
+    assert set(one) == set(two)
+    for when, expected in one.items():
+        assert set(two[when]) == set(expected)
+        for name, grad in expected.items():
+            torch.testing.assert_close(two[when][name], grad, rtol=1e-6, atol=1e-6)
+        assert any(grad.abs().max() > 1e-3 for grad in expected.values())
+
+
+@each_estimator
+def test_two_processes_train_the_rule_of_one(folders: tuple[Path, Path], estimator: str) -> None:
+    paths = [folder / estimator for folder in folders]
+    one, two = (load_rule(path / "rule.safetensors").state_dict() for path in paths)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4)
+    one, two = (torch.load(path / "validation.pt") for path in paths)
+    torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-3)
+
+
+@each_estimator
+def test_two_processes_save_all_runs(folders: tuple[Path, Path], estimator: str) -> None:
+    paths = [folder / estimator / "rule.safetensors.resume" for folder in folders]
+    for one, two in zip(*(torch.load(path)["runs"] for path in paths), strict=True):
+        assert (two["seed"], two["steps"]) == (one["seed"], one["steps"])
+        for name, param in one["params"].items():
+            torch.testing.assert_close(two["params"][name], param, rtol=1e-2, atol=1e-3)
+
+
+class Mortal(TaskFamily):
+    """The bundled tasks; the second process kills itself when it draws the 16th."""
+
+    calls = 0
+
+    def sample(self, generator: torch.Generator) -> Task:
+        self.calls += 1
+        if os.environ.get("RANK") == "1" and self.calls == 16:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return default_family.sample(generator)
+
+
+mortal = Mortal()
+
+
+def run_two(command: list[str], folder: Path) -> tuple[list[int], list[str]]:
+    """Exit codes and errors of two processes, without a torchrun that ends one for the other."""
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    common = {
+        **ENVIRONMENT,
+        **{"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(store.port)},
+        **{"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"},
+    }
+    files = [folder / f"errors-{rank}" for rank in range(2)]
+    processes = []
+    try:
+        for rank, file in enumerate(files):
+            environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            with file.open("w") as stderr:
+                processes.append(subprocess.Popen(command, stderr=stderr, env=environment))
+        codes = [process.wait(PATIENCE) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return codes, [file.read_text() for file in files]
+
+
+def test_a_killed_process_ends_the_run_and_leaves_the_checkpoint(tmp_path: Path) -> None:
+    out = tmp_path / "rule.safetensors"
+    options = [
+        *("--outer-steps", "1000", "--save-every", "1", "--runs", "2", "--runs-per-step", "2"),
+        *("--truncation", "1", "--min-horizon", "1", "--max-horizon", "1", "--entries", "1000"),
+        *("--max-networks", "1", "--hidden", "2", "--lr", "1e-6", "--tasks", f"{__file__}:mortal"),
+    ]
+    command = [sys.executable, "-m", "meta_train", "train", "--out", str(out), *options]
+    codes, errors = run_two(command, tmp_path)
+    assert codes[0] != 0, errors[0]
+    assert codes[1] == -signal.SIGKILL, errors[1]
+    assert "process 0 of 2 lost contact with another one" in errors[0]
+    assert "start all of them again with --resume" in errors[0]
+    done = read_card(out)["outer_steps"]
+    assert 0 < done < 1000
+    config = TrainConfig(
+        outer_steps=1000,
+        save_every=1,
+        runs=2,
+        runs_per_step=2,
+        truncation=1,
+        min_horizon=1,
+        max_horizon=1,
+        entries=1000,
+        max_networks=1,
+        hidden=2,
+        lr=1e-6,
+    )
+    trainer = MetaTrainer(default_family, config)
+    trainer.resume(out)  # also with another number of processes
+    assert trainer.step == done
+
+
+def test_slots_that_cannot_be_shared_evenly_are_refused() -> None:
+    config = TrainConfig(runs=4, runs_per_step=1)
+    with pytest.raises(ValueError, match=r"runs_per_step \(1\) must be a multiple of the number"):
+        MetaTrainer(default_family, config, processes=Processes(0, 2))
+
+
+def test_pairs_that_cannot_be_shared_evenly_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"pairs \(3\) must be a multiple of the number"):
+        PES(pairs=3, processes=Processes(0, 2))
+
+
+def test_an_estimator_that_is_alone_leaves_the_runs_to_be_shared() -> None:
+    config = TrainConfig(runs=4, runs_per_step=2, estimator="pes")
+    processes = Processes(1, 2)
+    for estimator, held in ((PES(), 2), (None, 4)):
+        trainer = MetaTrainer(default_family, config, estimator, processes=processes)
+        assert sum(run is not None for run in trainer.pool.runs) == held
+
+
+def test_a_process_is_alone_without_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with join("cpu") as processes:
+        assert processes == Processes(0, 1)
+        assert processes.gather("item") == ["item"]

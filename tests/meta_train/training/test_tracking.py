@@ -1,0 +1,122 @@
+"""What an offline wandb run writes, read back from its files."""
+
+import json
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from meta_train import TrainConfig
+from meta_train.tasks import ModuleTask, Task, TaskFamily
+from meta_train.training._run import train
+from meta_train.training._tracking import NoTracker, tracking
+
+
+class Regressions(TaskFamily):
+    """Small regressions."""
+
+    def sample(self, generator: torch.Generator) -> Task:
+        inputs = torch.randn(64, 4, generator=generator)
+        return ModuleTask(
+            lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)),
+            F.mse_loss,
+            (inputs, inputs[:, :2]),
+            batch_size=16,
+        )
+
+
+family = Regressions()
+CONFIG = TrainConfig(
+    outer_steps=20,
+    truncation=2,
+    min_horizon=4,
+    max_horizon=8,
+    runs=1,
+    max_networks=1,
+    hidden=4,
+    validate_every=10,
+    validation_runs=2,
+    validation_steps=2,
+)
+BLOCK, HEADER = 32_768, 7  # of the record log that wandb writes
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """The records of a `.wandb` file: blocks of chunks, each with checksum, length and kind."""
+    data, position, record = path.read_bytes(), HEADER, b""
+    while position + HEADER <= len(data):
+        left = BLOCK - position % BLOCK
+        if left < HEADER:
+            position += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        record += data[position + HEADER : position + HEADER + length]
+        position += HEADER + length
+        if kind in (1, 4):  # whole, or last of several
+            yield record
+            record = b""
+
+
+def history(folder: Path) -> list[dict[str, object]]:
+    wandb_internal_pb2 = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    points = []
+    for path in folder.glob("wandb/offline-run-*/*.wandb"):
+        for data in records(path):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            if record.WhichOneof("record_type") == "history":
+                items = record.history.item
+                points.append(
+                    {i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in items}
+                )
+    return points
+
+
+def written(folder: Path, count: int) -> list[dict[str, object]]:
+    """The history as soon as it has `count` points: on a busy machine wandb's writer comes late."""
+    for _ in range(100):
+        points = history(folder)
+        if len(points) >= count:
+            break
+        time.sleep(0.2)
+    return points
+
+
+def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="wandb is an optional extra")
+    trainer = train(
+        tmp_path / "rule.safetensors", CONFIG, tasks=f"{__file__}:family", wandb="offline"
+    )
+    points = {point["_step"]: point for point in written(tmp_path, 2)}
+    assert set(points) == {10, 20}
+    for point in points.values():
+        assert {"meta_loss", "outer_lr", "validation/meta_loss"} <= set(point)
+    assert trainer.best is not None
+    assert points[20]["validation/best"] == pytest.approx(trainer.best[0])
+    (last,) = tmp_path.glob("wandb/offline-run-*/files/media/table/validation/tasks_20_*.json")
+    table = json.loads(last.read_text())
+    assert table["columns"] == ["outer_step", "task", "meta_loss"]
+    mean = sum(row[2] for row in table["data"]) / CONFIG.validation_runs
+    assert mean == pytest.approx(points[20]["validation/meta_loss"])
+
+
+def test_nothing_is_written_unless_asked_for(tmp_path: Path) -> None:
+    with tracking("disabled", tmp_path, "run", {}) as tracker:
+        assert isinstance(tracker, NoTracker)
+        tracker.log({"meta_loss": 1.0}, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_wandb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with (
+        pytest.raises(ValueError, match="wandb is not installed"),
+        tracking("offline", tmp_path, "run", {}),
+    ):
+        pass

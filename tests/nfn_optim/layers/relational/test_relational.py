@@ -1,0 +1,91 @@
+import pytest
+import torch
+from torch import nn
+
+from nfn_optim import NetworkSpec, WeightSpaceFeatures
+from nfn_optim.layers import SharedNPLinear
+from nfn_optim.symmetry._permute import permute, random_permutations
+
+NETWORKS = {
+    "one layer": nn.Linear(4, 3),
+    "deep": nn.Sequential(*[nn.Linear(a, a + 1) for a in range(2, 7)]),
+    "no bias": nn.Sequential(nn.Linear(2, 5, bias=False), nn.Linear(5, 3, bias=False)),
+    "conv": nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 3, 1), nn.Flatten(), nn.Linear(12, 2)),
+    "conv1d": nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.Conv1d(4, 3, 3)),
+}
+
+
+@pytest.fixture(params=NETWORKS.values(), ids=NETWORKS.keys())
+def feats(request):
+    spec = NetworkSpec.from_module(request.param)
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        n: torch.randn(2, *spec.shapes[n], 3, generator=generator, dtype=torch.float64)
+        for n in spec.names
+    }
+    return WeightSpaceFeatures(spec, tensors)
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(0)
+    return SharedNPLinear(3, 5, context_channels=2).double()
+
+
+def context(spec: NetworkSpec) -> dict[str, torch.Tensor]:
+    values = torch.arange(2.0 * len(spec.names), dtype=torch.float64).reshape(-1, 1, 2)
+    return {n: v.expand(2, 2) for n, v in zip(spec.names, values, strict=True)}
+
+
+def test_shared_layer_commutes_with_permutations(feats, layer):
+    permutations = random_permutations(feats.spec, torch.Generator().manual_seed(1))
+    given = context(feats.spec)
+    expected = permute(layer(feats, given), permutations)
+    for name, tensor in layer(permute(feats, permutations), given).items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=1e-12, msg=name)
+
+
+def test_shared_layer_notices_uncoupled_permutations(feats, layer):
+    """Renumbering one parameter's neurons without its neighbour's must show in the neighbour."""
+    *others, weight = feats.spec.weights
+    neighbor, axis = (others[-1], 2) if others else (feats.spec.vectors[0], 1)
+    order = torch.arange(feats[weight].shape[axis]).roll(1)
+    moved = WeightSpaceFeatures(
+        feats.spec, {n: t.index_select(axis, order) if n == weight else t for n, t in feats.items()}
+    )
+    given = context(feats.spec)
+    assert (layer(moved, given)[neighbor] - layer(feats, given)[neighbor]).abs().max() > 1e-6
+
+
+def test_shared_layer_is_one_weight_set_for_all_networks(layer):
+    assert sum(p.numel() for p in layer.parameters()) < 700
+    for module in NETWORKS.values():
+        spec = NetworkSpec.from_module(module)
+        tensors = {n: torch.ones(2, *spec.shapes[n], 3, dtype=torch.float64) for n in spec.names}
+        out = layer(WeightSpaceFeatures(spec, tensors), context(spec))
+        assert all(out[n].shape == (2, *spec.shapes[n], 5) for n in spec.names)
+
+
+def test_shared_layer_on_a_chain_by_its_equation():
+    """Eq. 3's terms for the first weight of a two-layer network, written out."""
+    spec = NetworkSpec.from_module(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4)))
+    layer = SharedNPLinear(1, 1).double()
+    generator = torch.Generator().manual_seed(0)
+    x = {
+        n: torch.randn(*spec.shapes[n], 1, generator=generator, dtype=torch.float64)
+        for n in spec.names
+    }
+    w, v, w2, v2 = (x[n][..., 0] for n in spec.names)
+    out = layer(WeightSpaceFeatures(spec, x))["0.weight"][..., 0]
+    from_outputs = layer.neurons[0, 0] * w.mean(1) + layer.neurons[0, 1] * w2.mean(0)
+    rows = from_outputs + layer.neurons[0, 2] * v + layer.own[0].squeeze() * w.mean(1)
+    cols = layer.neurons[1, 1] * w.mean(0) + layer.own[1].squeeze() * w.mean(0)
+    whole = torch.stack([w.mean(), (w.mean() + w2.mean()) / 2, (v.mean() + v2.mean()) / 2])
+    expected = layer.entry.squeeze() * w + rows[:, None] + cols[None] + layer.network[0, 0] @ whole
+    torch.testing.assert_close(out, expected)
+
+
+def test_shared_layer_keeps_scale_at_initialisation(feats):
+    torch.manual_seed(1)
+    variance = SharedNPLinear(3, 64).double()(feats)[feats.spec.weights[0]].var()
+    assert 0.02 < variance < 2

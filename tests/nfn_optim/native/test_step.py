@@ -1,0 +1,251 @@
+"""The native step does what `NFNRule.forward` does."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from nfn_optim import NetworkSpec, NFNOptimizer, load_rule
+from nfn_optim.native import step as _native
+from nfn_optim.native.step import _library
+from nfn_optim.rules import NFNRule, NFNRuleConfig
+from nfn_optim.testing import chain_spec, chain_specs, residual_spec
+
+pytestmark = pytest.mark.skipif(not _native.can_build(), reason="there is no C++ compiler")
+
+
+def random_rule(hidden=16):
+    """A rule whose terms all matter."""
+    torch.manual_seed(5)
+    rule = NFNRule(NFNRuleConfig(hidden=hidden)).requires_grad_(False)
+    for weight in rule.parameters():
+        weight += 0.1 * torch.randn_like(weight)
+    return rule
+
+
+def draw(spec, seed, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    return {n: scale * torch.randn(s, generator=generator) for n, s in spec.stored.items()}
+
+
+def both_ways(rule, spec, *, steps=3, num_steps=None, rates=(1.0, 1.0)):
+    """Parameters and slots after some steps, of tensors and natively, from the same start."""
+    start = draw(spec, 0)
+    state = rule.init(start, spec, num_steps=num_steps)
+    slots = {n: {k: t.clone() for k, t in slot.items()} for n, slot in state.slots.items()}
+    theirs, ours = dict(start), {n: p.clone() for n, p in start.items()}
+    for step in range(steps):
+        grads = draw(spec, step + 1, 0.1)
+        delta, state = rule(theirs, grads, state)
+        rate, keep = rates
+        norms = {n: d.norm() for n, d in delta.items()}
+        theirs = {n: keep * p + rate * delta[n] for n, p in theirs.items()}
+        found = _native.step(rule, ours, grads, slots, spec, [rates] * len(ours))
+        torch.testing.assert_close(dict(zip(ours, found, strict=True)), norms, rtol=1e-3, atol=1e-5)
+    return (ours, slots), (theirs, state.slots)
+
+
+def assert_same_steps(rule, spec, **options):
+    (ours, slots), (theirs, their_slots) = both_ways(rule, spec, **options)
+    moved = {n: (theirs[n] - p).norm() for n, p in draw(spec, 0).items()}
+    for name in ours:
+        error = (ours[name] - theirs[name]).norm()
+        assert error <= 1e-3 * moved[name] + 1e-6, (name, error, moved[name])
+        for key, slot in slots[name].items():
+            torch.testing.assert_close(slot, their_slots[name][key], rtol=1e-3, atol=2e-4)
+
+
+@given(chain_specs(), st.sampled_from([1, 6, 16]))
+@settings(max_examples=25, deadline=None)
+def test_any_chain_takes_the_same_steps(spec, hidden):
+    assert_same_steps(random_rule(hidden), spec)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        residual_spec(),
+        chain_spec([1, 1]),
+        chain_spec([784, 32, 10]),
+        chain_spec([40, 200, 150, 7]),
+        chain_spec([3, 20, 33, 10], [(3, 3), (5,), (7, 7)]),
+        NetworkSpec.from_module(
+            nn.Sequential(
+                nn.Conv2d(2, 6, 3, bias=False),
+                nn.BatchNorm2d(6),
+                nn.Conv2d(6, 6, 3, groups=6),
+                nn.ReLU(),
+                nn.ConvTranspose2d(6, 4, 3),
+                nn.Flatten(),
+                nn.Linear(4 * 36, 20),
+                nn.ReLU(),
+                nn.Linear(20, 3),
+            )
+        ),
+    ],
+    ids=["residual", "one entry", "wide", "beyond the polar factor", "kernels", "kinds of layers"],
+)
+def test_any_network_takes_the_same_steps(spec):
+    assert_same_steps(random_rule(), spec)
+
+
+def test_the_shipped_weights_take_the_same_steps():
+    rule = load_rule().requires_grad_(False)
+    assert_same_steps(rule, chain_spec([3, 16, 32, 10], [(3, 3), (3, 3), ()]), steps=20)
+
+
+def test_options_reach_the_native_step():
+    spec = chain_spec([5, 8, 3])
+    assert_same_steps(random_rule(), spec, num_steps=10, rates=(0.3, 0.98))
+    told, untold = (both_ways(random_rule(), spec, num_steps=n)[0][0] for n in (10, None))
+    assert not torch.allclose(told["0.weight"], untold["0.weight"])
+
+
+def test_late_steps_and_wide_layers_shrink_alike():
+    spec, rule = chain_spec([2_000, 8, 3]), random_rule()
+    start = draw(spec, 0)
+    state = rule.init(start, spec)
+    for slot in state.slots.values():
+        slot["step"] += 3_000
+    slots = {n: {k: t.clone() for k, t in slot.items()} for n, slot in state.slots.items()}
+    ours, grads = {n: p.clone() for n, p in start.items()}, draw(spec, 1)
+    delta, _ = rule(start, grads, state)
+    _native.step(rule, ours, grads, slots, spec, [(1.0, 0.0)] * len(ours))
+    for name in ours:
+        torch.testing.assert_close(ours[name], delta[name], rtol=1e-3, atol=1e-6)
+
+
+def test_threads_share_the_work_and_change_nothing():
+    rule, spec = random_rule(), chain_spec([60, 200, 150, 7], [(3,), (), (2, 2)])
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(both_ways(rule, spec)[0][0])
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        torch.testing.assert_close(results[0], other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_is_the_same_every_time():
+    rule, spec = random_rule(), chain_spec([60, 200, 7])
+    first, second = (both_ways(rule, spec)[0][0] for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_gradients_of_zero_move_nothing():
+    rule, spec = load_rule().requires_grad_(False), chain_spec([4, 6, 2])
+    start = draw(spec, 0)
+    ours, slots = {n: p.clone() for n, p in start.items()}, rule.init(start, spec).slots
+    _native.step(rule, ours, {n: 0 * p for n, p in start.items()}, slots, spec, [(1.0, 1.0)] * 4)
+    for name in ours:
+        torch.testing.assert_close(ours[name], start[name], rtol=0, atol=1e-6)
+
+
+def convolutional(memory_format=torch.contiguous_format):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 8, 3).to(memory_format=memory_format)
+    return nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(8 * 4, 5))
+
+
+def train(model, optimizer, steps=5, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        inputs = torch.randn(16, 3, 4, 4, generator=generator, dtype=dtype)
+        optimizer.zero_grad()
+        model(inputs).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("options", [{}, {"lr": 0.5, "weight_decay": 0.1, "maximize": True}])
+def test_the_optimizer_takes_the_same_steps(memory_format, options):
+    ours, theirs = convolutional(memory_format), convolutional(memory_format)
+    fused = NFNOptimizer(ours, fused=True, **options)
+    plain = NFNOptimizer(theirs, fused=False, **options)
+    train(ours, fused)
+    train(theirs, plain)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert fused.stats() == pytest.approx(plain.stats(), rel=1e-3)
+
+
+def native_steps(monkeypatch):
+    """Counts steps that are taken natively."""
+    taken, step = [], _native.step
+    monkeypatch.setattr(_native, "step", lambda *args: taken.append(1) or step(*args))
+    return taken
+
+
+def test_fused_is_the_default_for_float32(monkeypatch):
+    taken = native_steps(monkeypatch)
+    model = convolutional()
+    train(model, NFNOptimizer(model))
+    assert len(taken) == 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_types_take_the_other_way(monkeypatch, dtype):
+    taken = native_steps(monkeypatch)
+    model = convolutional().to(dtype)
+    train(model, NFNOptimizer(model, fused=True), dtype=dtype)
+    assert not taken
+
+
+def test_fused_false_is_the_other_way(monkeypatch):
+    taken = native_steps(monkeypatch)
+    model = convolutional()
+    train(model, NFNOptimizer(model, fused=False))
+    assert not taken
+
+
+def test_autograd_notices_the_step():
+    model = nn.Linear(4, 2)
+    optimizer = NFNOptimizer(model, fused=True)
+    loss = (model(torch.ones(3, 4)) @ model.weight).sum()
+    loss.backward(retain_graph=True)
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.fixture
+def nothing_built(monkeypatch, tmp_path):
+    """A machine on which nothing was compiled yet."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for cached in (_library.library, _library.can_build):
+        cached.cache_clear()
+    yield tmp_path
+    for cached in (_library.library, _library.can_build):
+        cached.cache_clear()
+
+
+def test_without_a_compiler_steps_are_taken_by_torch(nothing_built, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    taken, model = native_steps(monkeypatch), convolutional()
+    with pytest.raises(RuntimeError, match=r"no \$CXX .* Install one"):
+        NFNOptimizer(model, fused=True)
+    train(model, NFNOptimizer(model))
+    assert not taken
+
+
+def test_what_the_compiler_says_is_passed_on(nothing_built, monkeypatch):
+    compiler = nothing_built / "compiler"
+    compiler.write_text("#!/bin/sh\necho 'the disk is full' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        NFNOptimizer(convolutional(), fused=True)
+    assert not list((nothing_built / "nfn_optim").iterdir())
+
+
+def test_the_native_step_is_compiled_once(nothing_built):
+    _library.library()
+    (built,) = (nothing_built / "nfn_optim").iterdir()
+    changed = built.stat().st_mtime_ns
+    _library.library.cache_clear()
+    _library.library()
+    assert built.stat().st_mtime_ns == changed

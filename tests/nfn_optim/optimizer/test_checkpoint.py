@@ -1,0 +1,73 @@
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from nfn_optim import NFNRule, load_rule, save_rule
+from nfn_optim.optimizer._checkpoint import FORMAT, VERSION, checkpoint_path, read_card, rule_hash
+
+
+def test_round_trip_keeps_weights_config_and_card(tmp_path):
+    from nfn_optim.rules import NFNRuleConfig
+
+    rule = NFNRule(NFNRuleConfig(hidden=4))
+    save_rule(rule, tmp_path / "rule.safetensors", {"seed": 3})
+    loaded = load_rule(tmp_path / "rule.safetensors")
+    assert loaded.config == rule.config
+    assert rule_hash(loaded) == rule_hash(rule) != rule_hash(NFNRule(NFNRuleConfig(hidden=4)))
+    assert read_card(tmp_path / "rule.safetensors") == {"seed": 3}
+
+
+def test_default_weights_ship_with_a_card():
+    assert isinstance(load_rule("default"), NFNRule)
+    assert {"family", "command", "outer_steps", "wall_seconds"} <= set(read_card("default"))
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint .*none.safetensors"):
+        load_rule(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("kept", [0, 4, 200, -4])
+def test_truncated_file_is_named(tmp_path, kept):
+    path = tmp_path / "short.safetensors"
+    path.write_bytes(checkpoint_path("default").read_bytes()[:kept])
+    with pytest.raises(ValueError, match="short.safetensors is truncated or no safetensors file"):
+        load_rule(path)
+
+
+def test_foreign_safetensors_file_is_named(tmp_path):
+    save_file({"w": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(ValueError, match="foreign.safetensors .* not one written by save_rule"):
+        load_rule(tmp_path / "foreign.safetensors")
+
+
+def test_other_version_is_named(tmp_path):
+    save_file({}, tmp_path / "old.safetensors", {"format": FORMAT, "version": "0"})
+    with pytest.raises(ValueError, match="old.safetensors has checkpoint version '0'"):
+        load_rule(tmp_path / "old.safetensors")
+
+
+def test_wrong_tensors_are_named(tmp_path):
+    path = tmp_path / "wrong.safetensors"
+    save_rule(NFNRule(), path)
+    tensors = load_file(path)
+    tensors.pop("schedule.bias")
+    header = {"format": FORMAT, "version": VERSION, "rule": '{"hidden": 16}', "card": "{}"}
+    save_file(tensors, path, header)
+    with pytest.raises(
+        ValueError, match=r"(?s)wrong.safetensors does not hold the weights.*schedule.bias"
+    ):
+        load_rule(path)
+
+
+def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "rule.safetensors"
+    save_rule(NFNRule(), path, {"run": 1})
+
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nfn_optim.optimizer._checkpoint.serialize", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_rule(NFNRule(), path, {"run": 2})
+    assert read_card(path) == {"run": 1}
