@@ -17,7 +17,8 @@ from safetensors.torch import save as serialize
 from ..rules import NFNRule, NFNRuleConfig
 
 FORMAT = "nfn_optim.rule"
-VERSION = "3"  # of the rule's meaning: the same weights under another version are another optimizer
+VERSION = "4"  # of the rule's meaning: the same weights under another version are another optimizer
+_LIMITS_OF_3 = {"horizon": 1_000.0, "memory": 2_000.0, "fan_in": 1_024.0, "weight_size": 2.0}
 DEFAULT = "default"
 
 
@@ -55,11 +56,13 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
     """
     path = checkpoint_path(checkpoint)
     header, tensors = _read(path)
-    rule = NFNRule(NFNRuleConfig(**json.loads(header["rule"])))
     try:
+        rule = NFNRule(_config(header))
         rule.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not hold the weights of an NFNRule: {error}") from error
+    except (RuntimeError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} does not hold the configuration and weights of an NFNRule: {error}"
+        ) from error
     return rule
 
 
@@ -94,6 +97,14 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
     return path
 
 
+def _config(header: Mapping[str, str]) -> NFNRuleConfig:
+    """The rule's configuration; files of version 3 had the same limits in common."""
+    values = json.loads(header["rule"])
+    if header["version"] == "3":
+        values["limits"] = _LIMITS_OF_3
+    return NFNRuleConfig.from_dict(values)
+
+
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -105,9 +116,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         ) from error
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} is a safetensors file, but not one written by save_rule.")
-    if header.get("version") != VERSION:
+    if header.get("version") not in ("3", VERSION):
         raise ValueError(
             f"{path} has checkpoint version {header.get('version')!r}; this nfn_optim reads "
-            f"version {VERSION!r}. Install the nfn_optim release that wrote it, or train it again."
+            f"versions '3' and {VERSION!r}. Install the release that wrote it, or train it again."
         )
     return header, tensors

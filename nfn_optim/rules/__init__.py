@@ -9,12 +9,14 @@ from ._hand import AdamRule as AdamRule
 from ._hand import SGDRule as SGDRule
 from ._inputs import has_polar_factor as has_polar_factor
 from ._inputs import log_fans as log_fans
+from ._limits import Limits as Limits
 from ._nfn import NFNRule as NFNRule
 from ._nfn import NFNRuleConfig as NFNRuleConfig
 
 __all__ = [  # the other names are for the folders above
     "AdamRule",
     "ElementwiseRule",
+    "Limits",
     "NFNRule",
     "NFNRuleConfig",
     "Params",

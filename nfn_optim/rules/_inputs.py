@@ -20,14 +20,12 @@ from ._polar import polar_factor
 from .constants import (
     CLIP,
     DECAYS,
-    LARGEST,
     LARGEST_POLAR,
     LAST,
     SQUARE_DECAY,
     TIMES,
     TINY,
     TYPICAL_FAN,
-    WIDEST_LOG_FAN,
 )
 
 
@@ -115,15 +113,27 @@ class Descriptors:
     step: Tensor
 
     @property
-    def excess(self) -> Tensor:
-        """Log of the fan-in over the largest in meta-training, 0 below it, like `step`."""
-        return (self.schedule[-2] - WIDEST_LOG_FAN).clamp(min=0)
+    def log_fan_in(self) -> Tensor:
+        """Log of the fan-in over a typical one, like `step`."""
+        return self.schedule[-2]
 
 
 def read(
-    spec: NetworkSpec, params: Params, grads: Params, slots: Mapping[str, dict[str, Tensor]]
+    spec: NetworkSpec,
+    params: Params,
+    grads: Params,
+    slots: Mapping[str, dict[str, Tensor]],
+    largest: float,
 ) -> tuple[dict[str, Reading], Descriptors]:
-    """Reads parameters whose slots already hold their gradients, in the order of `params`."""
+    """Reads parameters whose slots already hold their gradients, in the order of `params`.
+
+    Args:
+        spec: The network's spec.
+        params: Its parameters.
+        grads: Their gradients.
+        slots: Their accumulators.
+        largest: Root mean square as which larger parameters are shown.
+    """
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
     step, num_steps = (
@@ -139,7 +149,7 @@ def read(
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
     ratios = torch.cat([loudness * corrections[:-1], loud.unsqueeze(0)]) / (level + TINY).sqrt()
-    shown = size.clamp(max=LARGEST).unsqueeze(0)
+    shown = size.clamp(max=largest).unsqueeze(0)
     logs = torch.log(torch.cat([shown, ratios]) + 1e-4)
     fixed = step.new_tensor([log_fans(spec, n) for n in params]).T
     fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(params)).expand(-1, *step.shape)

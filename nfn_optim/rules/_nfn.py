@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from ..layers import SharedNPLinear
 from ..layers.relational import Parameter, Pooled, SharedPointwise, Slice, Terms, add_terms, plan_of
 from . import _inputs, constants
 from ._base import Params, RuleState, UpdateRule
+from ._limits import Limits
 
 _SLICE_ENTRIES = 8_000  # for every thread, and once more, so that hidden channels stay in cache
 
@@ -23,10 +26,17 @@ class NFNRuleConfig:
     Attributes:
         hidden: Channels between the two NF-Layers.
         initial_lr: Step size of the untrained rule.
+        limits: What meta-training has seen.
     """
 
     hidden: int = 16
     initial_lr: float = 1e-2
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> NFNRuleConfig:
+        """The inverse of `dataclasses.asdict`."""
+        return cls(**{**values, "limits": Limits(**values["limits"])})
 
 
 class NFNRule(UpdateRule):
@@ -82,7 +92,7 @@ class NFNRule(UpdateRule):
             p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in plan.parameters
         }
         ordered = {p.name: params[p.name] for p in plan.parameters}
-        readings, known = _inputs.read(spec, ordered, grads, slots)
+        readings, known = _inputs.read(spec, ordered, grads, slots, self.config.limits.weight_size)
         context = known.context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in plan.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}
@@ -102,17 +112,15 @@ class NFNRule(UpdateRule):
         return {n: delta[n] for n in params}, new
 
     def _pace(self, known: _inputs.Descriptors) -> Tensor:
-        """Log step sizes, and recencies less the log of the time `(2, *batch, parameters)`.
-
-        Beyond the fan-ins of meta-training steps shrink with them, so that what a neuron adds up
-        moves as it did (Yang et al. 2022, arXiv 2203.03466, for Adam).
-        """
+        """Log step sizes, and recencies less the log of the time `(2, *batch, parameters)`."""
+        limits = self.config.limits
         size, recency = self.schedule(
             known.schedule.to(self.schedule.bias.dtype).movedim(0, -1)
         ).unbind(-1)
-        late = (known.step / constants.HORIZON).clamp(min=1).log()
-        size = size - known.excess.to(size.dtype) - late
-        return torch.stack([size, recency - known.step.clamp(max=constants.LONGEST).log()])
+        late = (known.step / limits.horizon).clamp(min=1).log()
+        excess = (known.log_fan_in - limits.log_fan_in).clamp(min=0)
+        size = size - excess.to(size.dtype) - late
+        return torch.stack([size, recency - known.step.clamp(max=limits.memory).log()])
 
     def _pool(self, work: _Work) -> Pooled:
         return Pooled.join([self.read.pool(work.parameter, x) for x in work.slices])
@@ -161,7 +169,7 @@ class NFNRule(UpdateRule):
         """Size of an entry's step where the network asks for no change, like a learning rate."""
         return math.exp(self.schedule.bias[0])
 
-    def get_config(self) -> dict[str, float]:
+    def get_config(self) -> dict[str, Any]:
         """The configuration as plain numbers, as a checkpoint stores it."""
         return asdict(self.config)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 # What the rule accumulates, and the channels that it reads.
 DECAYS = (0.5, 0.9, 0.99)
 SQUARE_DECAY = 0.999
@@ -16,13 +14,6 @@ CLIP = 5.0
 TINY = 1e-24  # added under roots: gradients below its root count as zero
 TYPICAL_FAN = 32
 LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
-
-# What meta-training has seen; beyond it the rule is careful.
-WIDEST = 1_024  # fan-in beyond which nothing is learned
-WIDEST_LOG_FAN = math.log(WIDEST / TYPICAL_FAN)
-LARGEST = 2.0  # size of weights beyond which steps may not ask for larger ones
-HORIZON = 1_000.0  # longest run; beyond it steps shrink like one over the time
-LONGEST = 2_000.0  # steps after which the average forgets as fast as it learns
 
 # Steps.
 BETA = 0.9  # share of the average in the point where gradients are taken

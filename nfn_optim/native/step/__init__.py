@@ -71,6 +71,7 @@ def step(
         address(array("Q", pointers)),
         address(array("d", factors)),
         address(array("Q", _weights(rule))),
+        address(array("f", _limits(rule))),
         ctypes.c_int(rule.config.hidden),
         ctypes.c_int(torch.get_num_threads()),
         ctypes.c_void_p(norms.data_ptr()),
@@ -135,6 +136,12 @@ def _layout(spec: NetworkSpec) -> _Layout:
         numbers.extend((rows, columns, taps, p.out, source, is_polar))
         fans.extend(log_fans(spec, p.name))
     return _Layout([p.name for p in plan.parameters], numbers, fans, array("q", plan.sizes))
+
+
+def _limits(rule: NFNRule) -> tuple[float, ...]:
+    """As `Limits` of `step.cpp` has them."""
+    limits = rule.config.limits
+    return limits.horizon, limits.memory, limits.log_fan_in, limits.weight_size
 
 
 def _weights(rule: NFNRule) -> list[int]:

@@ -19,12 +19,8 @@ def _definitions() -> tuple[str, ...]:
         "SQUARE_DECAY": constants.SQUARE_DECAY,
         "TINY": constants.TINY,
         "CLIP": constants.CLIP,
-        "LARGEST": constants.LARGEST,
         "LAST": constants.LAST,
-        "WIDEST_LOG_FAN": constants.WIDEST_LOG_FAN,
         "BETA": constants.BETA,
-        "HORIZON": constants.HORIZON,
-        "LONGEST": constants.LONGEST,
         "MAX_LOG_MAGNITUDE": constants.MAX_LOG_MAGNITUDE,
     }
     lists = {

@@ -1,4 +1,4 @@
-// The rule's constants, which `_build.py` takes from the modules that own them.
+// The rule's constants, which `_library.py` takes from the modules that own them.
 #pragma once
 
 namespace nfn {
@@ -8,9 +8,7 @@ constexpr int CONTEXT = RULE_CONTEXT_CHANNELS, SCHEDULE = RULE_SCHEDULE_CHANNELS
 
 constexpr double DECAY[DECAYS] = RULE_DECAYS, SQUARE_DECAY = RULE_SQUARE_DECAY;
 constexpr float TIME[TIMES] = RULE_TIMES;
-constexpr float TINY = RULE_TINY, CLIP = RULE_CLIP, LARGEST = RULE_LARGEST;
-constexpr float WIDEST_LOG_FAN = RULE_WIDEST_LOG_FAN, LAST = RULE_LAST;
-constexpr float HORIZON = RULE_HORIZON, LONGEST = RULE_LONGEST;
+constexpr float TINY = RULE_TINY, CLIP = RULE_CLIP, LAST = RULE_LAST;
 constexpr float MAX_LOG_MAGNITUDE = RULE_MAX_LOG_MAGNITUDE;
 constexpr float FOLLOWED = RULE_BETA, LED = 1 - RULE_BETA;
 

@@ -26,6 +26,11 @@ struct Layer {
   const float *entry, *vector, *taps, *own, *neurons, *network, *bias;
 };
 
+// What meta-training has seen, see `Limits` in rules/_limits.py.
+struct Limits {
+  float horizon, memory, log_fan_in, weight_size;
+};
+
 struct Parameter {
   long rows, columns, taps;
   int out, source;  // populations; no source for a vector
@@ -68,13 +73,14 @@ struct Terms {
 class Step {
  public:
   Step(std::vector<Parameter> parameters, std::vector<long> sizes, Layer read, Layer write,
-       const float* schedule_weight, const float* schedule_bias, int threads)
+       const float* schedule_weight, const float* schedule_bias, Limits limits, int threads)
       : parameters_(std::move(parameters)),
         sizes_(std::move(sizes)),
         read_(read),
         write_(write),
         schedule_weight_(schedule_weight),
-        schedule_bias_(schedule_bias) {
+        schedule_bias_(schedule_bias),
+        limits_(limits) {
     share(threads);
   }
 
@@ -107,6 +113,7 @@ class Step {
   std::vector<long> sizes_;
   Layer read_, write_;
   const float *schedule_weight_, *schedule_bias_;
+  Limits limits_;
   std::vector<std::vector<Piece>> shares_;  // of each thread
   std::vector<Matrix> rows_;                // sums over a row, of each parameter
 
@@ -193,7 +200,7 @@ class Step {
     return static_cast<float>(-1 / std::expm1(step * std::log(decay)));
   }
 
-  static void scale(Parameter& p, const double* sums) {
+  void scale(Parameter& p, const double* sums) const {
     const float step = *p.step += 1;
     const long count = p.entries();
     const float size = rms(sums[0], count), loud = rms(sums[1], count);
@@ -203,7 +210,7 @@ class Step {
     p.size = 1 / size;
     const float typical = std::sqrt(level + TINY);
     float* context = p.context;
-    *context++ = std::log(std::min<float>(size, LARGEST) + 1e-4f);
+    *context++ = std::log(std::min(size, limits_.weight_size) + 1e-4f);
     for (int k = 0; k < DECAYS; ++k) {
       const float loudness = rms(sums[3 + k], count);
       p.correct[k] = correction(DECAY[k], step);
@@ -230,10 +237,11 @@ class Step {
         written[o] += schedule_weight_[o * SCHEDULE + k] * inputs[k];
       }
     }
-    const float excess = std::max(0.0f, p.fans[1] - WIDEST_LOG_FAN);
-    const float late = std::log(std::max(step / HORIZON, 1.0f));
+    const float age = std::log(std::min(step, limits_.memory));
+    const float excess = std::max(0.0f, p.fans[1] - limits_.log_fan_in);
+    const float late = std::log(std::max(step / limits_.horizon, 1.0f));
     p.log_size = written[0] - excess - late;
-    p.recency = written[1] - std::log(std::min<float>(step, LONGEST));
+    p.recency = written[1] - age;
   }
 
   // Input channels of entries from `e` on, zero beyond the first `n`.
@@ -578,10 +586,12 @@ Layer layer_of(int in, int out, const float* const* weights) {
 // `layout` has rows, columns, taps, populations of outputs and inputs, and whether the direction is
 // a polar factor, of every parameter; `tensors` values, gradient, momenta, square, lead, step and
 // number of steps; `rates` a factor on the update and one on the values; `weights` seven of each
-// layer and two of the schedule. Writes the norms of the updates to `norms`.
+// layer and two of the schedule; `limits` the four of `Limits`. Writes the norms of the updates to
+// `norms`.
 extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
                          const int64_t* sizes, void* const* tensors, const double* rates,
-                         const float* const* weights, int hidden, int threads, float* norms) {
+                         const float* const* weights, const float* limits, int hidden, int threads,
+                         float* norms) {
   std::vector<nfn::Parameter> all(parameters);
   for (long i = 0; i < parameters; ++i, layout += 6, tensors += 7, rates += 2) {
     nfn::Parameter& p = all[i];
@@ -597,7 +607,7 @@ extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fa
   nfn::Step step(std::move(all), {sizes, sizes + populations},
                  nfn::layer_of(nfn::INPUTS, hidden, weights),
                  nfn::layer_of(hidden, nfn::WRITTEN, weights + 7), weights[14], weights[15],
-                 threads);
+                 {limits[0], limits[1], limits[2], limits[3]}, threads);
   step.run();
   for (const nfn::Parameter& p : step.parameters()) {
     *norms++ = static_cast<float>(std::sqrt(p.moved));

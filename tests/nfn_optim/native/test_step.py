@@ -9,16 +9,16 @@ from torch import nn
 from nfn_optim import NetworkSpec, NFNOptimizer, load_rule
 from nfn_optim.native import step as _native
 from nfn_optim.native.step import _library
-from nfn_optim.rules import NFNRule, NFNRuleConfig
+from nfn_optim.rules import Limits, NFNRule, NFNRuleConfig
 from nfn_optim.testing import chain_spec, chain_specs, residual_spec
 
 pytestmark = pytest.mark.skipif(not _native.can_build(), reason="there is no C++ compiler")
 
 
-def random_rule(hidden=16):
+def random_rule(hidden=16, limits=None):
     """A rule whose terms all matter."""
     torch.manual_seed(5)
-    rule = NFNRule(NFNRuleConfig(hidden=hidden)).requires_grad_(False)
+    rule = NFNRule(NFNRuleConfig(hidden=hidden, limits=limits or Limits())).requires_grad_(False)
     for weight in rule.parameters():
         weight += 0.1 * torch.randn_like(weight)
     return rule
@@ -102,8 +102,9 @@ def test_options_reach_the_native_step():
     assert not torch.allclose(told["0.weight"], untold["0.weight"])
 
 
-def test_late_steps_and_wide_layers_shrink_alike():
-    spec, rule = chain_spec([2_000, 8, 3]), random_rule()
+@pytest.mark.parametrize("limits", [Limits(), Limits(5_000, 100, 50, 0.1)])
+def test_late_steps_and_wide_layers_shrink_alike(limits):
+    spec, rule = chain_spec([2_000, 8, 3]), random_rule(limits=limits)
     start = draw(spec, 0)
     state = rule.init(start, spec)
     for slot in state.slots.values():

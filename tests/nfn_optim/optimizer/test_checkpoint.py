@@ -1,14 +1,15 @@
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from nfn_optim import NFNRule, load_rule, save_rule
 from nfn_optim.optimizer._checkpoint import FORMAT, VERSION, checkpoint_path, read_card, rule_hash
+from nfn_optim.rules import Limits, NFNRuleConfig
 
 
 def test_round_trip_keeps_weights_config_and_card(tmp_path):
-    from nfn_optim.rules import NFNRuleConfig
-
     rule = NFNRule(NFNRuleConfig(hidden=4))
     save_rule(rule, tmp_path / "rule.safetensors", {"seed": 3})
     loaded = load_rule(tmp_path / "rule.safetensors")
@@ -52,12 +53,32 @@ def test_wrong_tensors_are_named(tmp_path):
     save_rule(NFNRule(), path)
     tensors = load_file(path)
     tensors.pop("schedule.bias")
-    header = {"format": FORMAT, "version": VERSION, "rule": '{"hidden": 16}', "card": "{}"}
-    save_file(tensors, path, header)
-    with pytest.raises(
-        ValueError, match=r"(?s)wrong.safetensors does not hold the weights.*schedule.bias"
-    ):
+    header = {"format": FORMAT, "version": VERSION, "card": "{}"}
+    save_file(tensors, path, header | {"rule": json.dumps(NFNRule().get_config())})
+    with pytest.raises(ValueError, match=r"(?s)wrong.safetensors does not hold .*schedule.bias"):
         load_rule(path)
+
+
+@pytest.mark.parametrize("config", ['{"hidden": 16}', '{"hidden": 16, "limits": {"depth": 3}}'])
+def test_wrong_configurations_are_named(tmp_path, config):
+    path = tmp_path / "wrong.safetensors"
+    header = {"format": FORMAT, "version": VERSION, "card": "{}", "rule": config}
+    save_file(dict(NFNRule().state_dict()), path, header)
+    with pytest.raises(ValueError, match=r"wrong.safetensors does not hold the configuration"):
+        load_rule(path)
+
+
+def test_limits_travel_with_the_weights(tmp_path):
+    limits = Limits(horizon=5_000.0, memory=10_000.0, fan_in=300.0, weight_size=3.0)
+    save_rule(NFNRule(NFNRuleConfig(limits=limits)), tmp_path / "rule.safetensors")
+    assert load_rule(tmp_path / "rule.safetensors").config.limits == limits
+
+
+def test_files_of_version_3_have_the_limits_that_were_common_to_all(tmp_path):
+    path = tmp_path / "old.safetensors"
+    header = {"format": FORMAT, "version": "3", "card": "{}", "rule": '{"hidden": 16}'}
+    save_file(dict(NFNRule().state_dict()), path, header)
+    assert load_rule(path).config.limits == Limits(1_000.0, 2_000.0, 1_024.0, 2.0)
 
 
 def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
