@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ._base import ModuleTask, Task, TaskFamily
 from ._data import load_data
 from ._draw import ACTIVATIONS, Dice, draw_widths, mlp
-from ._samples import Split, classify, draw_init_scale, split_samples
+from ._samples import Split, classify, draw_init_scale, draw_split
 
 Activation = Callable[[], nn.Module]
 
@@ -141,9 +141,7 @@ def draw_images(
 ) -> Split:
     """Part of a data set, averaged to a sampled size, and standardized half of the time."""
     data = load_data(name)
-    count = dice.size(min(500, len(data.x_train)), min(max_samples, len(data.x_train)))
-    kept = torch.randint(len(data.x_train), (count,), generator=dice.generator)
-    split = split_samples(data.x_train[kept], data.y_train[kept])
+    split = draw_split(dice, data, 500, max_samples)
     largest = min(max_side, data.x_train.shape[-1])
     size = (dice.size(min(6, largest), largest),) * 2
     split = split.map(lambda x: F.interpolate(x, size=size, mode="bilinear", antialias=True))

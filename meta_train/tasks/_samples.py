@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._base import ModuleTask
-from ._data import load_data
+from ._data import Dataset, load_data
 from ._draw import Dice
 
 
@@ -31,9 +31,7 @@ class Split:
 def draw_digits(dice: Dice, max_size: int = 24) -> Split:
     """Digits as they are, or resized to a sampled size, or jittered into many more images."""
     data = load_data("digits")
-    kept = torch.randperm(len(data.x_train), generator=dice.generator)
-    kept = kept[: dice.size(250, len(kept))]
-    split = split_samples(data.x_train[kept], data.y_train[kept])
+    split = draw_split(dice, data, 250, len(data.x_train))
     if dice.chance(0.4):
         split = _jittered(dice, split, dice.size(8, max_size))
     elif dice.chance(0.4):
@@ -61,8 +59,16 @@ def _jittered(dice: Dice, split: Split, size: int) -> Split:
     return Split(*train, *jitter(split.held_inputs, split.held_labels, 1_000))
 
 
+def draw_split(dice: Dice, data: Dataset, fewest: int, most: int) -> Split:
+    """Some of a data set's training samples, none of them twice, and a fifth of these held out."""
+    available = len(data.x_train)
+    order = torch.randperm(available, generator=dice.generator)
+    kept = order[: dice.size(min(fewest, available), min(most, available))]
+    return split_samples(data.x_train[kept], data.y_train[kept])
+
+
 def split_samples(inputs: Tensor, targets: Tensor) -> Split:
-    """Holds a fifth of the samples out."""
+    """Holds a fifth of the samples out; their order must be random, and no sample given twice."""
     held = len(inputs) // 5
     return Split(inputs[held:], targets[held:], inputs[:held], targets[:held])
 
