@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ._base import Batch, ModuleTask, Params, Task, TaskFamily
-from ._draw import Draw
+from ._draw import Dice
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Augmentation(TaskFamily):
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws a task, and what is done to it."""
-        return self.change(self.family.sample(generator), Draw(generator))
+        return self.change(self.family.sample(generator), Dice(generator))
 
     @abstractmethod
-    def change(self, task: Task, draw: Draw) -> Task:
+    def change(self, task: Task, dice: Dice) -> Task:
         """The changed task."""
 
 
@@ -49,9 +49,9 @@ class ScaledLoss(Augmentation):
     low: float = 0.01
     high: float = 100.0
 
-    def change(self, task: Task, draw: Draw) -> Task:
+    def change(self, task: Task, dice: Dice) -> Task:
         """The task with a multiple of its loss."""
-        return _ScaledLossTask(task, draw.log_uniform(self.low, self.high))
+        return _ScaledLossTask(task, dice.log_uniform(self.low, self.high))
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class ReparametrizedWeights(Augmentation):
     high: float = 10.0
     per_tensor: bool = False
 
-    def change(self, task: Task, draw: Draw) -> Task:
+    def change(self, task: Task, dice: Dice) -> Task:
         """The task in other units."""
-        shared = draw.log_uniform(self.low, self.high)
+        shared = dice.log_uniform(self.low, self.high)
         return _ReparametrizedTask(
             task,
             {
-                name: draw.log_uniform(self.low, self.high) if self.per_tensor else shared
+                name: dice.log_uniform(self.low, self.high) if self.per_tensor else shared
                 for name in task.spec.names
             },
         )
@@ -88,11 +88,11 @@ class ReparametrizedWeights(Augmentation):
 class PermutedInputs(Augmentation):
     """Brings the input features into a random order, the same for all samples of a task."""
 
-    def change(self, task: Task, draw: Draw) -> Task:
+    def change(self, task: Task, dice: Dice) -> Task:
         """The task with permuted inputs."""
         module_task = _module_task(task, type(self).__name__)
         size = module_task.data[0][0].numel()
-        order = torch.randperm(size, generator=draw.generator)
+        order = torch.randperm(size, generator=dice.generator)
         return _with_data(
             module_task, lambda x: x.flatten(1)[:, order].view_as(x), lambda targets: targets
         )
@@ -102,13 +102,13 @@ class PermutedInputs(Augmentation):
 class PermutedLabels(Augmentation):
     """Renames the classes at random; tasks without classes stay as they are."""
 
-    def change(self, task: Task, draw: Draw) -> Task:
+    def change(self, task: Task, dice: Dice) -> Task:
         """The task with permuted labels."""
         module_task = _module_task(task, type(self).__name__)
         targets = module_task.data[1]
         if targets.is_floating_point():
             return task
-        order = torch.randperm(int(targets.max()) + 1, generator=draw.generator)
+        order = torch.randperm(int(targets.max()) + 1, generator=dice.generator)
         return _with_data(module_task, lambda x: x, lambda labels: order[labels])
 
 

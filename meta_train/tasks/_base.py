@@ -15,8 +15,8 @@ from torch.func import functional_call
 from torch.utils import _pytree
 
 from nfn_optim import NetworkSpec
+from nfn_optim.rules import Params as Params
 
-Params = dict[str, Tensor]
 Batch = Any
 
 

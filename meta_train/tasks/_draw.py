@@ -23,7 +23,7 @@ def mlp(widths: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU) ->
     return nn.Sequential(*layers[:-1])
 
 
-class Draw:
+class Dice:
     """Random choices from one generator."""
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -74,22 +74,22 @@ class Limits(Protocol):
         """Networks with more weights are drawn again."""
 
 
-def draw_widths(draw: Draw, family: Limits, inputs: int, outputs: int) -> tuple[int, ...]:
+def draw_widths(dice: Dice, family: Limits, inputs: int, outputs: int) -> tuple[int, ...]:
     """Layer widths, input and output included, under the family's limit on weights."""
     while True:
-        depth = draw.integer(1, family.max_hidden_layers)
-        first = draw.size(family.min_width, family.max_width)
-        same = draw.chance(0.5)
+        depth = dice.integer(1, family.max_hidden_layers)
+        first = dice.size(family.min_width, family.max_width)
+        same = dice.chance(0.5)
         hidden = [
-            first if same else draw.size(family.min_width, family.max_width) for _ in range(depth)
+            first if same else dice.size(family.min_width, family.max_width) for _ in range(depth)
         ]
         widths = (inputs, *hidden, outputs)
         if sum(a * b for a, b in pairwise(widths)) <= family.max_weights:
             return widths
 
 
-def build_seeded(draw: Draw, build: Callable[[], nn.Module]) -> nn.Module:
-    """A module whose initial weights are decided by the draw."""
+def build_seeded(dice: Dice, build: Callable[[], nn.Module]) -> nn.Module:
+    """A module whose initial weights the dice decide."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draw.integer(0, 2**31 - 1))
+        torch.manual_seed(dice.integer(0, 2**31 - 1))
         return build()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ._base import ModuleTask, Task, TaskFamily
-from ._draw import ACTIVATIONS, Draw, build_seeded, draw_widths, mlp
+from ._draw import ACTIVATIONS, Dice, build_seeded, draw_widths, mlp
 from ._samples import classify, draw_digits, draw_gaussians, draw_init_scale, split_samples
 
 
@@ -31,11 +31,11 @@ class DigitsMLPs(TaskFamily):
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws data, an architecture and a batch size."""
-        draw = Draw(generator)
-        data = draw_digits(draw).map(lambda images: images.flatten(1))
-        widths = draw_widths(draw, self, data.inputs.shape[1], 10)
-        activation = draw.choice(ACTIVATIONS)
-        return classify(draw, lambda: mlp(widths, activation), data)
+        dice = Dice(generator)
+        data = draw_digits(dice).map(lambda images: images.flatten(1))
+        widths = draw_widths(dice, self, data.inputs.shape[1], 10)
+        activation = dice.choice(ACTIVATIONS)
+        return classify(dice, lambda: mlp(widths, activation), data)
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class DigitsCNNs(TaskFamily):
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws data, an architecture and a batch size."""
-        draw = Draw(generator)
-        data = draw_digits(draw, max_size=12)
-        channels = [draw.size(4, self.max_channels) for _ in range(draw.integer(1, 2))]
-        kernel, activation = draw.choice((3, 3, 5)), draw.choice(ACTIVATIONS)
-        pool = draw.chance(0.5)
+        dice = Dice(generator)
+        data = draw_digits(dice, max_size=12)
+        channels = [dice.size(4, self.max_channels) for _ in range(dice.integer(1, 2))]
+        kernel, activation = dice.choice((3, 3, 5)), dice.choice(ACTIVATIONS)
+        pool = dice.chance(0.5)
         size = data.inputs.shape[-1]
 
         def build() -> nn.Module:
@@ -70,7 +70,7 @@ class DigitsCNNs(TaskFamily):
             side = 1 if pool else side
             return nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * side * side, 10))
 
-        return classify(draw, build, data, max_batch=64)
+        return classify(dice, build, data, max_batch=64)
 
 
 @dataclass(frozen=True)
@@ -93,28 +93,28 @@ class TeacherMLPs(TaskFamily):
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws a teacher, a data set, an architecture and a batch size."""
-        draw = Draw(generator)
-        inputs_size, outputs = draw.size(4, self.max_inputs), draw.size(2, 20)
-        inputs = draw_gaussians(draw, draw.size(256, 4096), inputs_size)
-        teacher_widths = (inputs_size, draw.size(4, 64), outputs)
-        teacher = build_seeded(draw, lambda: mlp(teacher_widths, nn.Tanh))
+        dice = Dice(generator)
+        inputs_size, outputs = dice.size(4, self.max_inputs), dice.size(2, 20)
+        inputs = draw_gaussians(dice, dice.size(256, 4096), inputs_size)
+        teacher_widths = (inputs_size, dice.size(4, 64), outputs)
+        teacher = build_seeded(dice, lambda: mlp(teacher_widths, nn.Tanh))
         with torch.no_grad():
             scores = teacher(inputs)
         scores = (scores - scores.mean(0)) / scores.std(0)
-        widths = draw_widths(draw, self, inputs_size, outputs)
-        activation = draw.choice(ACTIVATIONS)
-        if draw.chance(0.3):
+        widths = draw_widths(dice, self, inputs_size, outputs)
+        activation = dice.choice(ACTIVATIONS)
+        if dice.chance(0.3):
             data = split_samples(inputs, scores)
             return ModuleTask(
                 lambda: mlp(widths, activation),
                 F.mse_loss,
                 (data.inputs, data.labels),
                 validation_data=(data.held_inputs, data.held_labels),
-                batch_size=draw.size(16, 128),
-                init_scale=draw_init_scale(draw),
+                batch_size=dice.size(16, 128),
+                init_scale=draw_init_scale(dice),
             )
         return classify(
-            draw, lambda: mlp(widths, activation), split_samples(inputs, scores.argmax(1))
+            dice, lambda: mlp(widths, activation), split_samples(inputs, scores.argmax(1))
         )
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ._base import ModuleTask, Task, TaskFamily
 from ._data import load_data
-from ._draw import ACTIVATIONS, Draw, draw_widths, mlp
-from ._samples import Split, classify, draw_init_scale, split_samples
+from ._draw import ACTIVATIONS, Dice, draw_widths, mlp
+from ._samples import Split, classify, draw_init_scale, draw_split
 
 Activation = Callable[[], nn.Module]
 
@@ -47,13 +47,13 @@ class ImageMLPs(TaskFamily):
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws images, an architecture and a batch size."""
-        draw = Draw(generator)
-        data = draw_images(draw, self.data, self.max_samples, self.max_side)
+        dice = Dice(generator)
+        data = draw_images(dice, self.data, self.max_samples, self.max_side)
         data = data.map(lambda images: images.flatten(1))
-        widths = draw_widths(draw, self, data.inputs.shape[1], int(data.labels.max()) + 1)
-        activation = draw.choice(ACTIVATIONS)
-        norm = draw.choice((None, None, _batch_norm, nn.LayerNorm))
-        return classify(draw, lambda: _normalized_mlp(widths, activation, norm), data)
+        widths = draw_widths(dice, self, data.inputs.shape[1], int(data.labels.max()) + 1)
+        activation = dice.choice(ACTIVATIONS)
+        norm = dice.choice((None, None, _batch_norm, nn.LayerNorm))
+        return classify(dice, lambda: _normalized_mlp(widths, activation, norm), data)
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ class ImageCNNs(TaskFamily):
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws images, an architecture and a batch size."""
-        draw = Draw(generator)
-        data = draw_images(draw, self.data, self.max_samples, self.max_side)
-        hidden = tuple(draw.size(4, self.max_channels) for _ in range(draw.integer(1, 3)))
+        dice = Dice(generator)
+        data = draw_images(dice, self.data, self.max_samples, self.max_side)
+        hidden = tuple(dice.size(4, self.max_channels) for _ in range(dice.integer(1, 3)))
         channels = (data.inputs.shape[1], *hidden)
         side, classes = data.inputs.shape[-1], int(data.labels.max()) + 1
-        kernel, activation = draw.choice((3, 3, 5)), draw.choice(ACTIVATIONS)
-        norm = draw.choice((None, None, _batch_norm_2d, _group_norm))
-        pool = draw.chance(0.5)
+        kernel, activation = dice.choice((3, 3, 5)), dice.choice(ACTIVATIONS)
+        norm = dice.choice((None, None, _batch_norm_2d, _group_norm))
+        pool = dice.chance(0.5)
 
         def build() -> nn.Module:
             layers = _convolutions(channels, kernel, activation, norm)
@@ -91,7 +91,7 @@ class ImageCNNs(TaskFamily):
                 *layers, nn.Flatten(), nn.Linear(channels[-1] * left * left, classes)
             )
 
-        return classify(draw, build, data, max_batch=64)
+        return classify(dice, build, data, max_batch=64)
 
 
 @dataclass(frozen=True)
@@ -120,34 +120,32 @@ class Autoencoders(TaskFamily):
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws images, an architecture, an error and a batch size."""
-        draw = Draw(generator)
-        data = draw_images(draw, self.data, self.max_samples, self.max_side, standardize=False)
+        dice = Dice(generator)
+        data = draw_images(dice, self.data, self.max_samples, self.max_side, standardize=False)
         data = data.map(lambda images: images.flatten(1).clamp(0, 1))
-        encoder = draw_widths(draw, self, data.inputs.shape[1], draw.size(2, self.max_code))
-        activation = draw.choice(ACTIVATIONS)
-        loss = draw.choice(_ERRORS)
+        encoder = draw_widths(dice, self, data.inputs.shape[1], dice.size(2, self.max_code))
+        activation = dice.choice(ACTIVATIONS)
+        loss = dice.choice(_ERRORS)
         return ModuleTask(
             lambda: mlp((*encoder, *encoder[-2::-1]), activation),
             loss,
             (data.inputs, data.inputs),
             validation_data=(data.held_inputs, data.held_inputs),
-            batch_size=draw.size(16, 128),
-            init_scale=draw_init_scale(draw),
+            batch_size=dice.size(16, 128),
+            init_scale=draw_init_scale(dice),
         )
 
 
 def draw_images(
-    draw: Draw, name: str, max_samples: int, max_side: int, *, standardize: bool = True
+    dice: Dice, name: str, max_samples: int, max_side: int, *, standardize: bool = True
 ) -> Split:
     """Part of a data set, averaged to a sampled size, and standardized half of the time."""
     data = load_data(name)
-    count = draw.size(min(500, len(data.x_train)), min(max_samples, len(data.x_train)))
-    kept = torch.randint(len(data.x_train), (count,), generator=draw.generator)
-    split = split_samples(data.x_train[kept], data.y_train[kept])
+    split = draw_split(dice, data, 500, max_samples)
     largest = min(max_side, data.x_train.shape[-1])
-    size = (draw.size(min(6, largest), largest),) * 2
+    size = (dice.size(min(6, largest), largest),) * 2
     split = split.map(lambda x: F.interpolate(x, size=size, mode="bilinear", antialias=True))
-    if standardize and draw.chance(0.5):
+    if standardize and dice.chance(0.5):
         mean, std = split.inputs.mean(), split.inputs.std()
         split = split.map(lambda x: (x - mean) / std)
     return split

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._base import ModuleTask, Task, TaskFamily
-from ._draw import ACTIVATIONS, Draw, build_seeded, draw_widths, mlp
+from ._draw import ACTIVATIONS, Dice, build_seeded, draw_widths, mlp
 from ._samples import draw_gaussians, draw_init_scale, split_samples
 
 _ERRORS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
@@ -49,28 +49,28 @@ class Tables(TaskFamily):
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws a table, an architecture, an error and a batch size."""
-        draw = Draw(generator)
-        inputs, targets = self._table(draw)
+        dice = Dice(generator)
+        inputs, targets = self._table(dice)
         data = split_samples(inputs, targets)
-        widths = draw_widths(draw, self, inputs.shape[1], targets.shape[1])
-        activation = draw.choice(ACTIVATIONS)
+        widths = draw_widths(dice, self, inputs.shape[1], targets.shape[1])
+        activation = dice.choice(ACTIVATIONS)
         return ModuleTask(
             lambda: mlp(widths, activation),
-            draw.choice(_ERRORS),
+            dice.choice(_ERRORS),
             (data.inputs, data.labels),
             validation_data=(data.held_inputs, data.held_labels),
-            batch_size=draw.size(16, 256),
-            init_scale=draw_init_scale(draw),
+            batch_size=dice.size(16, 256),
+            init_scale=draw_init_scale(dice),
         )
 
-    def _table(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        columns, outputs = draw.size(3, self.max_inputs), draw.size(1, self.max_outputs)
-        inputs = _standardized(draw_gaussians(draw, draw.size(160, self.max_samples), columns))
-        teacher = build_seeded(draw, lambda: mlp((columns, draw.size(2, 32), outputs), nn.Tanh))
+    def _table(self, dice: Dice) -> tuple[Tensor, Tensor]:
+        columns, outputs = dice.size(3, self.max_inputs), dice.size(1, self.max_outputs)
+        inputs = _standardized(draw_gaussians(dice, dice.size(160, self.max_samples), columns))
+        teacher = build_seeded(dice, lambda: mlp((columns, dice.size(2, 32), outputs), nn.Tanh))
         with torch.no_grad():
             targets = _standardized(teacher(inputs))
-        share = draw.uniform(0, self.max_noise)
-        noise = torch.randn(targets.shape, generator=draw.generator)
+        share = dice.uniform(0, self.max_noise)
+        noise = torch.randn(targets.shape, generator=dice.generator)
         return inputs, (1 - share) ** 0.5 * targets + share**0.5 * noise
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch.utils import _pytree
 
 from ..symmetry import NetworkSpec, SpecError, infer_chain
 
-Params = Mapping[str, Tensor]
+Params = dict[str, Tensor]
 Slots = dict[str, dict[str, Tensor]]
 
 

@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import SharedNPLinear
-from ..layers.relational import Parameter, Pooled, SharedPointwise, Slice, Terms, add_terms, plan_of
+from ..layers.relational import (
+    Means,
+    ParameterAxes,
+    SharedPointwise,
+    Slice,
+    Terms,
+    add_terms,
+    roles_of,
+)
 from . import _inputs, constants
 from ._base import Params, RuleState, UpdateRule
 from ._limits import Limits
@@ -87,18 +95,18 @@ class NFNRule(UpdateRule):
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step, see the class."""
-        spec, plan, dtype = state.spec, plan_of(state.spec), self.schedule.bias.dtype
+        spec, roles, dtype = state.spec, roles_of(state.spec), self.schedule.bias.dtype
         slots = {
-            p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in plan.parameters
+            p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in roles.parameters
         }
-        ordered = {p.name: params[p.name] for p in plan.parameters}
+        ordered = {p.name: params[p.name] for p in roles.parameters}
         readings, known = _inputs.read(spec, ordered, grads, slots, self.config.limits.weight_size)
         context = known.context.to(dtype)
-        work = {p.name: _Work.open(p, readings[p.name], dtype) for p in plan.parameters}
+        work = {p.name: _Work.open(p, readings[p.name], dtype) for p in roles.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}
-        terms = self.read.terms(plan, pooled, context)
+        terms = self.read.terms(roles, pooled, context)
         hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
-        last = self.write.terms(plan, {n: pooled for n, (_, pooled) in hidden.items()}, context)
+        last = self.write.terms(roles, {n: pooled for n, (_, pooled) in hidden.items()}, context)
         sizes, recencies = self._pace(known).unbind()
         delta: dict[str, Tensor] = {}
         for i, (name, w) in enumerate(work.items()):
@@ -122,10 +130,10 @@ class NFNRule(UpdateRule):
         size = size - excess.to(size.dtype) - late
         return torch.stack([size, recency - known.step.clamp(max=limits.memory).log()])
 
-    def _pool(self, work: _Work) -> Pooled:
-        return Pooled.join([self.read.pool(work.parameter, x) for x in work.slices])
+    def _pool(self, work: _Work) -> Means:
+        return Means.join([self.read.pool(work.parameter, x) for x in work.slices])
 
-    def _hidden(self, work: _Work, terms: Terms) -> tuple[list[Slice], Pooled]:
+    def _hidden(self, work: _Work, terms: Terms) -> tuple[list[Slice], Means]:
         """The last layer's output from each slice's own entries, and the pooled hidden channels."""
         outputs, pooled = [], []
         for x, term in zip(work.slices, terms.split(work.size), strict=True):
@@ -133,7 +141,7 @@ class NFNRule(UpdateRule):
             hidden = Slice.of(p, add_terms(p, self.read.entries(p, x), term).relu_())
             outputs.append(self.write.entries(p, hidden))
             pooled.append(self.write.pool(p, hidden))
-        return outputs, Pooled.join(pooled)
+        return outputs, Means.join(pooled)
 
     def _move(
         self,
@@ -185,13 +193,13 @@ class _Work:
         axes: Number of the parameter's axes.
     """
 
-    parameter: Parameter
+    parameter: ParameterAxes
     slices: list[Slice]
     size: int
     axes: int
 
     @classmethod
-    def open(cls, parameter: Parameter, reading: _inputs.Reading, dtype: torch.dtype) -> _Work:
+    def open(cls, parameter: ParameterAxes, reading: _inputs.Reading, dtype: torch.dtype) -> _Work:
         """Turns what was read into channels of the rule's type."""
         size = _slice_size(reading.tensors[0], reading.axes)
         slices = [Slice.of(parameter, x.to(dtype)) for x in reading.slices(size)]

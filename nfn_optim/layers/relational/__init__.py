@@ -1,10 +1,10 @@
 """NF-Layers whose weights belong to relations, so that they serve any depth, width and kernel."""
 
 from ._linear import SharedNPLinear as SharedNPLinear
-from ._parts import Parameter as Parameter
-from ._parts import Pooled as Pooled
+from ._parts import Means as Means
+from ._parts import ParameterAxes as ParameterAxes
 from ._parts import Slice as Slice
 from ._parts import Terms as Terms
 from ._parts import add_terms as add_terms
-from ._parts import plan_of as plan_of
+from ._parts import roles_of as roles_of
 from ._pointwise import SharedPointwise as SharedPointwise

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...symmetry import WeightSpaceFeatures
-from ._parts import ROLES, Parameter, Plan, Pooled, Slice, Terms, add_terms, plan_of
+from ._parts import NUM_ROLES, Means, ParameterAxes, Roles, Slice, Terms, add_terms, roles_of
 
 
 class SharedNPLinear(nn.Module):
@@ -42,7 +42,7 @@ class SharedNPLinear(nn.Module):
         self.vector = nn.Parameter(torch.empty(o, c))
         self.taps = nn.Parameter(torch.empty(o, c))
         self.own = nn.Parameter(torch.empty(2, o, c))
-        self.neurons = nn.Parameter(torch.empty(ROLES * o, ROLES * c))
+        self.neurons = nn.Parameter(torch.empty(NUM_ROLES * o, NUM_ROLES * c))
         self.network = nn.Parameter(torch.empty(2, o, 3 * c + context_channels))
         self.bias = nn.Parameter(torch.zeros(2, o, 1))
         self.reset_parameters()
@@ -50,7 +50,7 @@ class SharedNPLinear(nn.Module):
     def reset_parameters(self) -> None:
         """Uniform with the fan-in of all terms that add into one weight entry (appendix A)."""
         c = self.in_channels
-        bound = (c * (2 + 2 + 2 * ROLES + 3) + self.context_channels) ** -0.5
+        bound = (c * (2 + 2 + 2 * NUM_ROLES + 3) + self.context_channels) ** -0.5
         for weight in self.parameters():
             nn.init.uniform_(weight, -bound, bound)
         nn.init.zeros_(self.bias)
@@ -59,37 +59,42 @@ class SharedNPLinear(nn.Module):
         self, feats: WeightSpaceFeatures, context: Mapping[str, Tensor] | None = None
     ) -> WeightSpaceFeatures:
         """Applies the layer; `context` has descriptors `(*batch, context_channels)` by name."""
-        plan = plan_of(feats.spec)
-        whole = {p.name: Slice.of(p, feats[p.name].movedim(-1, 0)) for p in plan.parameters}
+        roles = roles_of(feats.spec)
+        whole = {p.name: Slice.of(p, feats[p.name].movedim(-1, 0)) for p in roles.parameters}
         described = None
         if context is not None:
-            described = torch.stack([context[p.name].movedim(-1, 0) for p in plan.parameters], -1)
-        pooled = {p.name: self.pool(p, whole[p.name]) for p in plan.parameters}
-        terms = self.terms(plan, pooled, described)
+            described = torch.stack([context[p.name].movedim(-1, 0) for p in roles.parameters], -1)
+        pooled = {p.name: self.pool(p, whole[p.name]) for p in roles.parameters}
+        terms = self.terms(roles, pooled, described)
         out = {
             p.name: add_terms(p, self.entries(p, whole[p.name]), terms[p.name])
-            for p in plan.parameters
+            for p in roles.parameters
         }
         return WeightSpaceFeatures(feats.spec, {n: t.movedim(0, -1) for n, t in out.items()})
 
-    def pool(self, parameter: Parameter, part: Slice) -> Pooled:
-        """What `terms` needs to know of a slice."""
-        return Pooled.of(parameter, part)
+    def pool(self, parameter: ParameterAxes, part: Slice) -> Means:
+        """The means of a slice that `terms` reads."""
+        return Means.of(parameter, part)
 
-    def entries(self, parameter: Parameter, part: Slice) -> Slice:
-        """What an entry says and, apart, what its mean over taps says (nothing without taps)."""
-        y = mix(self.vector if parameter.source is None else self.entry, part.entries)
-        return Slice(y, mix(self.taps, part.matrix) if parameter.taps else y)
+    def entries(self, parameter: ParameterAxes, part: Slice) -> Slice:
+        """Maps entries and, separately, their means over taps (not computed without taps)."""
+        y = map_channels(self.vector if parameter.source is None else self.entry, part.entries)
+        return Slice(y, map_channels(self.taps, part.matrix) if parameter.taps else y)
 
     def terms(
-        self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor | None
+        self, roles: Roles, pooled: Mapping[str, Means], context: Tensor | None
     ) -> dict[str, Terms]:
-        """What everything else says; `context` has descriptors `(k, *b, parameters)`."""
-        neurons = self._neuron_terms(plan, pooled)
-        network = self._network_terms(plan, pooled, context)
-        rows, cols = self._own_terms([pooled[p.name] for p in plan.parameters[: plan.num_weights]])
+        """What is added to the entries: from their neurons, the network and `context`.
+
+        `context` has descriptors `(k, *b, parameters)`.
+        """
+        neurons = self._neuron_terms(roles, pooled)
+        network = self._network_terms(roles, pooled, context)
+        rows, cols = self._own_terms(
+            [pooled[p.name] for p in roles.parameters[: roles.num_weights]]
+        )
         terms = {}
-        for i, p in enumerate(plan.parameters):
+        for i, p in enumerate(roles.parameters):
             whole = network[i].unsqueeze(-1)
             if p.source is None:
                 terms[p.name] = Terms(neurons[p.out][2] + whole, None)
@@ -98,38 +103,38 @@ class SharedNPLinear(nn.Module):
                 terms[p.name] = Terms(total, neurons[p.source][1] + cols[i])
         return terms
 
-    def _own_terms(self, weights: Sequence[Pooled]) -> list[tuple[Tensor, ...]]:
-        """What a weight's own row and column means tell its entries."""
+    def _own_terms(self, weights: Sequence[Means]) -> list[tuple[Tensor, ...]]:
+        """Maps of the row means and of the column means of each weight itself."""
         terms: list[tuple[Tensor, ...]] = []
         for own, of in zip(self.own, ("rows", "cols"), strict=True):
             parts = [getattr(pooled, of) for pooled in weights]
-            mixed = mix(own, torch.cat(parts, -1)) if parts else None
+            mapped = map_channels(own, torch.cat(parts, -1)) if parts else None
             sizes = [part.shape[-1] for part in parts]
-            terms.append(() if mixed is None else mixed.split(sizes, -1))
+            terms.append(() if mapped is None else mapped.split(sizes, -1))
         return terms
 
-    def _neuron_terms(self, plan: Plan, pooled: Mapping[str, Pooled]) -> list[tuple[Tensor, ...]]:
-        """What neurons tell the weights that end in them, that start in them, and their vectors."""
+    def _neuron_terms(self, roles: Roles, pooled: Mapping[str, Means]) -> list[tuple[Tensor, ...]]:
+        """Maps of the means at each neuron: for weights it ends, weights it starts, and vectors."""
         first = next(iter(pooled.values())).rows
         zero = first.new_zeros(()).expand(*first.shape[:-1], 1)
         joined = []
-        for of, carriers in zip(("rows", "cols", "rows"), plan.carriers, strict=True):
+        for of, carriers in zip(("rows", "cols", "rows"), roles.carriers, strict=True):
             parts = [
                 _average([getattr(pooled[n], of) for n in names])
                 if names
                 else zero.expand(*first.shape[:-1], size)
-                for size, names in zip(plan.sizes, carriers, strict=True)
+                for size, names in zip(roles.sizes, carriers, strict=True)
             ]
             joined.append(torch.cat(parts, -1))
-        mixed = mix(self.neurons, torch.cat(joined))  # (3 o, *b, all neurons)
-        return [part.chunk(ROLES) for part in mixed.split(list(plan.sizes), -1)]
+        mapped = map_channels(self.neurons, torch.cat(joined))  # (3 o, *b, all neurons)
+        return [part.chunk(NUM_ROLES) for part in mapped.split(list(roles.sizes), -1)]
 
     def _network_terms(
-        self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor | None
+        self, roles: Roles, pooled: Mapping[str, Means], context: Tensor | None
     ) -> list[Tensor]:
-        """What the whole network and its own descriptors tell each parameter: `(o, *b)`."""
-        means = torch.stack([pooled[p.name].rows.mean(-1) for p in plan.parameters], -1)
-        sizes = [plan.num_weights, len(plan.parameters) - plan.num_weights]
+        """Maps of means over each parameter and over the network, and of descriptors: `(o, *b)`."""
+        means = torch.stack([pooled[p.name].rows.mean(-1) for p in roles.parameters], -1)
+        sizes = [roles.num_weights, len(roles.parameters) - roles.num_weights]
         kinds = means.split(sizes, -1)  # (c, *b, parameters of this kind)
         described = (None, None) if context is None else context.split(sizes, -1)
         network = [
@@ -141,8 +146,8 @@ class SharedNPLinear(nn.Module):
             self.network, self.bias, kinds, described, strict=True
         ):
             inputs = [kind, *(n.expand_as(kind) for n in network)]
-            mixed = mix(weight, torch.cat(inputs if given is None else [*inputs, given]))
-            terms.extend((mixed + bias.reshape(-1, *(1,) * (mixed.dim() - 1))).unbind(-1))
+            mapped = map_channels(weight, torch.cat(inputs if given is None else [*inputs, given]))
+            terms.extend((mapped + bias.reshape(-1, *(1,) * (mapped.dim() - 1))).unbind(-1))
         return terms
 
 
@@ -150,7 +155,7 @@ def _average(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors)).mean(0)
 
 
-def mix(weight: Tensor, x: Tensor) -> Tensor:
+def map_channels(weight: Tensor, x: Tensor) -> Tensor:
     """`weight` (o, c) on the channels of `x` (c, ...), one matrix product.
 
     What is returned may be written to in place: a view of the product would make autograd copy all
@@ -160,5 +165,5 @@ def mix(weight: Tensor, x: Tensor) -> Tensor:
     shape = (weight.shape[0], *x.shape[1:])
     if not product.requires_grad:
         return product.view(shape)
-    mixed: Tensor = torch.ops.aten._unsafe_view(product, shape)
-    return mixed
+    mapped: Tensor = torch.ops.aten._unsafe_view(product, shape)
+    return mapped

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from ...symmetry import NetworkSpec
 
-ROLES = 3  # neurons are the outputs of some weights, the inputs of others, and carry vectors
+NUM_ROLES = 3  # neurons are the outputs of some weights, the inputs of others, and carry vectors
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """How one parameter is read.
+class ParameterAxes:
+    """Which axes of one parameter are its outputs, its inputs and its taps.
 
     Attributes:
         name: The parameter.
-        out: Position of the population of its output axis in `Plan.sizes`.
+        out: Position of the population of its output axis in `Roles.sizes`.
         source: Position of the population of its input axis; None for a vector. A depthwise kernel
             is a vector with taps.
         taps: Number of trailing axes whose order matters.
@@ -36,8 +36,8 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What `SharedNPLinear` does on one network, worked out once from its spec.
+class Roles:
+    """Which populations of neurons play which role in which parameter of one network.
 
     Attributes:
         parameters: Weights first, then vectors, each in the order of the spec.
@@ -46,36 +46,36 @@ class Plan:
         carriers: For each role, and each population, the parameters that carry it in this role.
     """
 
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[ParameterAxes, ...]
     num_weights: int
     sizes: tuple[int, ...]
     carriers: tuple[tuple[tuple[str, ...], ...], ...]
 
 
-def plan_of(spec: NetworkSpec) -> Plan:
-    """The plan of a network; remembered, except by a compiler, which runs this once."""
-    return _plan(spec) if torch.compiler.is_compiling() else _remembered_plan(spec)
+def roles_of(spec: NetworkSpec) -> Roles:
+    """The roles in a network; remembered, except by a compiler, which runs this once."""
+    return _roles(spec) if torch.compiler.is_compiling() else _remembered(spec)
 
 
 @lru_cache(maxsize=256)
-def _remembered_plan(spec: NetworkSpec) -> Plan:
-    return _plan(spec)
+def _remembered(spec: NetworkSpec) -> Roles:
+    return _roles(spec)
 
 
-def _plan(spec: NetworkSpec) -> Plan:
+def _roles(spec: NetworkSpec) -> Roles:
     populations = {label: i for i, label in enumerate(spec.sizes)}
-    weights: list[Parameter] = []
-    vectors: list[Parameter] = []
-    carriers: list[list[list[str]]] = [[[] for _ in populations] for _ in range(ROLES)]
+    weights: list[ParameterAxes] = []
+    vectors: list[ParameterAxes] = []
+    carriers: list[list[list[str]]] = [[[] for _ in populations] for _ in range(NUM_ROLES)]
     for name, labels in spec.axes.items():
         named = [populations[label] for label in labels if label is not None]
         taps = len(labels) - len(named)
         source = named[1] if named[1:] else None
-        (vectors if source is None else weights).append(Parameter(name, named[0], source, taps))
+        (vectors if source is None else weights).append(ParameterAxes(name, named[0], source, taps))
         for role, population in zip((0, 1) if named[1:] else (2,), named, strict=True):
             carriers[role][population].append(name)
     frozen = tuple(tuple(map(tuple, populations)) for populations in carriers)
-    return Plan((*weights, *vectors), len(weights), tuple(spec.sizes.values()), frozen)
+    return Roles((*weights, *vectors), len(weights), tuple(spec.sizes.values()), frozen)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Slice:
     matrix: Tensor
 
     @classmethod
-    def of(cls, parameter: Parameter, x: Tensor) -> Slice:
+    def of(cls, parameter: ParameterAxes, x: Tensor) -> Slice:
         """Averages over taps, as a product since the axis is short."""
         if not parameter.taps:
             return cls(x, x)
@@ -101,22 +101,22 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Pooled:
+class Means:
     """Means of one parameter's features: per output `(c, *b, out)` and per input `(c, *b, in)`."""
 
     rows: Tensor
     cols: Tensor | None
 
     @classmethod
-    def of(cls, parameter: Parameter, part: Slice) -> Pooled:
+    def of(cls, parameter: ParameterAxes, part: Slice) -> Means:
         """Pools a slice."""
         if parameter.source is None:
             return cls(part.matrix, None)
         return cls(_mean(part.matrix, -1), _mean(part.matrix, -2))
 
     @classmethod
-    def join(cls, parts: Sequence[Pooled]) -> Pooled:
-        """Of a parameter from those of its slices along the output axis."""
+    def join(cls, parts: Sequence[Means]) -> Means:
+        """The means of a parameter from those of its slices along the output axis."""
         if len(parts) == 1:
             return parts[0]
         rows, cols = torch.cat([part.rows for part in parts], -1), None
@@ -134,7 +134,7 @@ def _mean(x: Tensor, dim: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Terms:
-    """What pooled features add to one parameter: per output `(o, *b, out)`, per input neuron."""
+    """What is added to one parameter: `(o, *b, out)` an output and `(o, *b, in)` an input."""
 
     rows: Tensor
     cols: Tensor | None
@@ -146,8 +146,8 @@ class Terms:
         return [Terms(rows, self.cols) for rows in self.rows.split(size, -1)]
 
 
-def add_terms(parameter: Parameter, part: Slice, terms: Terms) -> Tensor:
-    """Broadcasts terms and what means over taps say onto entries `(o, *b, *axes)`, in place."""
+def add_terms(parameter: ParameterAxes, part: Slice, terms: Terms) -> Tensor:
+    """Adds terms and mapped means over taps to entries `(o, *b, *axes)`, in place."""
     matrix, rows = part.matrix, terms.rows
     matrix.add_(rows if parameter.source is None else rows.unsqueeze(-1))
     if terms.cols is not None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ._linear import mix
-from ._parts import Parameter, Plan, Pooled, Slice, Terms
+from ._linear import map_channels
+from ._parts import Means, ParameterAxes, Roles, Slice, Terms
 
 
 class SharedPointwise(nn.Module):
@@ -29,27 +29,27 @@ class SharedPointwise(nn.Module):
         )
         self.bias = nn.Parameter(torch.zeros(2, out_channels, 1))
 
-    def pool(self, parameter: Parameter, part: Slice) -> Pooled:
+    def pool(self, parameter: ParameterAxes, part: Slice) -> Means:
         """Nothing is pooled; only the number of outputs is kept."""
-        return Pooled(part.matrix if parameter.source is None else part.matrix[..., 0], None)
+        return Means(part.matrix if parameter.source is None else part.matrix[..., 0], None)
 
-    def entries(self, parameter: Parameter, part: Slice) -> Slice:
-        """What an entry says."""
-        y = mix(self.entry[int(parameter.source is None)], part.entries)
+    def entries(self, parameter: ParameterAxes, part: Slice) -> Slice:
+        """Maps entries by themselves."""
+        y = map_channels(self.entry[int(parameter.source is None)], part.entries)
         return Slice(
             y, torch.zeros_like(y.flatten(-parameter.taps)[..., 0]) if parameter.taps else y
         )
 
-    def terms(self, plan: Plan, pooled: Mapping[str, Pooled], context: Tensor) -> dict[str, Terms]:
-        """What descriptors `(k, *b, parameters)` add to all entries of their parameter."""
-        sizes = [plan.num_weights, len(plan.parameters) - plan.num_weights]
+    def terms(self, roles: Roles, pooled: Mapping[str, Means], context: Tensor) -> dict[str, Terms]:
+        """Maps of descriptors `(k, *b, parameters)`, added to all entries of their parameter."""
+        sizes = [roles.num_weights, len(roles.parameters) - roles.num_weights]
         added: list[Tensor] = []
         for kind, given in enumerate(context.split(sizes, -1)):
-            mixed = mix(self.context[kind], given)
-            bias = self.bias[kind].reshape(-1, *(1,) * (mixed.dim() - 1))
-            added.extend((mixed + bias).unbind(-1))
+            mapped = map_channels(self.context[kind], given)
+            bias = self.bias[kind].reshape(-1, *(1,) * (mapped.dim() - 1))
+            added.extend((mapped + bias).unbind(-1))
         terms = {}
-        for p, whole in zip(plan.parameters, added, strict=True):
+        for p, whole in zip(roles.parameters, added, strict=True):
             size = pooled[p.name].rows.shape[-1]
             terms[p.name] = Terms(whole.unsqueeze(-1).expand(*whole.shape, size), None)
         return terms

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ...layers.relational import plan_of
+from ...layers.relational import roles_of
 from ...rules import NFNRule, Params, has_polar_factor, log_fans
 from ...symmetry import NetworkSpec
 from .. import address, has_memory
@@ -126,8 +126,8 @@ class _Layout:
 
 @lru_cache(maxsize=64)
 def _layout(spec: NetworkSpec) -> _Layout:
-    plan, numbers, fans = plan_of(spec), array("q"), array("f")
-    for p in plan.parameters:
+    roles, numbers, fans = roles_of(spec), array("q"), array("f")
+    for p in roles.parameters:
         shape = spec.shapes[p.name]
         taps = torch.Size(shape[len(shape) - p.taps :]).numel()
         rows, columns = (1, shape[0]) if p.source is None else shape[:2]
@@ -135,7 +135,7 @@ def _layout(spec: NetworkSpec) -> _Layout:
         is_polar = has_polar_factor(shape)
         numbers.extend((rows, columns, taps, p.out, source, is_polar))
         fans.extend(log_fans(spec, p.name))
-    return _Layout([p.name for p in plan.parameters], numbers, fans, array("q", plan.sizes))
+    return _Layout([p.name for p in roles.parameters], numbers, fans, array("q", roles.sizes))
 
 
 def _limits(rule: NFNRule) -> tuple[float, ...]:

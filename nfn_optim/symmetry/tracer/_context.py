@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ._populations import Axes, Node, Parameters, Populations
-from ._value import NUMBER, Axis, Parameter, Size, Sizes, Value, parameters_in, values_in
+from ._value import NUMBER, Axis, ParameterRef, Size, Sizes, Value, parameters_in, values_in
 
 
 class Context:
@@ -112,7 +112,7 @@ class Context:
             return item
         if isinstance(item, (Size, Sizes, int, float, bool)):
             return NUMBER
-        if not isinstance(item, Parameter):
+        if not isinstance(item, ParameterRef):
             return self.unknown("nested arguments", item)
         shape = self.parameters.shape(item.name)
         wide = [axis for axis, size in enumerate(shape) if size > 1]

@@ -8,7 +8,7 @@ from typing import Any
 
 from . import _axes, _layers, _shapes
 from ._context import Context
-from ._value import NUMBER, Parameter, Several, Size, Sizes, Value
+from ._value import NUMBER, ParameterRef, Several, Size, Sizes, Value
 
 Rule = Callable[..., Any]
 
@@ -108,7 +108,7 @@ def getitem(ctx: Context, x: Any, key: Any) -> Any:
 
 def matmul(ctx: Context, x: Any, weight: Any) -> Value:
     """`x @ weight` with a parameter; products of activations are not understood."""
-    if isinstance(x, Value) and isinstance(weight, Parameter):
+    if isinstance(x, Value) and isinstance(weight, ParameterRef):
         return _layers.linear(ctx, x, weight, transposed=True)
     return ctx.unknown("a product of activations", x, weight)
 
@@ -204,7 +204,7 @@ def call(ctx: Context, name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
     keeps = rule in (_layers.linear, matmul, conv, conv_transpose, layer_norm, rms_norm, getitem)
     first, rest = args[:1], args[1:]
     if not keeps:
-        first = tuple(ctx.as_value(x) if isinstance(x, Parameter) else x for x in first)
+        first = tuple(ctx.as_value(x) if isinstance(x, ParameterRef) else x for x in first)
     try:
         return rule(ctx, *first, *rest, **kwargs)
     except (TypeError, AttributeError, KeyError, IndexError, ValueError):

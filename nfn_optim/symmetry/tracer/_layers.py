@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ._context import Context
 from ._populations import Axes, Node
-from ._value import Axis, Parameter, Value
+from ._value import Axis, ParameterRef, Value
 
 
 def linear(
@@ -15,7 +15,7 @@ def linear(
     """`x @ weight.T + bias`; `transposed`: `x @ weight`."""
     if not isinstance(x, Value) or not _is_parameter(ctx, weight, 2):
         return ctx.unknown("a linear map with computed weights", x, weight, bias)
-    assert isinstance(weight, Parameter)
+    assert isinstance(weight, ParameterRef)
     width, inputs = ctx.parameters.shape(weight.name)[:: -1 if transposed else 1]
     out = ctx.populations.new(_owner(weight), width)
     read = ctx.read_axis(x, -1, inputs)
@@ -36,7 +36,7 @@ def convolution(
     transposed: bool = False,
 ) -> Value:
     """A convolution over the last axes, all but two of the weight's; outputs are channels."""
-    if not isinstance(x, Value) or not isinstance(weight, Parameter):
+    if not isinstance(x, Value) or not isinstance(weight, ParameterRef):
         return ctx.unknown("a convolution with computed weights", x, weight, bias)
     first, second, *taps = ctx.parameters.shape(weight.name)
     dim = -1 - len(taps)
@@ -57,7 +57,7 @@ def convolution(
 
 
 def _depthwise(
-    ctx: Context, weight: Parameter, bias: object, node: Node, transposed: bool, dim: int
+    ctx: Context, weight: ParameterRef, bias: object, node: Node, transposed: bool, dim: int
 ) -> Value:
     """Kernels of one channel each: vectors with taps, as outputs are the inputs' neurons."""
     first, second, *taps = ctx.parameters.shape(weight.name)
@@ -72,7 +72,7 @@ def _depthwise(
 
 
 def _grouped(
-    ctx: Context, weight: Parameter, bias: object, width: int, transposed: bool, dim: int
+    ctx: Context, weight: ParameterRef, bias: object, width: int, transposed: bool, dim: int
 ) -> Value:
     """Channels in groups keep their order; a kernel's inputs are a population of its own."""
     first, second, *taps = ctx.parameters.shape(weight.name)
@@ -141,7 +141,7 @@ def channel_dim(ctx: Context, x: Value, size: int) -> int | None:
 
 def add_vector(ctx: Context, vector: object, axes: Axes) -> None:
     """Claims a bias or gain that runs over neurons (and positions)."""
-    if isinstance(vector, Parameter):
+    if isinstance(vector, ParameterRef):
         ctx.parameters.claim(vector.name, axes, _nodes(axes))
     elif isinstance(vector, Value):
         ctx.pin(vector)
@@ -152,10 +152,10 @@ def _nodes(axes: Axes) -> list[Node]:
     return [node for node, _ in axes if node is not None]
 
 
-def _owner(weight: Parameter) -> str:
+def _owner(weight: ParameterRef) -> str:
     """The layer that a weight belongs to."""
     return weight.name.rpartition(".")[0] or weight.name
 
 
 def _is_parameter(ctx: Context, item: object, rank: int) -> bool:
-    return isinstance(item, Parameter) and len(ctx.parameters.shape(item.name)) == rank
+    return isinstance(item, ParameterRef) and len(ctx.parameters.shape(item.name)) == rank

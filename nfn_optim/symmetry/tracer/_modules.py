@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from . import _axes, _layers, _shapes
 from ._context import Context
 from ._functions import channelwise, spatial
-from ._value import Parameter, Value
+from ._value import ParameterRef, Value
 
-Own = Callable[[str], Parameter | None]  # a module's own parameter by name
-Rule = Callable[[Context, Any, Own, Value], Value]
+Lookup = Callable[[str], ParameterRef | None]  # a module's own parameter by name
+Rule = Callable[[Context, Any, Lookup, Value], Value]
 
 _NOT_ELEMENTWISE = (nn.MultiheadAttention, nn.PReLU, nn.GLU)
 _ELEMENTWISE = (
@@ -81,11 +81,11 @@ def _is_reparametrized(module: nn.Module) -> bool:
     return "parametrizations" in module._modules or computed
 
 
-def _linear(ctx: Context, module: nn.Linear, own: Own, x: Value) -> Value:
+def _linear(ctx: Context, module: nn.Linear, own: Lookup, x: Value) -> Value:
     return _layers.linear(ctx, x, own("weight"), own("bias"))
 
 
-def _conv(ctx: Context, module: nn.modules.conv._ConvNd, own: Own, x: Value) -> Value:
+def _conv(ctx: Context, module: nn.modules.conv._ConvNd, own: Lookup, x: Value) -> Value:
     return _layers.convolution(
         ctx,
         x,
@@ -96,7 +96,7 @@ def _conv(ctx: Context, module: nn.modules.conv._ConvNd, own: Own, x: Value) -> 
     )
 
 
-def _batch_norm(ctx: Context, module: Any, own: Own, x: Value) -> Value:
+def _batch_norm(ctx: Context, module: Any, own: Lookup, x: Value) -> Value:
     rank = next((_BATCH_NORMS[k] for k in type(module).__mro__ if k in _BATCH_NORMS), None)
     dim = 1 - rank if rank else _layers.channel_dim(ctx, x, module.num_features)
     if rank and x.rank is None:
@@ -104,18 +104,18 @@ def _batch_norm(ctx: Context, module: Any, own: Own, x: Value) -> Value:
     return _layers.channel_norm(ctx, x, dim, module.num_features, _affine(own))
 
 
-def _group_norm(ctx: Context, module: nn.GroupNorm, own: Own, x: Value) -> Value:
+def _group_norm(ctx: Context, module: nn.GroupNorm, own: Lookup, x: Value) -> Value:
     dim = _layers.channel_dim(ctx, x, module.num_channels)
     if 1 < module.num_groups < module.num_channels and dim in x.axes:
         ctx.pin(x)  # channels of one group share their statistics
     return _layers.channel_norm(ctx, x, dim, module.num_channels, _affine(own))
 
 
-def _layer_norm(ctx: Context, module: Any, own: Own, x: Value) -> Value:
+def _layer_norm(ctx: Context, module: Any, own: Lookup, x: Value) -> Value:
     return _layers.layer_norm(ctx, x, module.normalized_shape, own("weight"), own("bias"))
 
 
-def _prelu(ctx: Context, module: nn.PReLU, own: Own, x: Value) -> Value:
+def _prelu(ctx: Context, module: nn.PReLU, own: Lookup, x: Value) -> Value:
     slope = own("weight")
     if module.num_parameters == 1:
         ctx.as_value(slope)
@@ -124,12 +124,12 @@ def _prelu(ctx: Context, module: nn.PReLU, own: Own, x: Value) -> Value:
     return _layers.channel_norm(ctx, x, dim, module.num_parameters, [slope])
 
 
-def _affine(own: Own) -> list[Parameter]:
+def _affine(own: Lookup) -> list[ParameterRef]:
     return [p for p in (own("weight"), own("bias")) if p is not None]
 
 
 def _pool(dims: int) -> Rule:
-    def rule(ctx: Context, module: Any, own: Own, x: Value) -> Value:
+    def rule(ctx: Context, module: Any, own: Lookup, x: Value) -> Value:
         if getattr(module, "return_indices", False):
             return ctx.unknown("pooling with indices", x)
         return spatial(ctx, x, dims, getattr(module, "output_size", None))
@@ -141,11 +141,11 @@ def _pad(dims: int) -> Rule:
     return lambda ctx, module, own, x: ctx.without(x, range(-dims, 0), pin=True)
 
 
-def _glu(ctx: Context, module: nn.GLU, own: Own, x: Value) -> Value:
+def _glu(ctx: Context, module: nn.GLU, own: Lookup, x: Value) -> Value:
     return _axes.split(ctx, x, 2, module.dim).item
 
 
-def _transformer_layer(ctx: Context, module: Any, own: Own, x: Value) -> Value:
+def _transformer_layer(ctx: Context, module: Any, own: Lookup, x: Value) -> Value:
     """Attention has no rule and pins the stream; the hidden neurons of the MLP are free."""
     for name, _ in module.named_parameters():
         if "attn" in name:
@@ -166,7 +166,7 @@ def _transformer_layer(ctx: Context, module: Any, own: Own, x: Value) -> Value:
     return x
 
 
-def _named(own: Own, name: str) -> str:
+def _named(own: Lookup, name: str) -> str:
     parameter = own(name)
     assert parameter is not None
     return parameter.name

@@ -76,7 +76,7 @@ NUMBER = Value(rank=0, shape=())
 
 
 @dataclass(frozen=True)
-class Parameter:
+class ParameterRef:
     """A parameter that forward code uses directly."""
 
     name: str
@@ -113,9 +113,9 @@ def values_in(tree: object) -> list[Value]:
     return [value for item in _items(tree) for value in values_in(item)]
 
 
-def parameters_in(tree: object) -> list[Parameter]:
+def parameters_in(tree: object) -> list[ParameterRef]:
     """All parameters in nested arguments."""
-    if isinstance(tree, Parameter):
+    if isinstance(tree, ParameterRef):
         return [tree]
     return [parameter for item in _items(tree) for parameter in parameters_in(item)]
 

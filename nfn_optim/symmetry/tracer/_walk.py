@@ -14,7 +14,7 @@ from ._context import Context
 from ._graph import trace_graph
 from ._modules import find_rule, reason_without_rule
 from ._populations import Parameters, Populations
-from ._value import NUMBER, Parameter, Several, Value, values_in
+from ._value import NUMBER, ParameterRef, Several, Value, values_in
 
 _TRUSTED = ("torch", "_operator", "operator", "builtins", "math")
 
@@ -96,7 +96,7 @@ class Walk:
         for part in target.split("."):
             tensor = getattr(tensor, part)
         if id(tensor) in self.names:
-            return Parameter(self.names[id(tensor)])
+            return ParameterRef(self.names[id(tensor)])
         if isinstance(tensor, Tensor):
             return Value(rank=tensor.dim(), shape=tuple(tensor.shape))
         return NUMBER
@@ -121,9 +121,9 @@ class Walk:
                 return Several(Value(rank=getattr(args[0], "rank", None), lost=result.lost))
             return result
 
-        def own(name: str) -> Parameter | None:
+        def own(name: str) -> ParameterRef | None:
             tensor = attrgetter(name)(module)
-            return None if tensor is None else Parameter(self.names[id(tensor)])
+            return None if tensor is None else ParameterRef(self.names[id(tensor)])
 
         return rule(self.ctx, module, own, self.ctx.as_value(tensors[0]))
 

@@ -11,6 +11,7 @@ from meta_train.tasks import (
     ImageCNNs,
     ImageMLPs,
     Mixture,
+    ModuleTask,
     PermutedInputs,
     PermutedLabels,
     ReparametrizedWeights,
@@ -19,6 +20,8 @@ from meta_train.tasks import (
     TeacherMLPs,
     broad_family,
     default_family,
+    general_family,
+    light_family,
     stack,
 )
 from nfn_optim import NFNRule
@@ -85,7 +88,7 @@ IMAGE_FAMILIES = [ImageMLPs, ImageCNNs, Autoencoders]
 
 @pytest.fixture
 def image_files(tmp_path, monkeypatch):
-    """Small files of random images where MNIST and CIFAR-10 are looked for."""
+    """Small files of random images where the data sets that come from files are looked for."""
     random = np.random.default_rng(0)
     for name, shape in (("mnist", (28, 28)), ("cifar10", (32, 32, 3)[::-1])):
         arrays = {
@@ -94,6 +97,7 @@ def image_files(tmp_path, monkeypatch):
             for kind, top, size in (("x", 256, (300, *shape)), ("y", 10, 300))
         }
         np.savez_compressed(tmp_path / f"{name}.npz", **arrays)
+    (tmp_path / "fashion_mnist.npz").write_bytes((tmp_path / "mnist.npz").read_bytes())
     monkeypatch.setenv("NFN_DATA", str(tmp_path))
 
 
@@ -198,8 +202,29 @@ def test_augmentations_nest_and_name_what_does_not_fit():
         PermutedInputs(ScaledLoss(DigitsMLPs())).sample(seeded(0))
 
 
-def test_broad_family_draws_trainable_tasks_of_every_kind(image_files, tmp_path):
-    (tmp_path / "fashion_mnist.npz").write_bytes((tmp_path / "mnist.npz").read_bytes())
+def module_task(task):
+    return task if isinstance(task, ModuleTask) else module_task(task.task)
+
+
+def distinct_rows(inputs):
+    """Samples as bytes; rows at every column's minimum are left out: rectified noise repeats."""
+    rows = inputs.flatten(1)
+    return {row.tobytes() for row in rows[(rows > rows.min(0).values).any(1)].numpy()}
+
+
+BUNDLED = [broad_family, default_family, general_family, light_family]
+
+
+@pytest.mark.parametrize("family", [*BUNDLED, *(f("digits") for f in IMAGE_FAMILIES), Tables()])
+def test_no_held_out_sample_is_a_training_sample(family, image_files):
+    for seed in range(12):
+        task = module_task(family.sample(seeded(seed)))
+        train, held = distinct_rows(task.data[0]), distinct_rows(task.validation_data[0])
+        assert held
+        assert not train & held
+
+
+def test_broad_family_draws_trainable_tasks_of_every_kind(image_files):
     for seed in range(12):
         task = broad_family.sample(seeded(seed))
         assert task.loss(task.init(seeded(0)), task.batch(seeded(0))).isfinite()
