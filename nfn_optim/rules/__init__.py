@@ -1,13 +1,14 @@
 """Update rules: optimizers as pure functions."""
 
+from ._averaging import ScheduleFreeRule as ScheduleFreeRule
 from ._base import Params as Params
 from ._base import RuleState as RuleState
 from ._base import Slots as Slots
 from ._base import UpdateRule as UpdateRule
+from ._direction import Spectral as Spectral
 from ._elementwise import ElementwiseRule as ElementwiseRule
 from ._hand import AdamRule as AdamRule
 from ._hand import SGDRule as SGDRule
-from ._inputs import has_polar_factor as has_polar_factor
 from ._inputs import log_fans as log_fans
 from ._limits import Limits as Limits
 from ._nfn import NFNRule as NFNRule
@@ -22,5 +23,6 @@ __all__ = [  # the other names are for the folders above
     "Params",
     "RuleState",
     "SGDRule",
+    "ScheduleFreeRule",
     "UpdateRule",
 ]

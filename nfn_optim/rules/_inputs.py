@@ -7,7 +7,7 @@ Every channel is unchanged when the loss is multiplied by a constant. Shapes: te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +16,10 @@ from torch.nn.functional import hardtanh_
 
 from ..symmetry import NetworkSpec
 from ._base import Params
-from ._polar import polar_factor
+from ._direction import Spectral
 from .constants import (
     CLIP,
     DECAYS,
-    LARGEST_POLAR,
     LAST,
     SQUARE_DECAY,
     TIMES,
@@ -123,6 +122,7 @@ def read(
     params: Params,
     grads: Params,
     slots: Mapping[str, dict[str, Tensor]],
+    direction: Spectral,
     largest: float,
 ) -> tuple[dict[str, Reading], Descriptors]:
     """Reads parameters whose slots already hold their gradients, in the order of `params`.
@@ -132,6 +132,7 @@ def read(
         params: Its parameters.
         grads: Their gradients.
         slots: Their accumulators.
+        direction: Where steps point.
         largest: Root mean square as which larger parameters are shown.
     """
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
@@ -159,7 +160,8 @@ def read(
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
     readings = {
-        n: _reading(spec, n, t, s) for (n, t), s in zip(tensors.items(), scales, strict=True)
+        n: _reading(spec, n, t, s, direction)
+        for (n, t), s in zip(tensors.items(), scales, strict=True)
     }
     return readings, Descriptors(context, schedule, step)
 
@@ -172,20 +174,19 @@ def _tensors(
 
 
 def _reading(
-    spec: NetworkSpec, name: str, tensors: tuple[Tensor, Tensor, Tensor, Tensor], scales: Tensor
+    spec: NetworkSpec,
+    name: str,
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor],
+    scales: Tensor,
+    direction: Spectral,
 ) -> Reading:
     axes = len(spec.shapes[name])
     param, grad, square, momenta = (spec.view(name, tensor) for tensor in tensors)
     views = [param.unsqueeze(0), grad.unsqueeze(0), square.unsqueeze(0), momenta]
-    if has_polar_factor(spec.shapes[name]):
-        matrix = momenta[0].flatten(1 - axes) if axes > 2 else momenta[0]
-        views.append(polar_factor(matrix).view(param.shape).unsqueeze(0))
+    pointed = direction(momenta[0], axes)
+    if pointed is not None:
+        views.append(pointed.unsqueeze(0))
     return Reading(tuple(views), scales.reshape(scales.shape + (1,) * axes), axes)
-
-
-def has_polar_factor(shape: Sequence[int]) -> bool:
-    """Whether the direction of a parameter is its momentum's polar factor."""
-    return len(shape) > 1 and min(shape[0], math.prod(shape[1:])) <= LARGEST_POLAR
 
 
 def log_fans(spec: NetworkSpec, name: str) -> list[float]:

@@ -21,8 +21,11 @@ from ..layers.relational import (
     roles_of,
 )
 from . import _inputs, constants
+from ._averaging import ScheduleFree
 from ._base import Params, RuleState, UpdateRule
+from ._direction import Spectral
 from ._limits import Limits
+from ._pace import Pace
 
 _SLICE_ENTRIES = 8_000  # for every thread, and once more, so that hidden channels stay in cache
 
@@ -50,20 +53,20 @@ class NFNRuleConfig:
 class NFNRule(UpdateRule):
     """A fast iterate that takes learned steps, and parameters that average it.
 
-    The fast iterate `z` takes steps `s = -exp(log_size + magnitude) * direction`. The direction
-    is the polar factor of a short momentum, as in Muon; for vectors and for matrices
-    too large for that it is Adam's. The parameters follow the fast iterate as in Schedule-Free
-    AdamW (Defazio et al. 2024, arXiv 2405.15682): with `lead = z - params` and the rate
-    `c = sigmoid(log_recency + recency - log(step))`,
+    It is composed of three parts. `direction` says where an entry's step points: the polar factor
+    of a short momentum, as in Muon, and Adam's direction for vectors and large matrices.
+    `averaging` lets the parameters follow the fast iterate as in Schedule-Free AdamW, so that steps
+    can stay large and their noise does not reach the parameters, whatever the length of the run.
+    The third part is learned. `schedule` reads the time and writes a log size and a log recency for
+    each parameter. Two NF-Layers, `read` and `write`, read the weight-space tuple of weights,
+    gradients and momenta and write a magnitude and a recency for each entry. An entry's step and
+    the weight of its newest position in the average are then
 
-        delta = (1 - BETA) s + c (lead + BETA s),
+        step = exp(log_size + magnitude) * direction
+        rate = sigmoid(log_recency + recency - log(steps so far)).
 
-    so that steps can stay large and their noise does not reach the parameters, whatever the length
-    of the run. Two `SharedNPLinear` layers read the weight-space tuple of weights, gradients and
-    momenta and write two channels an entry, magnitude and recency. `schedule` reads
-    the time and writes `log_size` and `log_recency` of every parameter. Both start at zero, so an
-    untrained rule is a Schedule-Free Muon at `initial_lr`. The rule runs on any network: it holds
-    no shape of the network it trains.
+    Magnitude and recency start at zero, so an untrained rule is a Schedule-Free Muon at
+    `initial_lr`. The rule runs on any network: it holds no shape of the network it trains.
 
     Args:
         config: Shape of the rule.
@@ -74,16 +77,13 @@ class NFNRule(UpdateRule):
     def __init__(self, config: NFNRuleConfig | None = None) -> None:
         super().__init__()
         self.config = config or NFNRuleConfig()
+        self.direction, self.averaging = Spectral(), ScheduleFree()
         hidden, context = self.config.hidden, constants.CONTEXT_CHANNELS
         self.read = self.layer(constants.ENTRY_CHANNELS, hidden, context)
         self.write = self.layer(hidden, 2, context)
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
-        self.schedule = nn.Linear(constants.SCHEDULE_CHANNELS, 2)
-        nn.init.zeros_(self.schedule.weight)
-        with torch.no_grad():
-            start = (math.log(self.config.initial_lr), constants.INITIAL_LOG_RECENCY)
-            self.schedule.bias.copy_(torch.tensor(start))
+        self.schedule = Pace(self.config.initial_lr, self.config.limits)
 
     def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         """Step counts, momenta and mean square of the gradient, and the lead, as float32."""
@@ -100,14 +100,15 @@ class NFNRule(UpdateRule):
             p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in roles.parameters
         }
         ordered = {p.name: params[p.name] for p in roles.parameters}
-        readings, known = _inputs.read(spec, ordered, grads, slots, self.config.limits.weight_size)
+        largest = self.config.limits.weight_size
+        readings, known = _inputs.read(spec, ordered, grads, slots, self.direction, largest)
         context = known.context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in roles.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}
         terms = self.read.terms(roles, pooled, context)
         hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
         last = self.write.terms(roles, {n: pooled for n, (_, pooled) in hidden.items()}, context)
-        sizes, recencies = self._pace(known).unbind()
+        sizes, recencies = self.schedule.pace(known)
         delta: dict[str, Tensor] = {}
         for i, (name, w) in enumerate(work.items()):
             lead = spec.view(name, slots[name]["lead"])
@@ -118,17 +119,6 @@ class NFNRule(UpdateRule):
             delta[name] = moved.to(params[name].dtype)
         new = RuleState({n: slots[n] for n in params}, spec, state.batch_dims)
         return {n: delta[n] for n in params}, new
-
-    def _pace(self, known: _inputs.Descriptors) -> Tensor:
-        """Log step sizes, and recencies less the log of the time `(2, *batch, parameters)`."""
-        limits = self.config.limits
-        size, recency = self.schedule(
-            known.schedule.to(self.schedule.bias.dtype).movedim(0, -1)
-        ).unbind(-1)
-        late = (known.step / limits.horizon).clamp(min=1).log()
-        excess = (known.log_fan_in - limits.log_fan_in).clamp(min=0)
-        size = size - excess.to(size.dtype) - late
-        return torch.stack([size, recency - known.step.clamp(max=limits.memory).log()])
 
     def _pool(self, work: _Work) -> Means:
         return Means.join([self.read.pool(work.parameter, x) for x in work.slices])
@@ -159,10 +149,10 @@ class NFNRule(UpdateRule):
         for inputs, output, term, ahead in parts:
             magnitude, shift = add_terms(work.parameter, output, term)
             step = self._step(inputs.entries[constants.DIRECTION], magnitude, size)
-            ahead = torch.sub(ahead, step, alpha=constants.BETA)
-            caught = (shift + recency).sigmoid_() * ahead
-            deltas.append(torch.sub(caught, step, alpha=1 - constants.BETA))
-            leads.append(ahead - caught)
+            rate = (shift + recency).sigmoid_()
+            delta, ahead = self.averaging.move(ahead, step, rate)
+            deltas.append(delta)
+            leads.append(ahead)
         if len(deltas) == 1:
             return deltas[0], leads[0]
         return torch.cat(deltas, -work.axes), torch.cat(leads, -work.axes)
@@ -175,7 +165,7 @@ class NFNRule(UpdateRule):
     @property
     def step_size(self) -> float:
         """Size of an entry's step where the network asks for no change, like a learning rate."""
-        return math.exp(self.schedule.bias[0])
+        return self.schedule.step_size
 
     def get_config(self) -> dict[str, Any]:
         """The configuration as plain numbers, as a checkpoint stores it."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...layers.relational import roles_of
-from ...rules import NFNRule, Params, has_polar_factor, log_fans
+from ...rules import NFNRule, Params, Spectral, log_fans
 from ...symmetry import NetworkSpec
 from .. import address, has_memory
 from ._library import can_build, library
@@ -56,7 +56,7 @@ def step(
     Returns:
         The norm of each parameter's `delta`.
     """
-    layout = _layout(spec)
+    layout = _layout(spec, rule.direction)
     opened = [_Opened.of(spec, n, params[n], grads[n], slots[n]) for n in layout.names]
     pointers = [pointer for one in opened for pointer in one.pointers]
     by_name = dict(zip(params, rates, strict=True))
@@ -125,14 +125,14 @@ class _Layout:
 
 
 @lru_cache(maxsize=64)
-def _layout(spec: NetworkSpec) -> _Layout:
+def _layout(spec: NetworkSpec, direction: Spectral) -> _Layout:
     roles, numbers, fans = roles_of(spec), array("q"), array("f")
     for p in roles.parameters:
         shape = spec.shapes[p.name]
         taps = torch.Size(shape[len(shape) - p.taps :]).numel()
         rows, columns = (1, shape[0]) if p.source is None else shape[:2]
         source = -1 if p.source is None else p.source
-        is_polar = has_polar_factor(shape)
+        is_polar = direction.is_polar(shape)
         numbers.extend((rows, columns, taps, p.out, source, is_polar))
         fans.extend(log_fans(spec, p.name))
     return _Layout([p.name for p in roles.parameters], numbers, fans, array("q", roles.sizes))

@@ -9,7 +9,7 @@ from torch.func import vmap
 
 from nfn_optim import AdamRule, NetworkSpec, NFNRule, SGDRule, SpecError, UpdateRule
 from nfn_optim.rules import ElementwiseRule, Limits, NFNRuleConfig, constants
-from nfn_optim.rules._polar import polar_factor
+from nfn_optim.rules._direction import polar_factor
 from nfn_optim.rules.constants import CLIP
 from nfn_optim.symmetry._permute import permute_params, random_permutations
 
@@ -138,8 +138,8 @@ def test_heading_is_the_iterate_that_the_parameters_average():
 
 def updates_of(limits, spec, params, grads, steps):
     """What a rule with these limits adds, as if it had taken so many steps before."""
-    rule = random_rule().requires_grad_(False)
-    rule.config = NFNRuleConfig(limits=limits)
+    rule = NFNRule(NFNRuleConfig(limits=limits)).requires_grad_(False)
+    rule.load_state_dict(random_rule().state_dict())
     state = rule.init(params, spec)
     for slot in state.slots.values():
         slot["step"] += steps

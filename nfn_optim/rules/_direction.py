@@ -1,13 +1,40 @@
-"""The polar factor of a matrix: the one feature of a gradient that is not of single entries."""
+"""Where steps point: the polar factor of a matrix's momentum, and Adam's direction for all else."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .constants import OBLONG_STEPS, POLAR_COEFFICIENTS, SQUARE_STEPS, TINY
+from .constants import LARGEST_POLAR, OBLONG_STEPS, POLAR_COEFFICIENTS, SQUARE_STEPS, TINY
+
+
+@dataclass(frozen=True)
+class Spectral:
+    """The polar factor for matrices, as in Muon; Adam's direction for all other tensors.
+
+    Attributes:
+        largest: Longest shorter side of the matrices that a polar factor is worth computing for.
+    """
+
+    largest: int = LARGEST_POLAR
+
+    def is_polar(self, shape: Sequence[int]) -> bool:
+        """Whether a parameter with these axes gets the polar factor."""
+        return len(shape) > 1 and min(shape[0], math.prod(shape[1:])) <= self.largest
+
+    def __call__(self, momentum: Tensor, axes: int) -> Tensor | None:
+        """The direction of a momentum `(*batch, *axes)`, like it; None where it is Adam's.
+
+        A convolution's kernel counts as a matrix of outputs and all else.
+        """
+        if not self.is_polar(momentum.shape[momentum.dim() - axes :]):
+            return None
+        matrix = momentum.flatten(1 - axes) if axes > 2 else momentum
+        return polar_factor(matrix).view(momentum.shape)
 
 
 def polar_factor(matrix: Tensor) -> Tensor:
