@@ -80,6 +80,4 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
 
 def optimizer_of(rule: NFNRule, model: nn.Module) -> NFNOptimizer:
     """An `NFNOptimizer` of this model that uses `rule` itself, not a copy."""
-    optimizer = NFNOptimizer(model)
-    optimizer.rule = rule
-    return optimizer
+    return NFNOptimizer(model, checkpoint=rule)

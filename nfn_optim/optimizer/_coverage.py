@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..symmetry import NetworkSpec, Shape, SpecError, infer_chain
 from ..symmetry.tracer import describe_failure, trace
+from ._groups import names_in, shapes_of
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,52 @@ class Assignment:
     Attributes:
         spec: Parameters that the learned rule drives; None where there are none.
         reasons: Why the others are not in the spec.
-        traced: Whether the model itself was read, so that the spec is final.
+        names: Names of the model's parameters, where there is a model.
+        is_final: Whether the spec is of the whole model or by hand, so that nothing extends it.
     """
 
     spec: NetworkSpec | None = None
     reasons: dict[str, str] = field(default_factory=dict)
-    traced: bool = False
+    names: dict[Tensor, str] = field(default_factory=dict)
+    is_final: bool = False
+
+    @classmethod
+    def of(
+        cls, shapes: Mapping[str, Shape], model: nn.Module | None, spec: NetworkSpec | None
+    ) -> Assignment:
+        """By a spec, or else by what is read off a model, or else off the shapes.
+
+        Args:
+            shapes: Of the optimizer's parameters.
+            model: Where they are from, if known.
+            spec: Their symmetry, if described by hand.
+
+        Raises:
+            SpecError: If the spec describes parameters that there are not.
+        """
+        assignment = cls()
+        if spec is not None:
+            known = shapes if model is None else shapes_of(dict(model.named_parameters()))
+            assignment = cls.of_spec(spec, known)
+        elif model is not None:
+            assignment = cls.of_module(model)
+        else:
+            assignment.extend({}, shapes)
+        assignment.names = names_in(model)
+        return assignment
+
+    @classmethod
+    def of_spec(cls, spec: NetworkSpec, shapes: Mapping[str, Shape]) -> Assignment:
+        """By a spec, which is checked against the shapes of the parameters that there are."""
+        for name, stored in spec.stored.items():
+            if shapes.get(name) != stored:
+                found = f"has shape {shapes[name]}" if name in shapes else "is not there"
+                raise SpecError(
+                    f"the spec describes a parameter {name!r} of shape {stored}, which {found}. "
+                    f"Name parameters as the model does: {', '.join(list(shapes)[:4])}, ..."
+                )
+        others = dict.fromkeys(shapes.keys() - spec.stored.keys(), "is not in the spec")
+        return cls(spec, others, is_final=True)
 
     @classmethod
     def of_module(cls, module: nn.Module) -> Assignment:
@@ -84,22 +125,28 @@ class Assignment:
         found = trace(module)
         if found.description.axes:
             spec = NetworkSpec.from_description(found.description)
-            return cls(spec, dict(found.reasons), traced=True)
+            return cls(spec, dict(found.reasons), is_final=True)
         if any(True for _ in module.parameters()):
             _warn(f"NFNOptimizer drives all parameters by AdamW: {describe_failure(module, found)}")
-        return cls(None, dict(found.reasons), traced=True)
+        return cls(None, dict(found.reasons), is_final=True)
 
     def covers(self, name: str) -> bool:
         """Whether the learned rule drives a parameter."""
         return self.spec is not None and name in self.spec.axes
+
+    def knows(self, name: str) -> bool:
+        """Whether it is decided what drives a parameter."""
+        return self.covers(name) or name in self.reasons
 
     def extend(self, known: Mapping[str, Shape], added: Mapping[str, Shape]) -> None:
         """Takes parameters in that come without their model: a chain is read off all shapes.
 
         Where there is none, parameters that are known already keep what drives them.
         """
-        if self.traced:
+        if self.is_final:
             self.reasons.update(dict.fromkeys(added, "is not part of the model"))
+            return
+        if not added:
             return
         try:
             spec = infer_chain({**known, **added})
@@ -127,4 +174,4 @@ class Assignment:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=4)
+    warnings.warn(message, stacklevel=5)

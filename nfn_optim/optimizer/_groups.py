@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..symmetry import Shape
 
@@ -36,6 +37,66 @@ def by_name(
     return named
 
 
+def names_in(model: nn.Module | None) -> dict[Tensor, str]:
+    """Names of a model's parameters."""
+    return {} if model is None else {p: n for n, p in model.named_parameters()}
+
+
+def as_groups(
+    params: Any, names: Mapping[Tensor, str]
+) -> tuple[list[dict[str, Any]], dict[str, Shape]]:
+    """What a user gives as parameters, as groups of named parameters; and the shapes of all.
+
+    Args:
+        params: Parameters, pairs of names and parameters, or groups.
+        names: Names that are known from the model.
+
+    Raises:
+        TypeError: If there is something else than tensors.
+    """
+    if isinstance(params, Tensor):
+        raise TypeError("NFNOptimizer takes an iterable of parameters or groups; got one tensor.")
+    entries = list(params)
+    is_grouped = bool(entries) and isinstance(entries[0], dict)
+    groups, known = [], dict[str, Tensor]()
+    for group in entries if is_grouped else [{"params": entries}]:
+        named = by_name(group["params"], names, known)
+        groups.append({**group, "params": list(named.items())})
+        known |= named
+    return groups if known or is_grouped else [], shapes_of(known)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter in a step.
+
+    Attributes:
+        name: The parameter's.
+        param: The parameter, which has a gradient.
+        group: The options of its group.
+    """
+
+    name: str
+    param: Tensor
+    group: Mapping[str, Any]
+
+    @property
+    def gradient(self) -> Tensor:
+        """Of what is to become smaller."""
+        assert self.param.grad is not None
+        return -self.param.grad if self.group["maximize"] else self.param.grad
+
+
+def with_gradients(groups: Sequence[dict[str, Any]]) -> list[Entry]:
+    """Parameters of some entries that have a gradient."""
+    return [
+        Entry(name, param, group)
+        for group in groups
+        for name, param in zip(group["param_names"], group["params"], strict=True)
+        if param.grad is not None and param.numel()
+    ]
+
+
 def named_params(groups: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     """All parameters by name."""
     return {
@@ -48,12 +109,6 @@ def named_params(groups: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
 def shapes_of(params: Mapping[str, Tensor]) -> dict[str, Shape]:
     """Shapes by name."""
     return {name: tuple(param.shape) for name, param in params.items()}
-
-
-def descent_gradient(param: Tensor, maximize: bool) -> Tensor:
-    """The gradient of what is to become smaller."""
-    assert param.grad is not None
-    return -param.grad if maximize else param.grad
 
 
 def all_usable(grads: list[Tensor]) -> bool:

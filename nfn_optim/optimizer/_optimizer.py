@@ -1,30 +1,32 @@
-"""The learned rule as a `torch.optim.Optimizer`: the only place where parameters are changed."""
+"""The learned rule as a `torch.optim.Optimizer`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..native import step as _native
-from ..rules import NFNRule, Params, RuleState, Slots
+from ..native import step as native_step
+from ..rules import NFNRule
 from ..symmetry import NetworkSpec
 from ._checkpoint import DEFAULT, load_rule, rule_hash
 from ._coverage import Assignment, Coverage
-from ._fallback import NO_SPEC, FallbackRule
+from ._driver import Driver
+from ._fallback import FallbackRule
 from ._groups import (
     all_usable,
+    as_groups,
     by_name,
-    descent_gradient,
     named_params,
+    names_in,
     restore_slots,
     shapes_of,
     update_norms,
+    with_gradients,
 )
 from ._validation import (
     Group,
@@ -37,13 +39,6 @@ from ._validation import (
 )
 
 ParamsLike = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Group]
-
-_Rule = TypeVar("_Rule", NFNRule, FallbackRule)
-
-_OWN = (
-    *("rule", "fallback", "fused", "skipped_steps"),
-    *("_names", "_parts", "_norms", "_assignment", "_building"),
-)
 
 
 class NFNOptimizer(Optimizer):
@@ -62,7 +57,12 @@ class NFNOptimizer(Optimizer):
             where they leave no doubt.
 
     Other arguments:
-        checkpoint: A file written by `save_rule`, or `"default"` for the weights in this package.
+        model: The model whose parameters `params` are, where these are in groups: its structure is
+            traced, as if it had been given alone.
+        checkpoint: A file written by `save_rule`, `"default"` for the weights in this package, or a
+            rule in memory, which is used as it is and not copied.
+        spec: The symmetry, described by hand; nothing is traced then. Parameters without a place in
+            it are driven by AdamW.
         lr: Multiplies the learned step, and the fallback's rate of 1e-3; 1.0 is as meta-trained.
             Schedulers act on it.
         weight_decay: Decoupled decay, times `lr` and the rule's `step_size`, as AdamW's at that
@@ -76,8 +76,8 @@ class NFNOptimizer(Optimizer):
 
     Raises:
         RuntimeError: If `fused` is True and the native step cannot be compiled.
-        ValueError: If `lr` or `weight_decay` is negative, `num_steps` is not positive, or the
-            checkpoint is no rule.
+        ValueError: If `lr` or `weight_decay` is negative, `num_steps` is not positive, the
+            checkpoint is no rule, or the spec describes other parameters (`SpecError`).
         TypeError: If a parameter is not of a real floating-point type, or is a shard.
 
     Warns:
@@ -94,40 +94,50 @@ class NFNOptimizer(Optimizer):
         self,
         params: ParamsLike,
         *,
-        checkpoint: str | Path = DEFAULT,
+        model: nn.Module | None = None,
+        checkpoint: str | Path | NFNRule = DEFAULT,
+        spec: NetworkSpec | None = None,
         lr: float = 1.0,
         weight_decay: float = 0.0,
         maximize: bool = False,
         num_steps: int | None = None,
         fused: bool | None = None,
     ) -> None:
-        self.fused = fused
         if fused:
-            _native.library()
-        self.rule: NFNRule = load_rule(checkpoint).requires_grad_(False)
-        self.fallback = FallbackRule()
-        self.skipped_steps = 0
-        self._names: dict[Tensor, str] = {}
-        self._parts: dict[tuple[str, ...], NetworkSpec] = {}
-        self._norms: dict[str, list[tuple[Tensor, float]]] = {}
-        self._assignment = Assignment()
+            native_step.library()
         if isinstance(params, nn.Module):
-            check_module(params)
-            self._assignment = Assignment.of_module(params)
-            self._names = {p: n for n, p in params.named_parameters()}
-            params = params.named_parameters()
+            model, params = params, params.named_parameters()
+        if model is not None:
+            check_module(model)
+        if isinstance(checkpoint, NFNRule):
+            rule = checkpoint
+        else:
+            rule = load_rule(checkpoint).requires_grad_(False)
         defaults: Group = {
             "lr": lr,
             "weight_decay": weight_decay,
             "maximize": maximize,
             "num_steps": num_steps,
-            "rule": rule_hash(self.rule),
+            "rule": rule_hash(rule),
         }
-        self._building = True
-        super().__init__(params, defaults)
-        self._building = False
-        if not self._assignment.traced:
-            self._assignment.extend({}, shapes_of(named_params(self.param_groups)))
+        groups, shapes = as_groups(params, names_in(model))
+        self._driver = Driver(rule, Assignment.of(shapes, model, spec), fused)
+        super().__init__(groups, defaults)
+
+    @property
+    def rule(self) -> NFNRule:
+        """The learned rule."""
+        return self._driver.rule
+
+    @property
+    def fallback(self) -> FallbackRule:
+        """What drives the parameters that have no place in the spec."""
+        return self._driver.fallback
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that were not taken, because a gradient was not finite or too large to square."""
+        return self._driver.skipped_steps
 
     def add_param_group(self, param_group: Group) -> None:
         """Adds parameters, as for any optimizer; errors as for the class, and nothing changes then.
@@ -138,19 +148,18 @@ class NFNOptimizer(Optimizer):
         group = {**self.defaults, **param_group}
         check_options(group)
         known = named_params(self.param_groups)
-        named = by_name(group["params"], self._names, known)
+        assignment = self._driver.assignment
+        named = by_name(group["params"], assignment.names, known)
         for name, param in named.items():
             check_parameter(name, param)
         super().add_param_group({**param_group, "params": list(named.items())})
-        new = {n: p for n, p in named.items() if p not in self._names}
-        if new and not self._building:
-            self._assignment.extend(shapes_of(known), shapes_of(new))
-            self._parts.clear()
-        self._names.update({p: n for n, p in named.items()})
+        new = {n: p for n, p in named.items() if not assignment.knows(n)}
+        if new:
+            self._driver.extend(shapes_of(known), shapes_of(new))
 
     def coverage(self) -> Coverage:
         """Which parameters the NFN drives, which the fallback, and why; printed, it is a table."""
-        return self._assignment.coverage(shapes_of(named_params(self.param_groups)))
+        return self._driver.assignment.coverage(shapes_of(named_params(self.param_groups)))
 
     def stats(self) -> dict[str, float]:
         """Numbers to log, read when asked for.
@@ -164,7 +173,7 @@ class NFNOptimizer(Optimizer):
             "steps": max(steps, default=0.0),
             "skipped_steps": float(self.skipped_steps),
             "nfn_share": self.coverage().share,
-            **update_norms(self._norms),
+            **update_norms(self._driver.norms),
         }
 
     @torch.no_grad()
@@ -184,18 +193,15 @@ class NFNOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        named = named_params(self.param_groups)
-        live = {n: p for n, p in named.items() if p.grad is not None and p.numel()}
-        for name, param in live.items():
-            check_gradient(name, param)
-        if not live:
+        entries = with_gradients(self.param_groups)
+        for entry in entries:
+            check_gradient(entry.name, entry.param)
+        if not entries:
             return loss
-        if all_usable([p.grad for p in live.values() if p.grad is not None]):
-            self._norms = {}
-            for device in {p.device for p in live.values()}:
-                self._update({n: p for n, p in live.items() if p.device == device}, device)
+        if all_usable([entry.gradient for entry in entries]):
+            self._driver.step(entries, self.state.__getitem__)
         else:
-            self.skipped_steps += 1
+            self._driver.skipped_steps += 1
             warn_skipped(self.skipped_steps)
         return loss
 
@@ -220,70 +226,8 @@ class NFNOptimizer(Optimizer):
         restore_slots(self.param_groups, self.state, final["state"])
 
     def __getstate__(self) -> dict[str, Any]:
-        """What torch copies and pickles, and what belongs to the rule; not hooks and schedulers."""
-        return super().__getstate__() | {name: self.__dict__[name] for name in _OWN}
-
-    def _update(self, params: dict[str, Tensor], device: torch.device) -> None:
-        covered = {n: p for n, p in params.items() if self._assignment.covers(n)}
-        others = {n: p for n, p in params.items() if n not in covered}
-        if covered:
-            self._apply("nfn", _placed(self.rule, device), covered, self._part(tuple(covered)))
-        if others:
-            self._apply("fallback", _placed(self.fallback, device), others, NO_SPEC)
-
-    def _apply(
-        self,
-        driver: str,
-        rule: NFNRule | FallbackRule,
-        params: dict[str, Tensor],
-        spec: NetworkSpec,
-    ) -> None:
-        groups = {p: group for group in self.param_groups for p in group["params"]}
-        for param in params.values():
-            if not self.state[param]:
-                steps = groups[param]["num_steps"]
-                self.state[param].update(rule.new_slots(param, num_steps=steps))
-        grads = {n: descent_gradient(p, groups[p]["maximize"]) for n, p in params.items()}
-        slots = {n: dict(self.state[p]) for n, p in params.items()}
-        rates = [_rates(groups[p], rule.step_size) for p in params.values()]
-        if isinstance(rule, NFNRule) and self._is_fused(rule, params, slots):
-            norms: Sequence[Tensor] = _native.step(rule, params, grads, slots, spec, rates)
-        else:
-            delta, state = rule(params, grads, RuleState(slots, spec))
-            norms = torch._foreach_norm(list(delta.values()))
-            for (name, param), (lr, keep) in zip(params.items(), rates, strict=True):
-                self.state[param].update(state.slots[name])
-                if keep != 1:
-                    param.mul_(keep)
-                param.add_(delta[name], alpha=lr)
-        lrs = (lr for lr, _ in rates)
-        self._norms.setdefault(driver, []).extend(zip(norms, lrs, strict=True))
-
-    def _is_fused(self, rule: NFNRule, params: Params, slots: Slots) -> bool:
-        """Whether the native step is wanted, possible, and, if not asked for, to be had."""
-        if self.fused is False or not _native.fits(rule, params, slots):
-            return False
-        return self.fused or _native.can_build()
-
-    def _part(self, names: tuple[str, ...]) -> NetworkSpec:
-        """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""
-        spec = self._assignment.spec
-        assert spec is not None
-        if names not in self._parts:
-            self._parts[names] = spec.subset(names)
-        return self._parts[names]
+        """What torch copies and pickles, and what moves parameters; not hooks and schedulers."""
+        return super().__getstate__() | {"_driver": self._driver}
 
     def _slot_names(self, name: str) -> frozenset[str]:
-        rule = self.rule if self._assignment.covers(name) else self.fallback
-        return frozenset(rule.init_slots(torch.zeros(1), 0))
-
-
-def _rates(group: Group, step_size: float) -> tuple[float, float]:
-    """What a group multiplies updates and parameters by."""
-    return group["lr"], 1 - group["lr"] * step_size * group["weight_decay"]
-
-
-def _placed(rule: _Rule, device: torch.device) -> _Rule:
-    """As `rule.to(device)`, which takes a while even where nothing is to be moved."""
-    first = next(chain(rule.parameters(), rule.buffers()), None)
-    return rule if first is None or first.device == device else rule.to(device)
+        return frozenset(self._driver.rule_of(name).init_slots(torch.zeros(1), 0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from types import MappingProxyType
 from typing import Any
@@ -228,15 +229,26 @@ class NetworkSpec:
             raise SpecError(f"population {label!r} is in io, pinned or fixed but labels no axis.")
         return sizes
 
+    @cached_property
     def _key(self) -> tuple[Any, ...]:
+        """All that tells two specs apart."""
         tables = (self.axes, self.shapes, self.stored, self.orders)
         return (*(tuple(t.items()) for t in tables), self.io, self.pinned, self.fixed)
 
+    @cached_property
+    def _hash(self) -> int:
+        """Computed once, since caches look specs up at every step."""
+        return hash(self._key)
+
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, NetworkSpec) and self._key() == other._key())
+        return self is other or (isinstance(other, NetworkSpec) and self._key == other._key)
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the hash, which is another one in another process."""
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
 
     def __repr__(self) -> str:
         lines = [f"  {n}: {self.labels(n)} {self.shapes[n]}" for n in self.names]

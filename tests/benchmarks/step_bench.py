@@ -67,8 +67,9 @@ def optimizers(model: nn.Module, compiled: bool) -> dict[str, torch.optim.Optimi
     params = list(model.parameters())
     result: dict[str, torch.optim.Optimizer] = {"Adam": torch.optim.Adam(params, 0.0, foreach=True)}
     native = NFNOptimizer(model, lr=0.0, fused=True)
-    plain, elementwise = (NFNOptimizer(model, lr=0.0, fused=False) for _ in range(2))
-    elementwise.rule = ElementwiseRule(plain.rule.config).requires_grad_(False)
+    plain = NFNOptimizer(model, lr=0.0, fused=False)
+    alone = ElementwiseRule(plain.rule.config).requires_grad_(False)
+    elementwise = NFNOptimizer(model, checkpoint=alone, lr=0.0, fused=False)
     result |= {"NFNOptimizer": native, "fused=False": plain, "elementwise rule": elementwise}
     if compiled:
         result["fused=False, compiled"] = fast = NFNOptimizer(model, lr=0.0, fused=False)

@@ -1,7 +1,10 @@
 """NetworkSpec: a value that describes a symmetry and refuses what it cannot describe."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -87,3 +90,13 @@ def test_a_flatten_boundary_is_stored_as_a_matrix():
 def test_what_cannot_be_described_is_refused(axes, shapes, options, message):
     with pytest.raises(SpecError, match=message):
         NetworkSpec(axes, shapes, **options)
+
+
+def test_a_spec_from_another_process_is_found_in_a_table():
+    code = (
+        "import pickle, sys; from nfn_optim.testing import chain_spec\n"
+        "spec = chain_spec([3, 2]); hash(spec); sys.stdout.buffer.write(pickle.dumps(spec))"
+    )
+    other = {**os.environ, "PYTHONHASHSEED": "17"}
+    run = subprocess.run([sys.executable, "-c", code], env=other, capture_output=True, check=True)
+    assert pickle.loads(run.stdout) in {chain_spec([3, 2])}
