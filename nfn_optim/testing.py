@@ -86,6 +86,19 @@ def residual_spec() -> NetworkSpec:
     return NetworkSpec(axes, {**shapes, "head": (2, 4)}, io=("in", "out"))
 
 
+def scattered_spec() -> NetworkSpec:
+    """Labelled axes behind others, kernels between them, a table without labels, and a scalar."""
+    axes = {
+        "first": (None, "hidden", "in"),
+        "shift": (None, "hidden"),
+        "last": ("out", None, "hidden", None),
+        "table": (None, None),
+        "scale": (),
+    }
+    shapes = {"first": (2, 5, 3), "shift": (3, 5), "last": (4, 2, 5, 3), "table": (3, 2)}
+    return NetworkSpec(axes, {**shapes, "scale": ()}, io=("in", "out"))
+
+
 def random_features(
     spec: NetworkSpec,
     channels: int,

@@ -95,7 +95,8 @@ class NFNRule(UpdateRule):
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step, see the class."""
-        spec, roles, dtype = state.spec, roles_of(state.spec), self.schedule.bias.dtype
+        roles, dtype = roles_of(state.spec), self.schedule.bias.dtype
+        spec = roles.spec
         slots = {
             p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in roles.parameters
         }
@@ -117,7 +118,7 @@ class NFNRule(UpdateRule):
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
             delta[name] = moved.to(params[name].dtype)
-        new = RuleState({n: slots[n] for n in params}, spec, state.batch_dims)
+        new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
         return {n: delta[n] for n in params}, new
 
     def _pool(self, work: _Work) -> Means:

@@ -31,13 +31,13 @@ class Storage:
     def view(self, tensor: Tensor) -> Tensor:
         """`(*batch, *stored)` as `(*batch, *shape)`."""
         lead = tensor.shape[: tensor.dim() - len(self.stored)]
-        tensor = tensor.reshape(*lead, *self._split())
+        tensor = tensor.reshape((*lead, *self._split()))
         return self._reorder(tensor, self.order, len(lead))
 
     def unview(self, tensor: Tensor) -> Tensor:
         """`(*batch, *shape)` as `(*batch, *stored)`."""
         lead = tensor.shape[: tensor.dim() - len(self.shape)]
-        return self._reorder(tensor, self._inverse(), len(lead)).reshape(*lead, *self.stored)
+        return self._reorder(tensor, self._inverse(), len(lead)).reshape((*lead, *self.stored))
 
     def _split(self) -> Shape:
         """Sizes of the axes in the order of the storage."""

@@ -2,9 +2,9 @@
 
 from ._linear import SharedNPLinear as SharedNPLinear
 from ._parts import Means as Means
-from ._parts import ParameterAxes as ParameterAxes
 from ._parts import Slice as Slice
 from ._parts import Terms as Terms
 from ._parts import add_terms as add_terms
-from ._parts import roles_of as roles_of
 from ._pointwise import SharedPointwise as SharedPointwise
+from ._roles import ParameterAxes as ParameterAxes
+from ._roles import roles_of as roles_of

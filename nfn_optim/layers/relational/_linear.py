@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ...symmetry import WeightSpaceFeatures
-from ._parts import NUM_ROLES, Means, ParameterAxes, Roles, Slice, Terms, add_terms, roles_of
+from ...symmetry import NetworkSpec, WeightSpaceFeatures
+from ._parts import Means, Slice, Terms, add_terms
+from ._roles import NUM_ROLES, ParameterAxes, Roles, roles_of
 
 
 class SharedNPLinear(nn.Module):
@@ -30,7 +31,9 @@ class SharedNPLinear(nn.Module):
         context_channels: Channels of the per-parameter descriptors given to `forward`.
 
     Shape:
-        Features `(*batch, *axes, in_channels)` to `(*batch, *axes, out_channels)`.
+        Features `(*batch, *axes, in_channels)` to `(*batch, *axes, out_channels)`, on any spec
+        whose parameters run over two populations at most, in any order of their axes; `forward`
+        raises SpecError on others.
     """
 
     def __init__(self, in_channels: int, out_channels: int, context_channels: int = 0) -> None:
@@ -59,18 +62,21 @@ class SharedNPLinear(nn.Module):
         self, feats: WeightSpaceFeatures, context: Mapping[str, Tensor] | None = None
     ) -> WeightSpaceFeatures:
         """Applies the layer; `context` has descriptors `(*batch, context_channels)` by name."""
-        roles = roles_of(feats.spec)
-        whole = {p.name: Slice.of(p, feats[p.name].movedim(-1, 0)) for p in roles.parameters}
+        spec, roles = feats.spec, roles_of(feats.spec)
+        whole = {}
+        for p in roles.parameters:
+            x = _rearranged(p.name, feats[p.name].movedim(-1, 0), spec, roles.spec)
+            whole[p.name] = Slice.of(p, x)
         described = None
         if context is not None:
             described = torch.stack([context[p.name].movedim(-1, 0) for p in roles.parameters], -1)
         pooled = {p.name: self.pool(p, whole[p.name]) for p in roles.parameters}
         terms = self.terms(roles, pooled, described)
-        out = {
-            p.name: add_terms(p, self.entries(p, whole[p.name]), terms[p.name])
-            for p in roles.parameters
-        }
-        return WeightSpaceFeatures(feats.spec, {n: t.movedim(0, -1) for n, t in out.items()})
+        out = {}
+        for p in roles.parameters:
+            y = add_terms(p, self.entries(p, whole[p.name]), terms[p.name])
+            out[p.name] = _rearranged(p.name, y, roles.spec, spec).movedim(0, -1)
+        return WeightSpaceFeatures(spec, out)
 
     def pool(self, parameter: ParameterAxes, part: Slice) -> Means:
         """The means of a slice that `terms` reads."""
@@ -149,6 +155,11 @@ class SharedNPLinear(nn.Module):
             mapped = map_channels(weight, torch.cat(inputs if given is None else [*inputs, given]))
             terms.extend((mapped + bias.reshape(-1, *(1,) * (mapped.dim() - 1))).unbind(-1))
         return terms
+
+
+def _rearranged(name: str, x: Tensor, given: NetworkSpec, wanted: NetworkSpec) -> Tensor:
+    """`(c, *b, *axes)` with the axes in the order of another spec of the same network."""
+    return x if given is wanted else wanted.view(name, given.unview(name, x))
 
 
 def _average(tensors: Sequence[Tensor]) -> Tensor:

@@ -7,75 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ...symmetry import NetworkSpec
-
-NUM_ROLES = 3  # neurons are the outputs of some weights, the inputs of others, and carry vectors
-
-
-@dataclass(frozen=True)
-class ParameterAxes:
-    """Which axes of one parameter are its outputs, its inputs and its taps.
-
-    Attributes:
-        name: The parameter.
-        out: Position of the population of its output axis in `Roles.sizes`.
-        source: Position of the population of its input axis; None for a vector. A depthwise kernel
-            is a vector with taps.
-        taps: Number of trailing axes whose order matters.
-    """
-
-    name: str
-    out: int
-    source: int | None
-    taps: int
-
-
-@dataclass(frozen=True)
-class Roles:
-    """Which populations of neurons play which role in which parameter of one network.
-
-    Attributes:
-        parameters: Weights first, then vectors, each in the order of the spec.
-        num_weights: How many are weights.
-        sizes: Neurons of each population.
-        carriers: For each role, and each population, the parameters that carry it in this role.
-    """
-
-    parameters: tuple[ParameterAxes, ...]
-    num_weights: int
-    sizes: tuple[int, ...]
-    carriers: tuple[tuple[tuple[str, ...], ...], ...]
-
-
-def roles_of(spec: NetworkSpec) -> Roles:
-    """The roles in a network; remembered, except by a compiler, which runs this once."""
-    return _roles(spec) if torch.compiler.is_compiling() else _remembered(spec)
-
-
-@lru_cache(maxsize=256)
-def _remembered(spec: NetworkSpec) -> Roles:
-    return _roles(spec)
-
-
-def _roles(spec: NetworkSpec) -> Roles:
-    populations = {label: i for i, label in enumerate(spec.sizes)}
-    weights: list[ParameterAxes] = []
-    vectors: list[ParameterAxes] = []
-    carriers: list[list[list[str]]] = [[[] for _ in populations] for _ in range(NUM_ROLES)]
-    for name, labels in spec.axes.items():
-        named = [populations[label] for label in labels if label is not None]
-        taps = len(labels) - len(named)
-        source = named[1] if named[1:] else None
-        (vectors if source is None else weights).append(ParameterAxes(name, named[0], source, taps))
-        for role, population in zip((0, 1) if named[1:] else (2,), named, strict=True):
-            carriers[role][population].append(name)
-    frozen = tuple(tuple(map(tuple, populations)) for populations in carriers)
-    return Roles((*weights, *vectors), len(weights), tuple(spec.sizes.values()), frozen)
+from ._roles import ParameterAxes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ._linear import map_channels
-from ._parts import Means, ParameterAxes, Roles, Slice, Terms
+from ._parts import Means, Slice, Terms
+from ._roles import ParameterAxes, Roles
 
 
 class SharedPointwise(nn.Module):

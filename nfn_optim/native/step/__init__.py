@@ -57,7 +57,7 @@ def step(
         The norm of each parameter's `delta`.
     """
     layout = _layout(spec, rule.direction)
-    opened = [_Opened.of(spec, n, params[n], grads[n], slots[n]) for n in layout.names]
+    opened = [_Opened.of(layout.spec, n, params[n], grads[n], slots[n]) for n in layout.names]
     pointers = [pointer for one in opened for pointer in one.pointers]
     by_name = dict(zip(params, rates, strict=True))
     factors = [factor for name in layout.names for factor in by_name[name]]
@@ -116,8 +116,12 @@ class _Opened:
 
 @dataclass(frozen=True)
 class _Layout:
-    """A network as numbers: six a parameter, three fans a parameter, and sizes of populations."""
+    """A network as numbers: six a parameter, three fans a parameter, and sizes of populations.
 
+    `spec` has the order of axes that they are for.
+    """
+
+    spec: NetworkSpec
     names: list[str]
     numbers: array[int]
     fans: array[float]
@@ -127,6 +131,7 @@ class _Layout:
 @lru_cache(maxsize=64)
 def _layout(spec: NetworkSpec, direction: Spectral) -> _Layout:
     roles, numbers, fans = roles_of(spec), array("q"), array("f")
+    spec = roles.spec
     for p in roles.parameters:
         shape = spec.shapes[p.name]
         taps = torch.Size(shape[len(shape) - p.taps :]).numel()
@@ -135,7 +140,7 @@ def _layout(spec: NetworkSpec, direction: Spectral) -> _Layout:
         is_polar = direction.is_polar(shape)
         numbers.extend((rows, columns, taps, p.out, source, is_polar))
         fans.extend(log_fans(spec, p.name))
-    return _Layout([p.name for p in roles.parameters], numbers, fans, array("q", roles.sizes))
+    return _Layout(spec, [p.name for p in roles.parameters], numbers, fans, array("q", roles.sizes))
 
 
 def _limits(rule: NFNRule) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ._context import Context
-from ._value import NUMBER, Axis, Dims, Several, Size, Value
+from ._value import NUMBER, Axis, Several, Size, Value
 
 
 def permute(ctx: Context, x: Value, *dims: object) -> Value:
@@ -21,7 +21,7 @@ def permute(ctx: Context, x: Value, *dims: object) -> Value:
     return Value(axes, rank, None, x.source, x.lost)
 
 
-def transpose(ctx: Context, x: Value, dim0: int, dim1: int) -> Value:
+def transpose(ctx: Context, x: Value, dim0: object, dim1: object) -> Value:
     """Two axes exchanged."""
     a, b = x.locate(dim0), x.locate(dim1)
     if a is None or b is None:
@@ -31,18 +31,18 @@ def transpose(ctx: Context, x: Value, dim0: int, dim1: int) -> Value:
     return Value(axes, x.rank, None, x.source, x.lost)
 
 
-def unsqueeze(ctx: Context, x: Value, dim: int) -> Value:
+def unsqueeze(ctx: Context, x: Value, dim: object) -> Value:
     """An axis of size one put in."""
-    if dim >= 0 and x.rank is None:
+    if not isinstance(dim, int) or (dim >= 0 and x.rank is None):
         return ctx.unknown("unsqueeze", x) if x.axes else x
     at = dim if dim < 0 else dim - (x.rank or 0) - 1
     axes = {d if d > at else d - 1: axis for d, axis in x.axes.items()}
     return Value(axes, None if x.rank is None else x.rank + 1, None, x.source, x.lost)
 
 
-def squeeze(ctx: Context, x: Value, dim: Dims = None) -> Value:
+def squeeze(ctx: Context, x: Value, dim: object = None) -> Value:
     """An axis of size one taken out, taken for granted where the size is unknown."""
-    at = x.locate(dim) if isinstance(dim, int) else None
+    at = x.locate(dim)
     if at is None:
         return ctx.unknown("squeeze", x) if x.axes else Value(source=x.source, lost=x.lost)
     if at in x.axes and ctx.populations.size(x.axes[at].node) > 1:
@@ -50,17 +50,19 @@ def squeeze(ctx: Context, x: Value, dim: Dims = None) -> Value:
     return drop_axes(ctx, x, [at], keepdim=False, pin=False)
 
 
-def reduce(ctx: Context, x: Value, dim: Dims = None, keepdim: bool = False, **_: object) -> Value:
+def reduce(
+    ctx: Context, x: Value, dim: object = None, keepdim: object = False, **_: object
+) -> Value:
     """Sums, means, norms: a reduction over neurons does not depend on their order."""
     if dim is None:
         return Value({}, 0, (), None, x.lost | x.nodes)
     if isinstance(dim, bool):
         return ctx.unknown("a reduction", x)
-    dims = [dim] if isinstance(dim, int) else list(dim)
-    located = [x.locate(d) for d in dims]
-    if None in located:
+    located = [x.locate(d) for d in (dim if isinstance(dim, (list, tuple)) else [dim])]
+    dims = [at for at in located if at is not None]
+    if len(dims) < len(located):
         return ctx.unknown("a reduction over an unknown axis", x)
-    return drop_axes(ctx, x, [d for d in located if d is not None], keepdim=keepdim, pin=False)
+    return drop_axes(ctx, x, dims, keepdim=bool(keepdim), pin=False)
 
 
 def reduce_with_indices(ctx: Context, x: Value, *args: object, **kwargs: object) -> object:
@@ -70,7 +72,7 @@ def reduce_with_indices(ctx: Context, x: Value, *args: object, **kwargs: object)
     if args and isinstance(args[0], Value):
         return ctx.combine([x, args[0]])
     dim, keepdim = (*args, kwargs.get("dim"), kwargs.get("keepdim", False))[:2]
-    at = x.locate(dim) if isinstance(dim, int) else None
+    at = x.locate(dim)
     if at is None:
         return Several(ctx.unknown("a reduction over an unknown axis", x))
     return Several(drop_axes(ctx, x, [at], keepdim=keepdim is True, pin=True))
@@ -86,7 +88,7 @@ def drop_axes(ctx: Context, x: Value, dims: Sequence[int], *, keepdim: bool, pin
     return Value(axes, rank, None, x.source, x.lost)
 
 
-def split(ctx: Context, x: Value, _: object, dim: int = 0) -> Several:
+def split(ctx: Context, x: Value, _: object, dim: object = 0) -> Several:
     """`chunk` and `split`: neurons along the axis that is cut keep their order."""
     at = x.locate(dim)
     if at is None:
@@ -94,7 +96,7 @@ def split(ctx: Context, x: Value, _: object, dim: int = 0) -> Several:
     return Several(ctx.without(x, [at], pin=True))
 
 
-def unbind(ctx: Context, x: Value, dim: int = 0) -> Several:
+def unbind(ctx: Context, x: Value, dim: object = 0) -> Several:
     """Slices along one axis."""
     at = x.locate(dim)
     if at is None:
@@ -102,8 +104,10 @@ def unbind(ctx: Context, x: Value, dim: int = 0) -> Several:
     return Several(drop_axes(ctx, x, [at], keepdim=False, pin=True))
 
 
-def concatenate(ctx: Context, tensors: Sequence[object], dim: int = 0) -> Value:
+def concatenate(ctx: Context, tensors: object, dim: object = 0) -> Value:
     """Side by side along one axis, which becomes a population of its own whose order is pinned."""
+    if not isinstance(tensors, (list, tuple)):
+        return ctx.unknown("a concatenation", tensors)
     values = [ctx.as_value(tensor) for tensor in tensors]
     rank = next((value.rank for value in values if value.rank is not None), None)
     at = Value(rank=rank).locate(dim)
@@ -138,7 +142,7 @@ def repeat(ctx: Context, x: Value, *times: object) -> Value:
     return Value(kept.axes, len(dims), None, None, kept.lost)
 
 
-def size_of(ctx: Context, x: Value, dim: int) -> object:
+def size_of(ctx: Context, x: Value, dim: object) -> object:
     """One entry of `x.shape`."""
     at = x.locate(dim)
     if at is not None and at in x.axes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -67,7 +68,7 @@ def channelwise(ctx: Context, x: Value, *_: object, **__: object) -> Value:
     return ctx.without(x, range(2 - (x.rank or 2), 0), pin=True)
 
 
-def pad(ctx: Context, x: Value, pad: Sequence[object], *_: object, **__: object) -> Value:
+def pad(ctx: Context, x: Value, pad: object, *_: object, **__: object) -> Value:
     """Padding of the last axes."""
     if not isinstance(pad, (list, tuple)):
         return ctx.unknown("pad", x)
@@ -78,6 +79,7 @@ def pad(ctx: Context, x: Value, pad: Sequence[object], *_: object, **__: object)
 
 def attribute(ctx: Context, x: Any, name: str, *_: object) -> Any:
     """`getattr`: shapes are understood, transposes only of parameters."""
+    x = ctx.as_value(x) if isinstance(x, ParameterRef) else x
     if isinstance(x, Several) and name == "values":
         return x.item
     if name == "shape" and isinstance(x, Value):
@@ -87,21 +89,20 @@ def attribute(ctx: Context, x: Any, name: str, *_: object) -> Any:
     return ctx.unknown(f"attribute {name}", x)
 
 
-def size(ctx: Context, x: Any, dim: int | None = None) -> Any:
+def size(ctx: Context, x: Any, dim: object = None) -> Any:
     """`x.size()`."""
+    x = ctx.as_value(x) if isinstance(x, ParameterRef) else x
     if not isinstance(x, Value):
         return NUMBER
     return Sizes(x) if dim is None else _axes.size_of(ctx, x, dim)
 
 
 def getitem(ctx: Context, x: Any, key: Any) -> Any:
-    """`x[key]` of tensors, shapes and tuples."""
+    """`x[key]` of tensors, shapes and several tensors."""
     if isinstance(x, Sizes):
         return _axes.size_of(ctx, x.of, key) if isinstance(key, int) else NUMBER
     if isinstance(x, Several):
         return x.item if isinstance(key, int) else x
-    if isinstance(x, (list, tuple, dict)):
-        return x[key]
     keys = tuple(NUMBER if isinstance(k, Size) else k for k in _as_tuple(key))
     return _axes.index(ctx, ctx.as_value(x), keys)
 
@@ -189,10 +190,19 @@ RULES: dict[str, Rule] = {
     "size": size,
     "dim": lambda ctx, x: NUMBER,
 }
+# The other rules are for one tensor; a parameter is then one that runs over neurons.
+_TAKES_ANYTHING = (
+    *(_layers.linear, matmul, conv, conv_transpose),
+    *(getitem, attribute, size, _axes.concatenate),
+)
 
 
 def call(ctx: Context, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Applies the rule for a function, operator or method; without one, everything is pinned."""
+    """Applies the rule for a function, operator or method.
+
+    Without a rule, or where it does not take such arguments, all neurons are pinned. What a rule
+    raises is a mistake in the rule.
+    """
     name = name if name.startswith("__") or name in ELEMENTWISE else name.rstrip("_")
     if name in _IGNORED:
         return NUMBER
@@ -201,14 +211,20 @@ def call(ctx: Context, name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
     rule = RULES.get(name)
     if rule is None:
         return ctx.unknown(name, args, kwargs)
-    keeps = rule in (_layers.linear, matmul, conv, conv_transpose, layer_norm, rms_norm, getitem)
-    first, rest = args[:1], args[1:]
-    if not keeps:
-        first = tuple(ctx.as_value(x) if isinstance(x, ParameterRef) else x for x in first)
-    try:
-        return rule(ctx, *first, *rest, **kwargs)
-    except (TypeError, AttributeError, KeyError, IndexError, ValueError):
+    if not _fits(rule, args, kwargs):
         return ctx.unknown(f"an unusual call of {name}", args, kwargs)
+    if args and rule not in _TAKES_ANYTHING:
+        args = (ctx.as_value(args[0]), *args[1:])
+    return rule(ctx, *args, **kwargs)
+
+
+def _fits(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a rule takes so many arguments of such names."""
+    try:
+        inspect.signature(rule).bind(None, *args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def _as_tuple(key: Any) -> tuple[Any, ...]:

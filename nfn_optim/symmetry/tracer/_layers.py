@@ -32,12 +32,14 @@ def convolution(
     weight: object,
     bias: object = None,
     *,
-    groups: int = 1,
+    groups: object = 1,
     transposed: bool = False,
 ) -> Value:
     """A convolution over the last axes, all but two of the weight's; outputs are channels."""
     if not isinstance(x, Value) or not isinstance(weight, ParameterRef):
         return ctx.unknown("a convolution with computed weights", x, weight, bias)
+    if not isinstance(groups, int) or len(ctx.parameters.shape(weight.name)) < 3:
+        return ctx.unknown("a convolution of unknown groups", x, weight, bias)
     first, second, *taps = ctx.parameters.shape(weight.name)
     dim = -1 - len(taps)
     inputs, width = (first, second * groups) if transposed else (second * groups, first)
@@ -110,12 +112,14 @@ def _with_axis(x: Value, dim: int, nodes: Sequence[Node]) -> Value:
 
 
 def layer_norm(
-    ctx: Context, x: Value, shape: Sequence[int], weight: object = None, bias: object = None
+    ctx: Context, x: Value, shape: object, weight: object = None, bias: object = None
 ) -> Value:
     """LayerNorm and RMSNorm over the last axes."""
     vectors = [v for v in (weight, bias) if v is not None]
     if not vectors:
         return x
+    if not isinstance(shape, (list, tuple)) or not all(isinstance(size, int) for size in shape):
+        return ctx.unknown("a normalization over unknown axes", x, vectors)
     if len(shape) == 1:
         return channel_norm(ctx, x, -1, shape[0], vectors)
     dims = range(-len(shape), 0)

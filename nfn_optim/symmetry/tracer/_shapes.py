@@ -8,7 +8,7 @@ from ._context import Context
 from ._value import Axis, Size, Value
 
 
-def flatten(ctx: Context, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
+def flatten(ctx: Context, x: Value, start_dim: object = 0, end_dim: object = -1) -> Value:
     """Merges axes; neurons among them become (positions before, neurons, positions after)."""
     start, end = x.locate(start_dim), x.locate(end_dim)
     if not x.axes:
@@ -38,7 +38,7 @@ def _is_wide(x: Value, dims: Iterable[int]) -> bool:
     return any(dim not in x.ones for dim in dims)
 
 
-def _flatten_unknown_rank(ctx: Context, x: Value, start: int, end: int) -> Value:
+def _flatten_unknown_rank(ctx: Context, x: Value, start: object, end: object) -> Value:
     """All axes but the batch: how many stand before the neurons shows where a layer reads them."""
     if (start, end) != (1, -1) or len(x.axes) != 1:
         return ctx.unknown("flatten", x)

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 
 from ._populations import Node
 
-Dims = int | list[int] | tuple[int, ...] | None
-
 
 @dataclass(frozen=True)
 class Axis:
@@ -65,8 +63,10 @@ class Value:
             return -axis > len(self.shape) or self.shape[axis] == 1
         return self.rank is not None and -axis > self.rank
 
-    def locate(self, dim: int) -> int | None:
+    def locate(self, dim: object) -> int | None:
         """A dimension counted from the back, whichever way it is given; None if unknown."""
+        if not isinstance(dim, int):
+            return None
         if dim < 0:
             return dim
         return None if self.rank is None or dim >= self.rank else dim - self.rank

@@ -37,6 +37,7 @@ from nfn_optim.testing import (
     chain_specs,
     random_features,
     residual_spec,
+    scattered_spec,
 )
 
 C = 4
@@ -73,6 +74,7 @@ SPECS = {
     "one layer, no bias": chain_spec([3, 2], biases=[False]),
     "3-D": chain_spec([2, 3, 2], kernels=[(1, 2, 2), (2, 1, 1)]),
     "residual": residual_spec(),
+    "scattered": scattered_spec(),
 }
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -10,7 +10,7 @@ from nfn_optim import NetworkSpec, NFNOptimizer, load_rule
 from nfn_optim.native import step as _native
 from nfn_optim.native.step import _library
 from nfn_optim.rules import Limits, NFNRule, NFNRuleConfig
-from nfn_optim.testing import chain_spec, chain_specs, residual_spec
+from nfn_optim.testing import chain_spec, chain_specs, residual_spec, scattered_spec
 
 pytestmark = pytest.mark.skipif(not _native.can_build(), reason="there is no C++ compiler")
 
@@ -66,6 +66,7 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
     "spec",
     [
         residual_spec(),
+        scattered_spec(),
         chain_spec([1, 1]),
         chain_spec([784, 32, 10]),
         chain_spec([40, 200, 150, 7]),
@@ -84,7 +85,10 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
             )
         ),
     ],
-    ids=["residual", "one entry", "wide", "beyond the polar factor", "kernels", "kinds of layers"],
+    ids=[
+        *("residual", "scattered", "one entry", "wide", "beyond the polar factor", "kernels"),
+        "kinds of layers",
+    ],
 )
 def test_any_network_takes_the_same_steps(spec):
     assert_same_steps(random_rule(), spec)

@@ -12,6 +12,7 @@ from nfn_optim.rules import ElementwiseRule, Limits, NFNRuleConfig, constants
 from nfn_optim.rules._direction import polar_factor
 from nfn_optim.rules.constants import CLIP
 from nfn_optim.symmetry._permute import permute_params, random_permutations
+from nfn_optim.testing import scattered_spec
 
 
 def network() -> nn.Sequential:
@@ -244,8 +245,18 @@ def test_stacked_networks_equal_a_loop_and_vmap(rule):
         torch.testing.assert_close(delta[name], mapped[name])
 
 
-def test_rule_commutes_with_renumbering_neurons():
-    spec, params, grads = stacked_inputs(2)
+def scattered_inputs(networks: int):
+    spec = scattered_spec()
+    params, grads = (
+        {n: torch.randn(networks, *s, dtype=torch.float64) for n, s in spec.stored.items()}
+        for _ in range(2)
+    )
+    return spec, params, grads
+
+
+@pytest.mark.parametrize("inputs", [stacked_inputs, scattered_inputs])
+def test_rule_commutes_with_renumbering_neurons(inputs):
+    spec, params, grads = inputs(2)
     rule = random_rule()
     permutations = random_permutations(spec, torch.Generator().manual_seed(1))
 
@@ -260,8 +271,9 @@ def test_rule_commutes_with_renumbering_neurons():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-12, msg=name)
 
 
-def test_slices_of_large_weights_change_nothing(monkeypatch):
-    spec, params, grads = stacked_inputs(2)
+@pytest.mark.parametrize("inputs", [stacked_inputs, scattered_inputs])
+def test_slices_of_large_weights_change_nothing(monkeypatch, inputs):
+    spec, params, grads = inputs(2)
     rule = random_rule()
     whole, _ = rule(params, grads, rule.init(params, spec))
     monkeypatch.setattr("nfn_optim.rules._nfn._SLICE_ENTRIES", 7)
@@ -317,9 +329,10 @@ def test_steps_are_bounded_whatever_the_weights():
     assert all(d.isfinite().all() and d.abs().max() <= largest for d in delta.values())
 
 
+@pytest.mark.parametrize("inputs", [stacked_inputs, scattered_inputs])
 @pytest.mark.parametrize("kind", [NFNRule, ElementwiseRule])
-def test_rule_compiles_as_one_graph(kind):
-    spec, params, grads = stacked_inputs(1)
+def test_rule_compiles_as_one_graph(kind, inputs):
+    spec, params, grads = inputs(1)
     rule = random_rule(kind=kind).requires_grad_(False)
     _, state = rule(params, grads, rule.init(params, spec))
     expected, _ = rule(params, grads, state)

@@ -4,7 +4,9 @@ from torch import nn
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.layers import SharedNPLinear
+from nfn_optim.symmetry import SpecError
 from nfn_optim.symmetry._permute import permute, random_permutations
+from nfn_optim.testing import random_features, scattered_spec
 
 NETWORKS = {
     "one layer": nn.Linear(4, 3),
@@ -13,17 +15,16 @@ NETWORKS = {
     "conv": nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 3, 1), nn.Flatten(), nn.Linear(12, 2)),
     "conv1d": nn.Sequential(nn.Conv1d(2, 4, 5), nn.ReLU(), nn.Conv1d(4, 3, 3)),
 }
+SPECS = {name: NetworkSpec.from_module(module) for name, module in NETWORKS.items()}
 
 
-@pytest.fixture(params=NETWORKS.values(), ids=NETWORKS.keys())
+@pytest.fixture(params=SPECS.values(), ids=SPECS)
 def feats(request):
-    spec = NetworkSpec.from_module(request.param)
-    generator = torch.Generator().manual_seed(0)
-    tensors = {
-        n: torch.randn(2, *spec.shapes[n], 3, generator=generator, dtype=torch.float64)
-        for n in spec.names
-    }
-    return WeightSpaceFeatures(spec, tensors)
+    return drawn(request.param)
+
+
+def drawn(spec):
+    return random_features(spec, 3, torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
@@ -37,7 +38,9 @@ def context(spec: NetworkSpec) -> dict[str, torch.Tensor]:
     return {n: v.expand(2, 2) for n, v in zip(spec.names, values, strict=True)}
 
 
-def test_shared_layer_commutes_with_permutations(feats, layer):
+@pytest.mark.parametrize("spec", [*SPECS.values(), scattered_spec()], ids=[*SPECS, "scattered"])
+def test_shared_layer_commutes_with_permutations(spec, layer):
+    feats = drawn(spec)
     permutations = random_permutations(feats.spec, torch.Generator().manual_seed(1))
     given = context(feats.spec)
     expected = permute(layer(feats, given), permutations)
@@ -59,8 +62,7 @@ def test_shared_layer_notices_uncoupled_permutations(feats, layer):
 
 def test_shared_layer_is_one_weight_set_for_all_networks(layer):
     assert sum(p.numel() for p in layer.parameters()) < 700
-    for module in NETWORKS.values():
-        spec = NetworkSpec.from_module(module)
+    for spec in (*SPECS.values(), scattered_spec()):
         tensors = {n: torch.ones(2, *spec.shapes[n], 3, dtype=torch.float64) for n in spec.names}
         out = layer(WeightSpaceFeatures(spec, tensors), context(spec))
         assert all(out[n].shape == (2, *spec.shapes[n], 5) for n in spec.names)
@@ -89,3 +91,41 @@ def test_shared_layer_keeps_scale_at_initialisation(feats):
     torch.manual_seed(1)
     variance = SharedNPLinear(3, 64).double()(feats)[feats.spec.weights[0]].var()
     assert 0.02 < variance < 2
+
+
+def test_shared_layer_does_not_depend_on_the_order_of_axes(layer):
+    axes = {"w": ("out", "in", None), "v": ("out", None), "table": (None, None), "scale": ()}
+    shapes = {"w": (4, 3, 2), "v": (4, 5), "table": (2, 3), "scale": ()}
+    orders = {"w": (2, 0, 1), "v": (1, 0), "table": (1, 0), "scale": ()}  # outputs before inputs
+    spec = NetworkSpec(axes, shapes)
+    moved = NetworkSpec(
+        *(
+            {n: [table[n][i] for i in order] for n, order in orders.items()}
+            for table in (axes, shapes)
+        )
+    )
+
+    def reordered(feats):
+        return {n: feats[n].permute(0, *(1 + i for i in orders[n]), -1) for n in spec.names}
+
+    feats = drawn(spec)
+    out = layer(WeightSpaceFeatures(moved, reordered(feats)), context(spec))
+    torch.testing.assert_close(dict(out), reordered(layer(feats, context(spec))))
+
+
+def test_shared_layer_connects_scalars_and_tables_to_the_network(layer):
+    feats = drawn(scattered_spec())
+    given = context(feats.spec)
+    before = layer(feats, given)
+    for changed in ("scale", "table", "first"):
+        moved = WeightSpaceFeatures(feats.spec, {**feats, changed: 2 * feats[changed]})
+        after = layer(moved, given)
+        assert all((after[n] - before[n]).abs().max() > 1e-6 for n in feats), changed
+
+
+def test_shared_layer_refuses_three_populations_by_name(layer):
+    spec = NetworkSpec({"core": ("a", None, "b", "c")}, {"core": (2, 3, 4, 5)})
+    with pytest.raises(
+        SpecError, match=r"'core' runs over 3 populations .* Label at most two axes"
+    ):
+        layer(drawn(spec))
