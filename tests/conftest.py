@@ -1,8 +1,12 @@
 """What every test may ask for, and which tests run where."""
 
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +17,43 @@ from nfn_optim.symmetry._permute import permute_params, random_permutations
 # Small tensors are slower on several threads, and stall where other processes use the cores.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
+
+
+def identities(x: Any) -> Any:
+    """Which objects a module's attributes are, also inside containers."""
+    if isinstance(x, dict):
+        return {key: identities(value) for key, value in x.items()}
+    return list(map(identities, x)) if isinstance(x, (list, tuple, set)) else id(x)
+
+
+def state_of(model: nn.Module) -> tuple[Any, ...]:
+    """All that constructing an optimizer may not change."""
+    values = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    draws = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    return values, [identities(vars(module)) for module in model.modules()], draws
+
+
+@contextmanager
+def assert_untouched(model: nn.Module) -> Iterator[None]:
+    """Checks that what is done with a model leaves it as it was, and calls none of its hooks."""
+    calls: list[nn.Module] = []
+    handles = [
+        register(lambda module, *_: calls.append(module))
+        for module in model.modules()
+        for register in (module.register_forward_pre_hook, module.register_forward_hook)
+    ]
+    before = state_of(model)
+    yield
+    torch.testing.assert_close(state_of(model), before, rtol=0, atol=0)
+    assert not calls
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.fixture
+def untouched() -> Callable[[nn.Module], Any]:
+    """A context in which a model may be read, and no more."""
+    return assert_untouched
 
 
 @pytest.fixture
@@ -32,7 +73,8 @@ def assert_renumbering_keeps_the_function(
         for param in model.parameters():
             noise = torch.randn(param.shape, generator=generator, dtype=param.dtype)
             param.data.add_(0.3 * noise)  # gains and biases that differ from neuron to neuron
-        spec = NetworkSpec.from_module(model).hnp()
+        with assert_untouched(model):
+            spec = NetworkSpec.from_module(model).hnp()
         start, expected = dict(model.state_dict()), model(inputs)
         for _ in range(2):
             permutations = random_permutations(spec, generator)

@@ -4,6 +4,9 @@ torch.fx turns forward code into a graph, and rules follow populations from laye
 needs no example inputs, so it knows no shapes: a value's neurons are found by counting axes from
 the back. What is not understood pins the neurons it touches and leaves out its own parameters, so
 the result describes less symmetry than there is rather than more.
+
+Forward code runs once, on a twin of the module, so that nothing of the module changes. Hooks do not
+run: an output that a hook changes is read as if it did not.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ class Trace:
 
 
 def trace(module: nn.Module) -> Trace:
-    """Reads as much of a module as can be understood; never fails."""
+    """Reads as much of a module as can be understood; what forward code raises, it reports."""
     walk = Walk(module)
     walk.whole(module)
     return Trace(walk.parameters.describe(), walk.parameters.reasons, walk.failures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import fx, nn
 
 from ._modules import find_rule, reason_without_rule
+from ._twin import Twins, Unwritten, random_numbers_kept
 
 
 class GraphTracer(fx.Tracer):
@@ -37,10 +37,10 @@ class GraphTracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Inlines a submodule, or leaves it whole where that fails."""
+        """Inlines a submodule's forward without hooks, or leaves it whole where that fails."""
         before = len(self.graph.nodes)
         try:
-            return super().call_module(m, forward, args, kwargs)
+            return super().call_module(m, m.forward, args, kwargs)
         except Exception as error:  # whatever user code does when it meets a proxy
             for node in list(self.graph.nodes)[: before - 1 : -1]:
                 self.graph.erase_node(node)
@@ -57,24 +57,17 @@ def trace_graph(module: nn.Module) -> tuple[fx.Graph, nn.Module, dict[str, str]]
     Raises:
         Exception: Whatever tracing raises, where the module's own forward cannot be followed.
     """
-    module = copy_structure(module)
+    twins = Twins()
+    module = twins.of(module)
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(module.forward).parameters.items()
         if parameter.default is None or isinstance(parameter.default, (bool, int, float, str))
     }
     tracer = GraphTracer()
-    graph = tracer.trace(module, concrete_args=defaults or None)
+    with Unwritten(twins.tensors), random_numbers_kept():
+        graph = tracer.trace(module, concrete_args=defaults or None)
     return graph, module, tracer.opaque
-
-
-def copy_structure(module: nn.Module) -> nn.Module:
-    """A copy with the same tensors, so that forward code that stores something leaves no trace."""
-    tensors = [*module.parameters(), *module.buffers()]
-    try:
-        return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
-    except Exception:  # a module that cannot be copied, such as one with a process group
-        return module
 
 
 def _first_line(error: Exception) -> str:

@@ -157,10 +157,10 @@ class Walk:
     def _unwrap(self, prefix: str, module: nn.Module) -> tuple[str, nn.Module]:
         """The module inside wrappers that only forward to it (DataParallel, torch.compile)."""
         wrappers = (nn.parallel.DistributedDataParallel, nn.DataParallel)
-        compiled = module._modules.get("_orig_mod")
+        compiled = getattr(module, "_orig_mod", None)
         if isinstance(module, wrappers):
             return self._unwrap(_join(prefix, "module"), module.module)
-        if compiled is not None:
+        if isinstance(compiled, nn.Module):
             return self._unwrap(_join(prefix, "_orig_mod"), compiled)
         return prefix, module
 

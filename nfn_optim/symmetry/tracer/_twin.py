@@ -1,0 +1,126 @@
+"""A twin of a module to trace: forward code may store what it likes there, and changes nothing.
+
+Tracing runs forward code once, with stand-ins for tensors. On the user's module they would stay in
+whatever the code stores, in-place operations would change its tensors, and random numbers would be
+drawn that a training run was to get.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import MethodType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_LONG = 1_000  # items from which on a container holds data, whose items are not copied
+
+
+class Twins:
+    """Copies of modules and containers, each made once; tensors are those of the originals.
+
+    Attributes:
+        tensors: What both hold.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+        self._known: dict[int, tuple[Any, Any]] = {}  # the original lives as long as its id
+
+    def of(self, x: Any) -> Any:
+        """The twin of an object; what cannot be copied is its own."""
+        if id(x) not in self._known:
+            try:
+                self._copy(x)
+            except Exception:  # whatever the user's class does when it is copied
+                self._known[id(x)] = x, x
+        return self._known[id(x)][1]
+
+    def _copy(self, x: Any) -> None:
+        if isinstance(x, Tensor):
+            self.tensors.append(x)
+            self._keep(x, x)
+        elif isinstance(x, nn.Module):
+            vars(self._keep(x, object.__new__(type(x)))).update(
+                {name: self.of(value) for name, value in vars(x).items()}
+            )
+        elif isinstance(x, dict):
+            self._fill(x, self._keep(x, copy.copy(x)), list(x))
+        elif isinstance(x, (list, deque)):
+            self._fill(x, self._keep(x, copy.copy(x)), range(len(x)))
+        elif isinstance(x, tuple):
+            items = [self.of(item) for item in x]
+            same = all(a is b for a, b in zip(items, x, strict=True))
+            self._keep(x, x if same else getattr(x, "_make", type(x))(items))
+        elif isinstance(x, MethodType):
+            self._keep(x, MethodType(x.__func__, self.of(x.__self__)))
+        elif isinstance(x, partial):
+            self._keep(x, partial(self.of(x.func), *self.of(x.args), **self.of(x.keywords)))
+        elif isinstance(x, torch.Generator):
+            self._keep(x, x.clone_state())
+        else:
+            has_state = isinstance(x, set) or bool(getattr(x, "__dict__", None))
+            self._keep(x, copy.copy(x) if has_state else x)
+
+    def _keep(self, x: Any, twin: Any) -> Any:
+        self._known[id(x)] = x, twin
+        return twin
+
+    def _fill(self, x: Any, twin: Any, keys: Sequence[Any]) -> None:
+        """Puts the twins of a container's items into its copy."""
+        for key in keys if len(keys) < _LONG else ():
+            twin[key] = self.of(x[key])
+
+
+class Unwritten(TorchDispatchMode):
+    """Lets operations in place write to copies of some tensors instead.
+
+    Args:
+        tensors: What is not to be written to, nor any view of it.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        super().__init__()
+        self._addresses = {_address(tensor) for tensor in tensors} - {0}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Calls the operator."""
+        given = args, kwargs or {}
+        if func._schema.is_mutable:
+            given = _pytree.tree_map_only(Tensor, self._other, given)
+        return func(*given[0], **given[1])
+
+    def _other(self, tensor: Tensor) -> Tensor:
+        return tensor.clone() if _address(tensor) in self._addresses else tensor
+
+
+def _address(tensor: Tensor) -> int:
+    """Where a tensor's numbers are; 0 for one that has no memory of its own, or no shape yet."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, ValueError):
+        return 0
+
+
+@contextmanager
+def random_numbers_kept() -> Iterator[None]:
+    """Puts the random numbers of torch, Python and numpy back to where they were."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    state, array_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            np.random.set_state(array_state)
