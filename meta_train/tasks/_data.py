@@ -223,7 +223,7 @@ def _unflatten(rows: np.ndarray, image: tuple[int, int, int]) -> np.ndarray:
 
 
 def _roughness(images: np.ndarray) -> float:
-    """Mean step between horizontal neighbors; a few hundred images tell."""
+    """Mean step between horizontal neighbors, of a few hundred images."""
     return float(np.abs(np.diff(images[:256].astype(np.int16), axis=-1)).mean())
 
 

@@ -1,4 +1,4 @@
-"""The pointwise layer, NFN_PT: no entry sees another."""
+"""The pointwise layer, NFN_PT: it maps every entry by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Position encodings: they tell inputs, outputs and layers apart, so that an NP layer can."""
+"""Position encodings: with them an NP layer can treat each input, output and layer differently."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ._invariant import HeadConfig, mlp
 
 
 class FlatMLP(nn.Module):
-    """An MLP on all weights as one vector: sees no symmetry at all.
+    """An MLP on all weights as one vector, without any symmetry.
 
     Args:
         spec: The symmetry of the networks read.

@@ -20,7 +20,7 @@ class SharedNPLinear(nn.Module):
     parameters, and means over the whole network. A map depends on *how* source and target are
     related (which role the shared neurons play in each), not on which layers they are; so the layer
     holds no spec, runs on any network, and spans a subspace of `NPLinear`. Kernel taps share all
-    maps; an entry also sees its mean over taps.
+    maps; an entry also reads its mean over taps.
 
     Only `entries` touches all entries; `terms` works on vectors of neurons. A caller may run
     `entries` and pooling on slices along the output axis.

@@ -1,4 +1,4 @@
-"""The ablation of `SharedNPLinear`: the same maps of an entry, and none of its neighbours."""
+"""The ablation of `SharedNPLinear`: it maps every entry by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ._roles import ParameterAxes, Roles
 
 
 class SharedPointwise(nn.Module):
-    """Per-entry linear map with `SharedNPLinear`'s calls: an entry sees itself and descriptors.
+    """Linear map of an entry and its parameter's descriptors, with the methods of `SharedNPLinear`.
 
     Args:
         in_channels: Channels of the input features.

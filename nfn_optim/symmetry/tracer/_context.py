@@ -1,4 +1,4 @@
-"""What every rule uses: reading an axis, bringing tensors together, giving up soundly."""
+"""What every rule uses: to read an axis, combine tensors, and pin what is not understood."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Context:
         self.layer = ""  # the submodule at hand, after which new populations are named
 
     def pin(self, tree: object) -> None:
-        """Says that the order of all neurons in these tensors matters."""
+        """Records that the order of all neurons in these tensors matters."""
         for value in values_in(tree):
             self.populations.pin(value.nodes)
 

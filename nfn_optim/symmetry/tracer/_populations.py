@@ -63,12 +63,12 @@ class Populations:
         return first
 
     def pin(self, nodes: Iterable[Node]) -> None:
-        """Says that the order of these neurons matters."""
+        """Records that the order of these neurons matters."""
         for node in nodes:
             self._flags[self.find(node)].pinned = True
 
     def mark_output(self, nodes: Iterable[Node]) -> None:
-        """Says that these neurons are the network's outputs."""
+        """Records that these neurons are the network's outputs."""
         for node in nodes:
             self._flags[self.find(node)].is_output = True
 
@@ -77,7 +77,7 @@ class Populations:
         return self._flags[self.find(node)].size
 
     def resize(self, node: Node, size: int) -> None:
-        """Says how many neurons there are, for inputs that were made before their first reader."""
+        """Sets the number of neurons, for inputs that were made before their first reader."""
         self._flags[self.find(node)].size = size
 
     def labels(self, used: Iterable[Node]) -> dict[Node, str]:
@@ -154,7 +154,7 @@ class Parameters:
         return name in self._claims or name in self.reasons
 
     def claim(self, name: str, axes: Axes, roles: Sequence[Node]) -> None:
-        """Says over which populations a parameter's axes run.
+        """Records over which populations a parameter's axes run.
 
         A second claim (a layer called twice, tied weights) joins the populations axis by axis.
 
