@@ -6,7 +6,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from meta_train import MetaTrainer, TaskFamily, TrainConfig, unroll
+from meta_train import (
+    InnerConfig,
+    MetaTrainer,
+    OuterConfig,
+    RuleConfig,
+    RunConfig,
+    TaskFamily,
+    TruncatedBPTT,
+    unroll,
+)
 from meta_train.tasks import ModuleTask, stack
 from nfn_optim import AdamRule, UpdateRule, load_rule
 
@@ -61,10 +70,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a few steps only")
     is_smoke = parser.parse_args().smoke
-    config = TrainConfig(outer_steps=600, init="default", lr=3e-4, warmup=20, max_horizon=300)
+    config = RunConfig(
+        outer_steps=600,
+        inner=InnerConfig(max_horizon=300),
+        rule=RuleConfig(init="default"),
+        outer=OuterConfig(lr=3e-4, warmup=20),
+    )
     num_steps = 5 if is_smoke else 300
     if is_smoke:
-        config = replace(config, outer_steps=2, truncation=2, runs=1, entries=200)
+        inner, estimator = InnerConfig(runs=1, entries=200), TruncatedBPTT(truncation=2)
+        config = replace(config, outer_steps=2, inner=inner, estimator=estimator)
 
     torch.set_num_threads(config.threads)
     trainer = MetaTrainer(family, config)
