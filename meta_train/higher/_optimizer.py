@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import higher
-from torch import Tensor, nn
+from torch import Tensor
 
-from nfn_optim import NetworkSpec, NFNOptimizer, NFNRule, UpdateRule
+from nfn_optim import NetworkSpec, NFNOptimizer, UpdateRule
 from nfn_optim.rules import RuleState
 
 from ..tasks import Params
@@ -68,16 +68,11 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
             slots[name] = dict(self.state[g][i]) or rule.new_slots(
                 params[name].detach(), num_steps=self.param_groups[g]["num_steps"]
             )
-        own = {name: params[name] for name in names}
-        delta, state = rule(own, {name: grads[name] for name in names}, RuleState(slots, spec))
+        driven = {name: params[name] for name in names}
+        delta, state = rule(driven, {name: grads[name] for name in names}, RuleState(slots, spec))
         for name in names:
             g, i = place[name]
             group = self.param_groups[g]
             kept = 1 - group["lr"] * step_size * group["weight_decay"]
             group["params"][i] = params[name] * kept + group["lr"] * delta[name]
             self.state[g][i] = state.slots[name]
-
-
-def optimizer_of(rule: NFNRule, model: nn.Module) -> NFNOptimizer:
-    """An `NFNOptimizer` of this model that uses `rule` itself, not a copy."""
-    return NFNOptimizer(model, checkpoint=rule)

@@ -58,7 +58,7 @@ class MetaTrainer:
         self.estimator = estimator or self.config.estimator
         shared = sharing(self.estimator, self.processes)
         config = self.config
-        self.rule = make_rule(config.rule, config.seed, config.device)
+        self.rule = make_rule(config.rule, config.inner, config.seed, config.device)
         self.average = {n: p.detach().clone() for n, p in self.rule.named_parameters()}
         self.optimizer = make_optimizer(config.outer, self.rule.parameters())
         self.pool = RunPool(family, self.rule, config.inner, config.seed, *shared)

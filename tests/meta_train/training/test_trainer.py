@@ -24,6 +24,7 @@ from meta_train.tasks import ModuleTask, Task, TaskFamily, stack
 from meta_train.training._preflight import check_family
 from meta_train.training._run import run_meta_training
 from nfn_optim import NFNRule, load_rule
+from nfn_optim.rules import Limits
 
 
 class Regressions(TaskFamily):
@@ -136,6 +137,16 @@ class Huber(TaskFamily):
             lambda outputs, targets: F.huber_loss(outputs, targets).sqrt(),
             (inputs, inputs[:, :2].sin()),
         )
+
+
+def test_the_rule_remembers_the_longest_runs_that_it_has_seen(tmp_path):
+    longer = replace(CONFIG, inner=replace(INNER, max_horizon=5_000))
+    assert MetaTrainer(family, longer).result().config.limits == Limits(5_000.0, memory=10_000.0)
+    path = tmp_path / "rule.safetensors"
+    MetaTrainer(family, longer).save(path, "test")
+    for inner, horizon in ((INNER, 5_000.0), (replace(INNER, max_horizon=6_000), 6_000.0)):
+        config = replace(CONFIG, inner=inner, rule=RuleConfig(init=str(path)))
+        assert MetaTrainer(family, config).rule.config.limits.horizon == horizon
 
 
 def test_any_module_loss_and_data_are_a_task_in_under_ten_lines():
