@@ -75,12 +75,12 @@ def _report(trainer: MetaTrainer, seconds: float, steps: int) -> None:
     """What a dry run found."""
     config, pool = trainer.config, trainer.pool
     if trainer.processes.is_first:
-        runs = config.inner.runs_per_step / pool.slots_among.size
+        runs = config.inner.runs_per_step / pool.runs_among.size
         hours = seconds * runs * config.outer_steps / 3600
         print(
             f"Everything is in place. An estimate of {steps} inner steps took {seconds:.2f} s (the "
-            f"first is slow); {config.outer_steps} outer steps would take about {hours:.1f} h of "
-            "such estimates, or less."
+            f"first is slow); {config.outer_steps} outer steps with estimates of this length would "
+            f"take about {hours:.1f} h or less."
         )
 
 

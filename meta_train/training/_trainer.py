@@ -102,7 +102,7 @@ class MetaTrainer:
                 total[0] += estimate.loss
                 total[1] += 1
                 total[2:] += torch.cat([clipped[name].flatten() for name in theta])
-        loss, used = self.pool.slots_among.sum(total)[:2].tolist()
+        loss, used = self.pool.runs_among.sum(total)[:2].tolist()
         self.skipped += self.config.inner.runs_per_step - round(used)
         if not used:
             return math.nan, {}

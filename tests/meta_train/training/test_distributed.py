@@ -171,7 +171,7 @@ def test_a_second_ctrl_c_ends_a_process_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "rule.safetensors").exists()
 
 
-def test_slots_that_cannot_be_shared_evenly_are_refused() -> None:
+def test_runs_that_cannot_be_shared_evenly_are_refused() -> None:
     config = RunConfig(inner=InnerConfig(runs=4, runs_per_step=1))
     with pytest.raises(ValueError, match=r"runs_per_step \(1\) must be a multiple of the number"):
         MetaTrainer(default_family, config, processes=Processes(0, 2))
