@@ -1,12 +1,11 @@
 """How does a model of mine become a task to meta-train on, and does it pay? A recurrent network."""
 
 import argparse
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from meta_train import MetaTrainer, TaskFamily, TrainConfig, unroll
+import meta_train as mt
 from meta_train.tasks import ModuleTask, stack
 from nfn_optim import AdamRule, UpdateRule, load_rule
 
@@ -27,7 +26,7 @@ class Smoother(nn.Module):
         return self.write(hidden)
 
 
-class Waves(TaskFamily):
+class Waves(mt.TaskFamily):
     """Sums of two sines of random periods, read by smoothers of random width."""
 
     def sample(self, generator: torch.Generator) -> ModuleTask:
@@ -51,7 +50,7 @@ def final_loss(rule: UpdateRule, num_steps: int) -> float:
         params = stack([task.init(generator)])
         batches = (stack([task.batch(generator)]) for _ in range(num_steps))
         with torch.no_grad():
-            out = unroll(rule, task.loss, params, batches, rule.init(params, task.spec))
+            out = mt.unroll(rule, task.loss, params, batches, rule.init(params, task.spec))
         losses.append(out.losses[-max(1, num_steps // 10) :].mean())
     return float(torch.stack(losses).mean())
 
@@ -61,13 +60,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a few steps only")
     is_smoke = parser.parse_args().smoke
-    config = TrainConfig(outer_steps=600, init="default", lr=3e-4, warmup=20, max_horizon=300)
     num_steps = 5 if is_smoke else 300
-    if is_smoke:
-        config = replace(config, outer_steps=2, truncation=2, runs=1, entries=200)
+    config = mt.RunConfig(
+        outer_steps=2 if is_smoke else 600,
+        inner=mt.InnerConfig(runs=1, entries=200) if is_smoke else mt.InnerConfig(max_horizon=300),
+        rule=mt.RuleConfig(init="default"),
+        outer=mt.OuterConfig(lr=3e-4, warmup=20),
+    )
 
     torch.set_num_threads(config.threads)
-    trainer = MetaTrainer(family, config)
+    trainer = mt.MetaTrainer(family, config)
     for _ in trainer.train():
         pass
     mine = trainer.result()  # save_rule(mine, path), then NFNOptimizer(model, checkpoint=path)

@@ -2,6 +2,7 @@
 
 from .estimators import PES as PES
 from .estimators import FullES as FullES
+from .estimators import MetaLoss as MetaLoss
 from .estimators import NoiseReuseES as NoiseReuseES
 from .estimators import TruncatedBPTT as TruncatedBPTT
 from .evaluation import Contender as Contender
@@ -9,7 +10,7 @@ from .evaluation import Evaluation as Evaluation
 from .evaluation import EvaluationTask as EvaluationTask
 from .evaluation import evaluate as evaluate
 from .higher import register_higher as register_higher
-from .inner import TrainConfig as TrainConfig
+from .inner import InnerConfig as InnerConfig
 from .inner import Unrolled as Unrolled
 from .inner import unroll as unroll
 from .suites import run_suite as run_suite
@@ -17,3 +18,8 @@ from .tasks import Task as Task
 from .tasks import TaskFamily as TaskFamily
 from .tasks import load_data as load_data
 from .training import MetaTrainer as MetaTrainer
+from .training import OuterConfig as OuterConfig
+from .training import RuleConfig as RuleConfig
+from .training import RunConfig as RunConfig
+from .training import ValidationConfig as ValidationConfig
+from .training import load_family as load_family

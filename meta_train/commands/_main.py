@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from functools import partial, wraps
+from io import StringIO
 
 import tyro
 
@@ -25,16 +28,61 @@ COMMANDS: dict[str, Callable[..., None]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; a user's mistake ends it with one line and exit status 2."""
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS | {"train": with_settings(sys.argv[1:] if arguments is None else arguments)},
-            prog="nfn-optim",
-            description="Learned optimizers: try, evaluate and meta-train them.",
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        _parse(sys.argv[1:] if arguments is None else arguments)()
     except (ValueError, OSError) as error:
         print(f"nfn-optim: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("nfn-optim: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _parse(arguments: Sequence[str]) -> Callable[[], None]:
+    """The command with its arguments, not run yet.
+
+    Raises:
+        ValueError: If a setting is out of range.
+    """
+    commands = COMMANDS | {"train": with_settings(arguments)}
+    shown = StringIO()
+    try:
+        with redirect_stderr(shown):
+            parsed: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
+                {name: _for_later(command) for name, command in commands.items()},
+                prog="nfn-optim",
+                description="Learned optimizers: try, evaluate and meta-train them.",
+                args=arguments,
+                config=(
+                    tyro.conf.FlagCreatePairsOff,
+                    tyro.conf.CascadeSubcommandArgs,
+                    tyro.conf.DisallowNone,
+                ),
+            )
+    except SystemExit as ended:
+        reason = _out_of_range(ended)
+        if reason is not None:
+            raise reason from None
+        print(shown.getvalue(), end="", file=sys.stderr)
+        raise
+    return parsed
+
+
+def _for_later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """What takes a command's arguments and gives the call."""
+
+    @wraps(command)
+    def call(**arguments: object) -> Callable[[], None]:
+        return partial(command, **arguments)
+
+    return call
+
+
+def _out_of_range(ended: SystemExit) -> ValueError | None:
+    """What a group of settings raised, if tyro ended the program because of that.
+
+    tyro shows such an error under a name that users have not written.
+    """
+    failure = ended.__context__
+    if isinstance(getattr(failure, "arg", None), str) and failure is not None:
+        return failure.__context__ if isinstance(failure.__context__, ValueError) else None
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json as json_
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,8 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from ..inner import TrainConfig
-from ..training import WandbMode
+from ..training import RunConfig, WandbMode, from_plain
 from ._console import write_json
 
 
@@ -22,7 +20,7 @@ def train(
     tasks: str | None = None,
     validation_tasks: str | None = None,
     settings: Path | None = None,
-    config: Annotated[TrainConfig, tyro.conf.OmitArgPrefixes] = TrainConfig(),  # noqa: B008
+    config: Annotated[RunConfig, tyro.conf.arg(name="")] = RunConfig(),  # noqa: B008
     resume: bool = False,
     wandb: WandbMode = "disabled",
     dry_run: bool = False,
@@ -30,11 +28,14 @@ def train(
 ) -> None:
     """Meta-trains an optimizer.
 
+    The settings of an estimator follow its name; `nfn-optim train estimator:pes --help` shows those
+    of `estimator:pes`.
+
     Args:
         out: Safetensors file to write; `out.resume` beside it holds what `resume` needs.
         tasks: A family of tasks, `file.py:name` or `package.module:name`; the bundled one without.
         validation_tasks: The family of the held-out tasks; that of `tasks` without.
-        settings: A YAML or JSON file of settings; options on the command line go before it.
+        settings: A YAML or JSON file of settings; options on the command line override it.
         config: Settings.
         resume: Continue the run that wrote `out`.
         wandb: Whether wandb sends or keeps curves and tables.
@@ -42,11 +43,10 @@ def train(
         json: Where to write the run's card: settings, progress, versions.
     """
     from ..support import check_overwrite, clean
-    from ..training import DEFAULT_TASKS
-    from ..training import train as run
+    from ..training import DEFAULT_TASKS, run_meta_training
 
     check_overwrite(json)
-    trainer = run(
+    trainer = run_meta_training(
         out,
         config,
         tasks=tasks or DEFAULT_TASKS,
@@ -71,8 +71,8 @@ def with_settings(arguments: Sequence[str]) -> Callable[..., None]:
     return train
 
 
-def read_settings(path: Path) -> TrainConfig:
-    """Settings from a YAML or JSON file of `TrainConfig`'s attributes.
+def read_settings(path: Path) -> RunConfig:
+    """Settings from a YAML or JSON file, nested as `RunConfig` is.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -80,14 +80,10 @@ def read_settings(path: Path) -> TrainConfig:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of settings {str(path)!r}.")
-    values = _parse(path)
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {type(values).__name__}, not a mapping of settings.")
-    types = {f.name: type(f.default) for f in dataclasses.fields(TrainConfig)}
-    unknown = sorted(set(values) - set(types))
-    if unknown:
-        raise ValueError(f"{path} has unknown settings: {unknown}. There are {sorted(types)}.")
-    return TrainConfig(**{k: _as(types[k], v, k, path) for k, v in values.items()})
+    try:
+        return from_plain(_parse(path))
+    except ValueError as error:
+        raise ValueError(f"the settings in {path} cannot be used: {error}") from error
 
 
 def _parse(path: Path) -> Any:
@@ -95,26 +91,12 @@ def _parse(path: Path) -> Any:
         try:
             return json_.loads(path.read_text())
         except json_.JSONDecodeError as error:
-            raise ValueError(f"{path} is no JSON: {error}.") from error
+            raise ValueError(f"it is no JSON: {error}.") from error
     try:
         import yaml
     except ImportError as error:
-        raise ValueError(f"{path} needs PyYAML. pip install pyyaml, or write JSON.") from error
+        raise ValueError("YAML needs PyYAML. pip install pyyaml, or write JSON.") from error
     try:
         return yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}.") from error
-
-
-def _as(kind: type, value: Any, name: str, path: Path) -> Any:
-    """A file's value as a setting: YAML reads 1e-3 as text, and has lists but no tuples."""
-    try:
-        if kind is float and not isinstance(value, bool):
-            return float(value)
-        if kind is tuple and isinstance(value, list):
-            return tuple(map(str, value))
-    except (TypeError, ValueError):
-        pass
-    if kind is type(None) or type(value) is kind:
-        return value
-    raise ValueError(f"{path}: {name} must be {kind.__name__}; got {value!r}.")
+        raise ValueError(f"it is no YAML: {error}.") from error

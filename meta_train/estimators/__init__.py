@@ -1,9 +1,7 @@
-"""Estimators of the meta-gradient, interchangeable behind one call."""
+"""Estimators of the meta-gradient, interchangeable behind one call, and the meta-loss."""
 
-from ._base import WORST as WORST
 from ._base import GradientEstimator as GradientEstimator
 from ._base import MetaGradient as MetaGradient
-from ._base import Piece as Piece
 from ._base import advance as advance
 from ._base import trained as trained
 from ._bptt import TruncatedBPTT as TruncatedBPTT
@@ -11,3 +9,6 @@ from ._evolution import PES as PES
 from ._evolution import EvolutionStrategy as EvolutionStrategy
 from ._evolution import FullES as FullES
 from ._evolution import NoiseReuseES as NoiseReuseES
+from ._meta_loss import WORST as WORST
+from ._meta_loss import MetaLoss as MetaLoss
+from ._meta_loss import Piece as Piece

@@ -11,11 +11,9 @@ from torch.func import vmap
 
 from nfn_optim import UpdateRule
 
-from ..inner import ALONE, InnerRun, Processes, unroll
+from ..inner import InnerRun, unroll
 from ..tasks import Params
-
-_STRETCH = 50  # steps
-WORST = 20.0  # meta-loss that stands for one that is not finite
+from ._meta_loss import MetaLoss, Piece
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,10 @@ class MetaGradient:
 class GradientEstimator(Protocol):
     """Estimates the meta-gradient on a run and moves the run on."""
 
-    def estimate(self, rule: UpdateRule, run: InnerRun) -> MetaGradient:
+    def estimate(self, rule: UpdateRule, run: InnerRun, meta_loss: MetaLoss) -> MetaGradient:
         """Advances `run` by one truncation; the rule's parameters stay as they are.
 
-        The gradient is that of the parameters with `requires_grad`.
+        The gradient is that of `meta_loss` in the parameters with `requires_grad`.
         """
         ...
 
@@ -47,58 +45,33 @@ def trained(rule: UpdateRule) -> dict[str, Tensor]:
     return {name: p for name, p in rule.named_parameters() if p.requires_grad}
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Logarithms of what a piece of a run reached: mean over networks, with particles `(p,)`.
-
-    Attributes:
-        training: `log(mean training loss + c)`, the mean over the steps of a stretch, so that
-            spikes count, then the mean over the stretches of the piece, so that its end counts like
-            its beginning. The logarithm weighs every decade of progress alike and lets a diverging
-            task be heard, where a clamp would silence it.
-        reached: `log(loss + c)` of the parameters that the piece is judged by, on a training batch
-            and on held-out samples, weighed by the share of the latter.
-    """
-
-    training: Tensor
-    reached: Tensor
-
-    @property
-    def loss(self) -> Tensor:
-        """The meta-loss."""
-        return self.training + self.reached
-
-
 def advance(
     rule: UpdateRule,
     run: InnerRun,
     steps: int,
-    loss_floor: float,
+    meta_loss: MetaLoss,
     *,
-    held_out: float = 1.0,
     first_order: bool = True,
     remat: bool = False,
     averaged: bool = False,
     theta: Params | None = None,
-    processes: Processes = ALONE,
 ) -> Piece:
     """Moves `run` on by `steps`, at most to its horizon.
 
-    The loss before the first step depends on no update of this piece; one more batch at the end
-    shows what the last update did.
+    The loss before the first step depends on no update of this piece and is left out; one more
+    batch at the end shows what the last update did. Processes that share the particles of the run
+    each train their own and exchange the losses.
 
     Args:
         rule: The rule.
-        run: What is trained.
+        run: The run.
         steps: Inner steps.
-        loss_floor: `c`; losses below it count as equal.
-        held_out: Share of the held-out loss in what the piece reached.
+        meta_loss: What the piece is judged by.
         first_order: As for `unroll`.
         remat: As for `unroll`.
         averaged: Whether the piece is judged by the mean of what the rule headed for after each
             step, not by the last parameters.
-        theta: As for `unroll`.
-        processes: Share the particles among them; `theta` are this one's, the results everyone's.
+        theta: As for `unroll`: this process's particles. The result is that of all of them.
     """
     steps = min(steps, max(1, run.horizon - run.steps))
     out = unroll(
@@ -118,10 +91,6 @@ def advance(
     last = many(out.params, batch)
     seen = many(judged, batch) if averaged else last
     ends = [last, seen, many(judged, run.validation_batch())]
-    losses = processes.whole(torch.cat([out.losses, torch.stack(ends)]), -2)  # (k + 3, [p,] n)
-    run.advance(out.params, out.state, losses[:-3].detach())
-    stretches = torch.stack([part.mean(0) for part in losses[1:-2].split(_STRETCH)])
-    training = (stretches + loss_floor).log().mean(0)
-    trained_on, unseen = (losses[-2:] + loss_floor).log()
-    reached = torch.lerp(trained_on, unseen, held_out)
-    return Piece(training.mean(-1), reached.mean(-1))
+    losses = run.processes.whole(torch.cat([out.losses, torch.stack(ends)]), -2)  # (k + 3, [p,] n)
+    run.advance(out.params, out.state, losses[:-3].detach(), meta_loss.floor)
+    return meta_loss.of(losses[1:-2], losses[-2:])

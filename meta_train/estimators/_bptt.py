@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from nfn_optim import UpdateRule
 
 from ..inner import InnerRun
+from ..support import require_counts
 from ._base import MetaGradient, advance, trained
+from ._meta_loss import MetaLoss
 
 
 @dataclass(frozen=True)
@@ -23,32 +25,34 @@ class TruncatedBPTT:
 
     Attributes:
         truncation: Inner steps differentiated at once.
-        loss_floor: Losses below it count as equal.
         first_order: Whether the rule reads its inputs as constants.
         remat: Whether every step is computed again on the way back, to save memory.
-        held_out: Share of the held-out loss in what a truncation is judged by.
     """
 
-    truncation: int = 20
-    loss_floor: float = 1e-5
+    truncation: int = 40
     first_order: bool = True
     remat: bool = False
-    held_out: float = field(default=1.0, kw_only=True)
 
-    def estimate(self, rule: UpdateRule, run: InnerRun) -> MetaGradient:
+    def __post_init__(self) -> None:
+        """Checks ranges.
+
+        Raises:
+            ValueError: If `truncation` is below 1.
+        """
+        require_counts(self, "truncation")
+
+    def estimate(self, rule: UpdateRule, run: InnerRun, meta_loss: MetaLoss) -> MetaGradient:
         """Advances `run` by one truncation."""
         theta = trained(rule)
-        piece = advance(
+        loss = advance(
             rule,
             run,
             self.truncation,
-            self.loss_floor,
-            held_out=self.held_out,
+            meta_loss,
             first_order=self.first_order,
             remat=self.remat,
             averaged=True,
-        )
-        loss = piece.loss
+        ).loss
         grads = torch.autograd.grad(
             loss, list(theta.values()), allow_unused=True, materialize_grads=True
         )

@@ -6,7 +6,7 @@ networks on the same batches, so that their difference is due to the perturbatio
 particles run as one stacked computation, and nothing is backpropagated.
 
 Several processes share the pairs of every run. All of them draw all noise, train their own share,
-and tell each other the losses: from these, each knows the whole meta-gradient.
+and exchange the losses, from which each computes the whole meta-gradient.
 
 Shape legend: `m` pairs, `p = 2 m` particles, the two of a pair side by side.
 """
@@ -14,59 +14,50 @@ Shape legend: `m` pairs, `p = 2 m` particles, the two of a pair side by side.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from nfn_optim import UpdateRule
 
 from ..inner import InnerRun, Processes
+from ..support import require_counts, require_positive
 from ..tasks import Params
-from ._base import WORST, MetaGradient, advance, trained
+from ._base import MetaGradient, advance, trained
+from ._meta_loss import WORST, MetaLoss
 
 
 @dataclass(frozen=True)
 class EvolutionStrategy(ABC):
     """What evolution strategies share; they differ in which noise perturbs and which is credited.
 
+    Processes that share the particles of a run (`run.processes`) each train their own pairs.
+
     Attributes:
         std: Standard deviation of the perturbations.
         pairs: Antithetic pairs.
-        loss_floor: Losses below it count as equal.
-        held_out: Share of the held-out loss in what a piece reached.
-        processes: Share the pairs among them; this one trains its own share.
     """
 
     std: float = 0.01
     pairs: int = 4
-    loss_floor: float = 1e-5
-    held_out: float = field(default=1.0, kw_only=True)
-    processes: Processes = field(default_factory=Processes, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Checks the share.
+        """Checks ranges.
 
         Raises:
-            ValueError: If the pairs cannot be shared evenly.
+            ValueError: Naming the setting that is out of range.
         """
-        self.processes.check_even("pairs", self.pairs)
+        require_positive(self, "std")
+        require_counts(self, "pairs")
 
-    def estimate(self, rule: UpdateRule, run: InnerRun) -> MetaGradient:
+    def estimate(self, rule: UpdateRule, run: InnerRun, meta_loss: MetaLoss) -> MetaGradient:
         """Advances this process's particles of `run`; the estimate is that of all of them."""
         theta = trained(rule)
-        run.spread(2 * self.pairs // self.processes.size)
+        run.spread(2 * self.pairs // run.processes.size)
         noise, credited = self._perturb(theta, run)
         with torch.no_grad():
-            piece = advance(
-                rule,
-                run,
-                self._steps(run),
-                self.loss_floor,
-                held_out=self.held_out,
-                theta=self._particles(theta, noise),
-                processes=self.processes,
-            )
-            losses = piece.loss
+            particles = self._particles(theta, noise, run.processes)
+            losses = advance(rule, run, self._steps(run), meta_loss, theta=particles).loss
             losses = torch.where(losses.isfinite(), losses, WORST)
             above, below = losses.view(-1, 2).unbind(1)
             slopes = (above - below) / (2 * self.std * self.pairs)  # (m,)
@@ -75,9 +66,9 @@ class EvolutionStrategy(ABC):
             }
         return MetaGradient(float(losses.mean()), grads)
 
-    def _particles(self, theta: Params, noise: Params) -> Params:
+    def _particles(self, theta: Params, noise: Params, processes: Processes) -> Params:
         """This process's share of the perturbed meta-parameters, `(p, *shape)`."""
-        steps = {name: self.std * self.processes.part(e) for name, e in noise.items()}
+        steps = {name: self.std * processes.part(e) for name, e in noise.items()}
         return {
             n: torch.stack([p + steps[n], p - steps[n]], 1).flatten(0, 1) for n, p in theta.items()
         }
@@ -102,7 +93,12 @@ class EvolutionStrategy(ABC):
 
 @dataclass(frozen=True)
 class FullES(EvolutionStrategy):
-    """Trains every particle to the horizon of the run: no truncation, one estimate a run."""
+    """Trains every particle to the horizon of the run: no truncation, one estimate a run.
+
+    Attributes:
+        std: Standard deviation of the perturbations.
+        pairs: Antithetic pairs.
+    """
 
     def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:
         noise = self._draw(theta, run)
@@ -113,7 +109,22 @@ class FullES(EvolutionStrategy):
 
 
 @dataclass(frozen=True)
-class PES(EvolutionStrategy):
+class _TruncatedES(EvolutionStrategy):
+    """What advances a run by `truncation` inner steps at a time."""
+
+    truncation: int = 40
+
+    def __post_init__(self) -> None:
+        """Checks ranges; errors as for all evolution strategies."""
+        super().__post_init__()
+        require_counts(self, "truncation")
+
+    def _steps(self, run: InnerRun) -> int:
+        return self.truncation
+
+
+@dataclass(frozen=True)
+class PES(_TruncatedES):
     """Persistent evolution strategies (arXiv 2112.13835): truncated, and yet unbiased.
 
     Every truncation has noise of its own; its losses are credited to the sum of all noise that its
@@ -122,12 +133,8 @@ class PES(EvolutionStrategy):
     Attributes:
         std: Standard deviation of the perturbations.
         pairs: Antithetic pairs.
-        loss_floor: Losses below it count as equal.
         truncation: Inner steps of an estimate.
-        processes: Share the pairs among them; this one trains its own share.
     """
-
-    truncation: int = 20
 
     def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:
         noise = self._draw(theta, run)
@@ -135,12 +142,9 @@ class PES(EvolutionStrategy):
         run.noise = {name: met[name] + e for name, e in noise.items()}
         return noise, run.noise
 
-    def _steps(self, run: InnerRun) -> int:
-        return self.truncation
-
 
 @dataclass(frozen=True)
-class NoiseReuseES(EvolutionStrategy):
+class NoiseReuseES(_TruncatedES):
     """Noise-reuse evolution strategies (arXiv 2304.12180): a run keeps its noise to the end.
 
     Truncated and unbiased as `PES`, and of less variance where the truncations' losses vary
@@ -149,17 +153,10 @@ class NoiseReuseES(EvolutionStrategy):
     Attributes:
         std: Standard deviation of the perturbations.
         pairs: Antithetic pairs.
-        loss_floor: Losses below it count as equal.
         truncation: Inner steps of an estimate.
-        processes: Share the pairs among them; this one trains its own share.
     """
-
-    truncation: int = 20
 
     def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:
         if run.noise is None:
             run.noise = self._draw(theta, run)
         return run.noise, run.noise
-
-    def _steps(self, run: InnerRun) -> int:
-        return self.truncation

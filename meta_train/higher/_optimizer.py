@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import higher
-from torch import Tensor, nn
+from torch import Tensor
 
-from nfn_optim import NetworkSpec, NFNOptimizer, NFNRule, UpdateRule
+from nfn_optim import NetworkSpec, NFNOptimizer, UpdateRule
+from nfn_optim.optimizer import kept_share
 from nfn_optim.rules import RuleState
 
 from ..tasks import Params
@@ -31,53 +32,41 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **kwargs: Any) -> None:
         """One step on what has a gradient; `higher` reads the result from `param_groups`."""
-        place: dict[str, tuple[int, int]] = {}
-        params: dict[str, Tensor] = {}
+        places: dict[str, tuple[int, int]] = {}  # group, and index in it
         grads: dict[str, Tensor] = {}
-        for g, (group, group_grads) in enumerate(
-            zip(self.param_groups, grouped_grads, strict=True)
-        ):
-            for i, (name, grad) in enumerate(zip(group["param_names"], group_grads, strict=True)):
+        for g, (group, in_group) in enumerate(zip(self.param_groups, grouped_grads, strict=True)):
+            for i, (name, grad) in enumerate(zip(group["param_names"], in_group, strict=True)):
                 if grad is not None:
-                    place[name], params[name] = (g, i), group["params"][i]
+                    places[name] = g, i
                     grads[name] = -grad if group["maximize"] else grad
-        covered = [name for name in params if name in self.spec.axes]
-        others = [name for name in params if name not in self.spec.axes]
+        covered = {name: grad for name, grad in grads.items() if name in self.spec.axes}
+        others = {name: grad for name, grad in grads.items() if name not in self.spec.axes}
         if covered:
-            spec = self.spec.subset(covered)
-            self._drive(
-                self.rule, spec, self.rule.schedule.bias[0].exp(), covered, params, grads, place
-            )
+            size = self.rule.schedule.bias[0].exp()  # `step_size`, differentiable
+            self._drive(self.rule, size, covered, places, self.spec.subset(list(covered)))
         if others:
-            size = self.fallback.step_size
-            self._drive(self.fallback, NO_SPEC, size, others, params, grads, place)
+            self._drive(self.fallback, self.fallback.step_size, others, places, NO_SPEC)
 
     def _drive(
         self,
         rule: UpdateRule,
-        spec: NetworkSpec,
         step_size: float | Tensor,
-        names: list[str],
-        params: Params,
         grads: Params,
-        place: dict[str, tuple[int, int]],
+        places: dict[str, tuple[int, int]],
+        spec: NetworkSpec,
     ) -> None:
-        slots = {}
-        for name in names:
-            g, i = place[name]
-            slots[name] = dict(self.state[g][i]) or rule.new_slots(
-                params[name].detach(), num_steps=self.param_groups[g]["num_steps"]
-            )
-        own = {name: params[name] for name in names}
-        delta, state = rule(own, {name: grads[name] for name in names}, RuleState(slots, spec))
-        for name in names:
-            g, i = place[name]
+        """Moves the parameters that have these gradients, with one of the two rules."""
+        params, slots = {}, {}
+        for name in grads:
+            g, i = places[name]
             group = self.param_groups[g]
-            kept = 1 - group["lr"] * step_size * group["weight_decay"]
-            group["params"][i] = params[name] * kept + group["lr"] * delta[name]
+            params[name] = group["params"][i]
+            slots[name] = dict(self.state[g][i]) or rule.new_slots(
+                params[name].detach(), num_steps=group["num_steps"]
+            )
+        delta, state = rule(params, grads, RuleState(slots, spec))
+        for name, param in params.items():
+            g, i = places[name]
+            group = self.param_groups[g]
+            group["params"][i] = param * kept_share(group, step_size) + group["lr"] * delta[name]
             self.state[g][i] = state.slots[name]
-
-
-def optimizer_of(rule: NFNRule, model: nn.Module) -> NFNOptimizer:
-    """An `NFNOptimizer` of this model that uses `rule` itself, not a copy."""
-    return NFNOptimizer(model, checkpoint=rule)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nfn_optim import NFNRule
+from nfn_optim import NFNOptimizer, NFNRule
 
 from ..tasks import Batch, ModuleTask, Params
 
@@ -33,8 +33,6 @@ def register_higher() -> None:
         raise ImportError(
             "higher is not installed. Install it with pip install 'nfn-optim[higher]'."
         ) from error
-    from nfn_optim import NFNOptimizer
-
     from ._optimizer import DifferentiableNFN
 
     higher.register_optim(NFNOptimizer, DifferentiableNFN)
@@ -53,12 +51,10 @@ def unroll_higher(
     """
     import higher
 
-    from ._optimizer import optimizer_of
-
     register_higher()
     losses = []
     model = task.build()
-    optimizer = optimizer_of(rule, model)
+    optimizer = NFNOptimizer(model, checkpoint=rule)
     for i in range(len(next(iter(params.values())))):
         model.load_state_dict({name: p[i] for name, p in params.items()})
         with higher.innerloop_ctx(model, optimizer) as (fmodel, diffopt):

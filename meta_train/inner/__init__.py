@@ -1,11 +1,10 @@
 """Inner training: many networks at once, run by run."""
 
-from ._config import TrainConfig as TrainConfig
+from ._config import InnerConfig as InnerConfig
 from ._distributed import ALONE as ALONE
 from ._distributed import Processes as Processes
 from ._distributed import join as join
 from ._run import InnerRun as InnerRun
 from ._run import joined as joined
-from ._run import part_of as part_of
 from ._unroll import Unrolled as Unrolled
 from ._unroll import unroll as unroll

@@ -74,6 +74,10 @@ class Processes:
                 raise self._lost() from error
         return vector
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on one of the processes at least; errors as for `sum`."""
+        return bool(self.sum(torch.tensor(float(flag))))
+
     def gather(self, item: Any) -> list[Any]:
         """Every process's item on the first one, nothing on the others; errors as for `sum`."""
         if self.size == 1:

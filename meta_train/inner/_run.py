@@ -14,42 +14,49 @@ from nfn_optim import UpdateRule
 from nfn_optim.rules import RuleState
 
 from ..tasks import Batch, Params, TaskFamily, stack
-from ._config import TrainConfig
-from ._distributed import Processes
+from ._config import InnerConfig
+from ._distributed import ALONE, Processes
 from ._horizon import log_uniform_horizon
 
 _MAX_SEED = 2**31
-_SHARED = ("params", "slots")  # what has an axis of particles
+_PER_PARTICLE = ("params", "slots")  # entries of a saved run with an axis of particles
 
 
 class InnerRun:
     """Networks of one sampled task on their way to a sampled horizon.
 
     Everything is derived from one seed, so a run is restored from its seed and its tensors. An
-    estimator that perturbs the meta-parameters keeps one copy of the networks for each perturbation
-    of this process (`spread`), and what it has to remember of the perturbations (`noise`).
+    estimator that perturbs the meta-parameters trains one copy of the networks for each
+    perturbation, a particle (`spread`), and keeps here the perturbations that later estimates need
+    (`noise`). The networks live on the device of the rule.
 
     Args:
         family: Where the task is drawn from.
         rule: Gives the initial state.
         config: Horizons and the size of the group.
         seed: Decides task, horizon, initial networks and batches.
+        processes: Share the particles among them; this one holds its own share.
     """
 
     DIVERGED = 3.0  # times the initial loss
 
     def __init__(
-        self, family: TaskFamily, rule: UpdateRule, config: TrainConfig, seed: int
+        self,
+        family: TaskFamily,
+        rule: UpdateRule,
+        config: InnerConfig,
+        seed: int,
+        processes: Processes = ALONE,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.seed, self.steps, self.floor = seed, 0, config.loss_floor
+        self.seed, self.steps, self.processes = seed, 0, processes
         self.diverged = self.converged = False
         self.task = family.sample(generator)
         self.horizon = log_uniform_horizon(config.min_horizon, config.max_horizon, generator)
         size = max(1, min(config.max_networks, config.entries // self.task.spec.num_entries))
         seeds = torch.randint(_MAX_SEED, (size,), generator=generator).tolist()
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
-        self.device = torch.device(config.device)
+        self.device = next((p.device for p in rule.parameters()), torch.device("cpu"))
         self.params: Params = self._placed(stack([self.task.init(g) for g in self.generators]))
         told = float(torch.rand((), generator=generator)) < config.told
         self.state: RuleState = rule.init(
@@ -87,13 +94,20 @@ class InnerRun:
                 "Keep to one estimator for a run."
             )
 
-    def advance(self, params: Params, state: RuleState, losses: Tensor) -> None:
-        """Moves on to where an unroll arrived; `losses` is `(steps, n)` or `(steps, p, n)`."""
+    def advance(self, params: Params, state: RuleState, losses: Tensor, floor: float) -> None:
+        """Moves on to where an unroll arrived.
+
+        Args:
+            params: The parameters reached.
+            state: The rule's state.
+            losses: Training losses on the way, `(steps, n)` or `(steps, p, n)`.
+            floor: The run is over when their mean is below it.
+        """
         self.params, self.state = _pytree.tree_map(torch.detach, (params, state))
         self.steps += len(losses)
         if self.initial_loss is None:
             self.initial_loss = float(losses[0].mean())
-        self.converged = float(losses.mean()) < self.floor
+        self.converged = float(losses.mean()) < floor
         last = float(losses[-1].max())
         self.diverged = not math.isfinite(last) or last > self.DIVERGED * self.initial_loss
 
@@ -103,7 +117,7 @@ class InnerRun:
         return self.diverged or self.converged or self.steps >= self.horizon
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and numbers that, with the seed, restore the run."""
+        """Tensors and numbers that, with the seed, restore this process's share of the run."""
         return {
             "seed": self.seed,
             "steps": self.steps,
@@ -118,12 +132,13 @@ class InnerRun:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues a run of the same seed from `state_dict`.
+        """Continues a run of the same seed from its whole state (`joined`).
 
         Raises:
             ValueError: If the seed gave another task then.
         """
-        lead = 0 if state.get("particles") is None else 1
+        state = _share(state, self.processes)
+        lead = 0 if state["particles"] is None else 1
         if {n: p.shape[lead:] for n, p in state["params"].items()} != {
             n: p.shape for n, p in self.params.items()
         }:
@@ -131,10 +146,8 @@ class InnerRun:
                 "the saved run trains other networks than this family of tasks gives. "
                 "Resume with the family that the run was started with."
             )
-        self.particles = state.get("particles")
-        self.noise = self._placed(state.get("noise"))
-        if "noise_generator" in state:
-            self.noise_generator.set_state(state["noise_generator"])
+        self.particles, self.noise = state["particles"], self._placed(state["noise"])
+        self.noise_generator.set_state(state["noise_generator"])
         self.steps, self.initial_loss = state["steps"], state["initial_loss"]
         self.diverged, self.converged = state["ended"]
         self.params = self._placed(state["params"])
@@ -149,20 +162,19 @@ class InnerRun:
         )
 
 
-def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The state of a run from those of the processes that share its particles."""
-    first = parts[0]
-    if len(parts) == 1 or first["particles"] is None:
+def joined(shares: list[dict[str, Any]]) -> dict[str, Any]:
+    """The whole state of a run from those of the processes that share its particles."""
+    first = shares[0]
+    if len(shares) == 1 or first["particles"] is None:
         return first
-    tensors = [{name: part[name] for name in _SHARED} for part in parts]
-    whole = _pytree.tree_map(lambda *shares: torch.cat(shares), *tensors)
-    return {**first, **whole, "particles": sum(part["particles"] for part in parts)}
+    tensors = [{name: share[name] for name in _PER_PARTICLE} for share in shares]
+    whole = _pytree.tree_map(lambda *parts: torch.cat(parts), *tensors)
+    return {**first, **whole, "particles": sum(share["particles"] for share in shares)}
 
 
-def part_of(state: dict[str, Any], processes: Processes) -> dict[str, Any]:
-    """The share of one of the processes that go on with a run together: undoes `joined`."""
-    particles = state.get("particles")
-    if particles is None:
+def _share(state: dict[str, Any], processes: Processes) -> dict[str, Any]:
+    """One process's share of a run's whole state: undoes `joined`."""
+    if state["particles"] is None:
         return state
-    own = _pytree.tree_map(processes.part, {name: state[name] for name in _SHARED})
-    return {**state, **own, "particles": particles // processes.size}
+    tensors = _pytree.tree_map(processes.part, {name: state[name] for name in _PER_PARTICLE})
+    return {**state, **tensors, "particles": state["particles"] // processes.size}

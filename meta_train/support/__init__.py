@@ -4,6 +4,9 @@ from ._cache import artefact_key as artefact_key
 from ._cache import cache_folder as cache_folder
 from ._cache import remember as remember
 from ._checks import require_counts as require_counts
+from ._checks import require_not_negative as require_not_negative
+from ._checks import require_positive as require_positive
+from ._checks import require_shares as require_shares
 from ._device import find_device as find_device
 from ._fingerprint import bytes_of as bytes_of
 from ._fingerprint import describe as describe

@@ -1,6 +1,13 @@
 """Meta-training: the outer loop, its settings, files and checks."""
 
+from ._config import Estimator as Estimator
+from ._config import RunConfig as RunConfig
 from ._family_source import DEFAULT_TASKS as DEFAULT_TASKS
-from ._run import train as train
+from ._family_source import load_family as load_family
+from ._outer import OuterConfig as OuterConfig
+from ._rule import RuleConfig as RuleConfig
+from ._run import run_meta_training as run_meta_training
+from ._settings import from_plain as from_plain
 from ._tracking import WandbMode as WandbMode
 from ._trainer import MetaTrainer as MetaTrainer
+from ._validation import ValidationConfig as ValidationConfig

@@ -1,4 +1,4 @@
-"""Families of tasks named on the command line."""
+"""Families of tasks by name, as on the command line."""
 
 from __future__ import annotations
 
@@ -14,40 +14,56 @@ DEFAULT_TASKS = "meta_train.tasks:default_family"
 
 
 def load_family(tasks: str) -> TaskFamily:
-    """Imports a family named `file.py:name` or `package.module:name`.
+    """Imports a family of tasks.
+
+    A file is executed each time; what it raises is passed on.
+
+    Args:
+        tasks: `file.py:name` or `package.module:name`.
 
     Raises:
         ValueError: If there is no such file, module or name, or it is no `TaskFamily`.
+
+    Example:
+        >>> load_family("meta_train.tasks:default_family")
+        Mixture(...)
     """
     source, _, name = tasks.rpartition(":")
     if not source or not name:
         raise ValueError(
             f"tasks {tasks!r} lacks a name. Write file.py:family or package.module:family."
         )
-    family = getattr(_load(source), name, None)
+    module = _import_file(Path(source)) if source.endswith(".py") else _import_module(source)
+    if not hasattr(module, name):
+        raise ValueError(f"{source} has no {name!r}. Define it there, e.g. {name} = MyFamily().")
+    family = getattr(module, name)
     if not isinstance(family, TaskFamily):
         raise ValueError(
-            f"{name!r} in {source} is {type(family).__name__}, not an instance of "
-            "meta_train.tasks.TaskFamily. Define one there, e.g. family = MyFamily()."
+            f"{name!r} in {source} is of type {type(family).__name__}, not an instance of "
+            "meta_train.TaskFamily. Name an instance, e.g. family = MyFamily()."
         )
     return family
 
 
-def _load(source: str) -> ModuleType:
-    if not source.endswith(".py"):
-        try:
-            return importlib.import_module(source)
-        except ModuleNotFoundError as error:
-            raise ValueError(
-                f"cannot import {source!r}: {error}. Give a file.py or a module."
-            ) from error
-    path = Path(source)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+def _import_module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"cannot import {name!r}: {error}. Give a file.py or a module.") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    name = str(path.resolve())  # cannot hide a module of another name
+    spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise ValueError(
-            f"there is no Python file {source!r}. Give the path of the file of the family."
+            f"there is no Python file '{path}'. Give the path of the file of the family."
         )
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

@@ -1,78 +1,64 @@
-"""What a `TrainConfig` asks for: the rule, what of it is trained, how, and at which rate."""
+"""The outer optimizer: what moves the meta-parameters, and at which rate."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from nfn_optim import NFNRule, load_rule
-from nfn_optim.rules import NFNRuleConfig
-
-from ..estimators import (
-    PES,
-    EvolutionStrategy,
-    FullES,
-    GradientEstimator,
-    NoiseReuseES,
-    TruncatedBPTT,
-)
-from ..inner import ALONE, Processes, TrainConfig
-from ..support import find_device
+from ..support import require_not_negative, require_positive
 
 
-def make_rule(config: TrainConfig) -> NFNRule:
-    """A rule with fresh weights, or that of `config.init`; only what is trained wants gradients.
+@dataclass(frozen=True)
+class OuterConfig:
+    """How the meta-parameters move along their gradient.
 
-    Raises:
-        ValueError: If the device is not there, or an expression names no meta-parameter.
+    Attributes:
+        optimizer: Outer optimizer, a class of `torch.optim`.
+        lr: Peak outer learning rate.
+        final_lr: Outer learning rate at the end of the cosine.
+        warmup: Outer steps of linear warm-up.
+        weight_decay: Weight decay of the outer optimizer.
+        clip: Largest norm of a run's meta-gradient, before averaging over runs.
+        ema: Decay of the average of the meta-parameters that is kept as the result.
     """
-    torch.manual_seed(config.seed)
-    if config.init is None:
-        rule = NFNRule(NFNRuleConfig(config.hidden, config.initial_lr))
-    else:
-        rule = load_rule(config.init)
-    names = [name for name, _ in rule.named_parameters()]
-    for expression in config.parameters:
-        if not any(re.fullmatch(expression, name) for name in names):
+
+    optimizer: str = "Adam"
+    lr: float = 1e-3
+    final_lr: float = 5e-5
+    warmup: int = 100
+    weight_decay: float = 0.0
+    clip: float = 0.5
+    ema: float = 0.99
+
+    def __post_init__(self) -> None:
+        """Checks ranges.
+
+        Raises:
+            ValueError: Naming the setting that is out of range.
+        """
+        require_positive(self, "lr", "clip")
+        require_not_negative(self, "final_lr", "warmup", "weight_decay")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be in [0, 1); got {self.ema}.")
+        if not hasattr(torch.optim, self.optimizer):
             raise ValueError(
-                f"{expression!r} names no meta-parameter. There are {', '.join(names)}; "
-                "regular expressions are matched against the whole name."
+                f"torch.optim has no {self.optimizer!r}. Give the name of a class, e.g. AdamW."
             )
-    for name, param in rule.named_parameters():
-        chosen = any(re.fullmatch(expression, name) for expression in config.parameters)
-        param.requires_grad_(chosen or not config.parameters)
-    return rule.to(find_device(config.device))
+
+    def lr_at(self, step: int, outer_steps: int) -> float:
+        """Rate of one of `outer_steps`: linear warm-up, then a cosine from `lr` to `final_lr`."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1, outer_steps - self.warmup)
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return self.final_lr + (self.lr - self.final_lr) * cosine
 
 
-def make_estimator(config: TrainConfig, processes: Processes) -> GradientEstimator:
-    """The estimator of the meta-gradient; evolution strategies share their pairs among processes.
-
-    Raises:
-        ValueError: If the pairs cannot be shared evenly.
-    """
-    noise = (config.std, config.pairs, config.loss_floor)
-    share = config.held_out
-    if config.estimator == "full-es":
-        return FullES(*noise, held_out=share, processes=processes)
-    if config.estimator == "pes":
-        return PES(*noise, config.truncation, held_out=share, processes=processes)
-    if config.estimator == "nres":
-        return NoiseReuseES(*noise, config.truncation, held_out=share, processes=processes)
-    inner = (config.loss_floor, config.first_order, config.remat)
-    return TruncatedBPTT(config.truncation, *inner, held_out=share)
-
-
-def sharing(estimator: GradientEstimator, processes: Processes) -> tuple[Processes, Processes]:
-    """Who shares the inner runs, and who the particles of each: the processes do one of the two."""
-    pairs = estimator.processes if isinstance(estimator, EvolutionStrategy) else ALONE
-    return (processes if pairs.size == 1 else ALONE), pairs
-
-
-def make_optimizer(config: TrainConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(config: OuterConfig, params: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The outer optimizer, of those parameters that want a gradient.
 
     Raises:
@@ -90,12 +76,3 @@ def make_optimizer(config: TrainConfig, params: Iterable[nn.Parameter]) -> torch
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ValueError(f"torch.optim.{config.optimizer} is no optimizer. Choose e.g. AdamW.")
     return optimizer
-
-
-def outer_lr(config: TrainConfig, step: int) -> float:
-    """Linear warm-up, then a cosine from `lr` to `final_lr`."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    progress = (step - config.warmup) / max(1, config.outer_steps - config.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return config.final_lr + (config.lr - config.final_lr) * cosine

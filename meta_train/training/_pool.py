@@ -8,73 +8,90 @@ import torch
 
 from nfn_optim import UpdateRule
 
-from ..inner import ALONE, InnerRun, Processes, TrainConfig, joined, part_of
+from ..estimators import EvolutionStrategy, GradientEstimator
+from ..inner import ALONE, InnerConfig, InnerRun, Processes, joined
 from ..tasks import TaskFamily
 
 _MAX_SEED = 2**31
 
 
 class RunPool:
-    """Inner runs in slots; a process holds those it owns and knows the seeds of all.
+    """Inner runs, each in a numbered place; a process holds its share, and knows the seeds of all.
 
     Args:
         family: Where tasks are drawn from.
         rule: Gives initial states.
-        config: Number of slots, and of those that an outer step takes.
-        processes: Share the slots among them.
-        particles_among: Share the particles of every run among them.
+        config: Number of runs, of those that an outer step takes, and their length and size.
+        seed: Decides the seeds of the runs.
+        runs_among: The processes that share the runs.
+        particles_among: The processes that share the particles of every run.
 
     Raises:
-        ValueError: If the slots cannot be shared evenly.
+        ValueError: If the runs cannot be shared evenly.
     """
 
     def __init__(
         self,
         family: TaskFamily,
         rule: UpdateRule,
-        config: TrainConfig,
-        processes: Processes,
+        config: InnerConfig,
+        seed: int,
+        runs_among: Processes = ALONE,
         particles_among: Processes = ALONE,
     ) -> None:
-        processes.check_even("runs", config.runs)
-        processes.check_even("runs_per_step", config.runs_per_step)
+        runs_among.check_even("runs", config.runs)
+        runs_among.check_even("runs_per_step", config.runs_per_step)
         self.family, self.rule, self.config = family, rule, config
-        self.processes, self.particles_among = processes, particles_among
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.runs = [self._new(slot) for slot in range(config.runs)]
+        self.runs_among, self.particles_among = runs_among, particles_among
+        self.generator = torch.Generator().manual_seed(seed)
+        self.runs = [self._new(place) for place in range(config.runs)]
 
     def take(self, step: int) -> list[InnerRun]:
-        """This process's runs of an outer step; those that are over begin anew."""
+        """This process's runs of an outer step; those that are over are replaced by new ones."""
         count = self.config.runs_per_step
-        slots = [(step * count + i) % len(self.runs) for i in range(count)]
-        ended = [float(run is not None and run.over) for run in (self.runs[s] for s in slots)]
-        for slot, is_over in zip(slots, self.processes.sum(torch.tensor(ended)), strict=True):
+        places = [(step * count + i) % len(self.runs) for i in range(count)]
+        ended = [float(run is not None and run.over) for run in (self.runs[i] for i in places)]
+        for place, is_over in zip(places, self.runs_among.sum(torch.tensor(ended)), strict=True):
             if is_over:
-                self.runs[slot] = self._new(slot)
-        return [run for run in (self.runs[slot] for slot in slots) if run is not None]
+                self.runs[place] = self._new(place)
+        return [run for run in (self.runs[place] for place in places) if run is not None]
 
     def state_dict(self) -> dict[str, Any]:
         """The runs of all processes, on the first one."""
-        own = {i: run.state_dict() for i, run in enumerate(self.runs) if run is not None}
-        gathered = self.processes.gather(self.particles_among.gather(own))
+        held = {i: run.state_dict() for i, run in enumerate(self.runs) if run is not None}
+        gathered = self.runs_among.gather(self.particles_among.gather(held))
         parts = [part for shared in gathered for part in shared]
-        slots = sorted({slot for part in parts for slot in part})
+        places = sorted({place for part in parts for place in part})
         return {
             "generator": self.generator.get_state(),
-            "runs": [joined([part[slot] for part in parts if slot in part]) for slot in slots],
+            "runs": [joined([part[place] for part in parts if place in part]) for place in places],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict`; errors as for `InnerRun`."""
         self.generator.set_state(state["generator"])
-        for slot, saved in enumerate(state["runs"]):
-            if self.processes.owns(slot):
-                run = InnerRun(self.family, self.rule, self.config, saved["seed"])
-                run.load_state_dict(part_of(saved, self.particles_among))
-                self.runs[slot] = run
+        for place, saved in enumerate(state["runs"]):
+            run = self._run(place, saved["seed"])
+            if run is not None:
+                run.load_state_dict(saved)
+            self.runs[place] = run
 
-    def _new(self, slot: int) -> InnerRun | None:
-        seed = int(torch.randint(_MAX_SEED, (), generator=self.generator))
-        if not self.processes.owns(slot):
+    def _new(self, place: int) -> InnerRun | None:
+        return self._run(place, int(torch.randint(_MAX_SEED, (), generator=self.generator)))
+
+    def _run(self, place: int, seed: int) -> InnerRun | None:
+        if not self.runs_among.owns(place):
             return None
-        return InnerRun(self.family, self.rule, self.config, seed)
+        return InnerRun(self.family, self.rule, self.config, seed, self.particles_among)
+
+
+def sharing(estimator: GradientEstimator, processes: Processes) -> tuple[Processes, Processes]:
+    """Who shares the runs, and who the particles of each run: the processes do one of the two.
+
+    Raises:
+        ValueError: If the pairs of an evolution strategy cannot be shared evenly.
+    """
+    if not isinstance(estimator, EvolutionStrategy):
+        return processes, ALONE
+    processes.check_even("pairs", estimator.pairs)
+    return ALONE, processes

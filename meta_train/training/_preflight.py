@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from ..inner import InnerRun, TrainConfig
+from ..inner import InnerRun
 from ..tasks import Task, TaskFamily
 from ._trainer import MetaTrainer
 
@@ -70,27 +70,27 @@ def _check_same(first: Any, second: Any, what: str) -> None:
             )
 
 
-def trial_step(trainer: MetaTrainer) -> float:
-    """Seconds of one estimate on a fresh, short run; the trainer stays as it is.
+def trial_step(trainer: MetaTrainer) -> tuple[float, int]:
+    """One estimate on a run of the shortest length; the trainer stays as it is.
+
+    Returns:
+        Seconds that it took, and its inner steps.
 
     Raises:
         ValueError: If the estimate is not finite.
     """
-    config = _short(trainer.config)
-    run = InnerRun(trainer.family, trainer.rule, config, seed=0)
+    config = trainer.config
+    shortest = replace(config.inner, max_horizon=config.inner.min_horizon)
+    run = InnerRun(trainer.family, trainer.rule, shortest, 0, trainer.pool.particles_among)
     start = time.perf_counter()
-    estimate = trainer.estimator.estimate(trainer.rule, run)
+    estimate = trainer.estimator.estimate(trainer.rule, run, config.meta_loss)
     seconds = time.perf_counter() - start
     if not all(bool(g.isfinite().all()) for g in estimate.grads.values()):
         raise ValueError(
             f"the meta-gradient of a trial step is not finite (meta-loss {estimate.loss}). "
             "Try a smaller --initial-lr, or check the family of tasks."
         )
-    return seconds
-
-
-def _short(config: TrainConfig) -> TrainConfig:
-    return replace(config, min_horizon=config.truncation, max_horizon=config.truncation)
+    return seconds, run.steps
 
 
 def _seeded(seed: int) -> torch.Generator:

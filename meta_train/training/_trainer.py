@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,15 @@ from torch import Tensor
 from nfn_optim import NFNRule, save_rule
 
 from ..estimators import GradientEstimator, trained
-from ..inner import ALONE, Processes, TrainConfig
+from ..inner import ALONE, Processes
 from ..support import provenance
 from ..tasks import TaskFamily
+from ._config import RunConfig
 from ._files import best_path, load_resume, resume_path, save_resume
-from ._outer import make_estimator, make_optimizer, make_rule, outer_lr, sharing
-from ._pool import RunPool
+from ._outer import make_optimizer
+from ._pool import RunPool, sharing
+from ._rule import make_rule
+from ._settings import differences, from_plain, to_plain
 from ._validation import Validation
 
 
@@ -32,35 +34,51 @@ class MetaTrainer:
         config: Settings; the run is a function of these and the family.
 
     Other arguments:
-        estimator: Meta-gradient estimator; the one that `config` names without.
+        estimator: An estimator of your own; `config.estimator` without.
         validation: Family of the held-out tasks; `family` without.
         processes: The processes that share the work: evolution strategies share the pairs of every
             run, other estimators the runs.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint to start from.
+        ValueError: If the settings do not fit together, or not the machine or the processes.
     """
 
     def __init__(
         self,
         family: TaskFamily,
-        config: TrainConfig | None = None,
+        config: RunConfig | None = None,
         estimator: GradientEstimator | None = None,
         *,
         validation: TaskFamily | None = None,
         processes: Processes | None = None,
     ) -> None:
-        self.family, self.config = family, config or TrainConfig()
+        self.family, self.config = family, config or RunConfig()
         self.processes = processes or ALONE
-        self.estimator = estimator or make_estimator(self.config, self.processes)
-        self.runs_among, particles_among = sharing(self.estimator, self.processes)
-        self.rule = make_rule(self.config)
+        self.estimator = estimator or self.config.estimator
+        shared = sharing(self.estimator, self.processes)
+        config = self.config
+        self.rule = make_rule(config.rule, config.inner, config.seed, config.device)
         self.average = {n: p.detach().clone() for n, p in self.rule.named_parameters()}
-        self.optimizer = make_optimizer(self.config, self.rule.parameters())
-        self.pool = RunPool(family, self.rule, self.config, self.runs_among, particles_among)
-        self.validation = Validation(validation or family, self.config, self.processes)
+        self.optimizer = make_optimizer(config.outer, self.rule.parameters())
+        self.pool = RunPool(family, self.rule, config.inner, config.seed, *shared)
+        self.validation = Validation(
+            validation or family,
+            config.validation,
+            config.inner,
+            config.meta_loss,
+            config.seed,
+            self.processes,
+        )
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         self.best: tuple[float, int] | None = None
 
     def train(self) -> Iterator[float]:
-        """Takes outer steps up to `config.outer_steps`; yields the meta-loss of each."""
+        """Takes outer steps up to `config.outer_steps`; yields the meta-loss of each.
+
+        It is NaN for a step without any run whose meta-gradient is finite: such a step changes
+        nothing, and training goes on.
+        """
         while self.step < self.config.outer_steps:
             start = time.perf_counter()
             loss, grads = self.estimate()
@@ -72,31 +90,30 @@ class MetaTrainer:
     def estimate(self) -> tuple[float, dict[str, Tensor]]:
         """Advances this step's runs: the mean meta-loss and the mean of the clipped meta-gradients.
 
-        Runs whose meta-gradient is not finite are left out and counted in `skipped`; there is no
-        gradient where none is left.
+        Runs whose meta-gradient is not finite are left out of both and counted in `skipped`; where
+        none is left, the meta-loss is NaN and there is no gradient.
         """
         theta = trained(self.rule)
         total = torch.zeros(sum(p.numel() for p in theta.values()) + 2, device=self.device)
         for run in self.pool.take(self.step):
-            estimate = self.estimator.estimate(self.rule, run)
+            estimate = self.estimator.estimate(self.rule, run, self.config.meta_loss)
             clipped = self._clipped(estimate.grads)
-            total[0] += estimate.loss
             if clipped is not None:
+                total[0] += estimate.loss
                 total[1] += 1
                 total[2:] += torch.cat([clipped[name].flatten() for name in theta])
-        loss, used = self.runs_among.sum(total)[:2].tolist()
-        self.skipped += self.config.runs_per_step - round(used)
-        mean_loss = loss / self.config.runs_per_step
+        loss, used = self.pool.runs_among.sum(total)[:2].tolist()
+        self.skipped += self.config.inner.runs_per_step - round(used)
         if not used:
-            return mean_loss, {}
+            return math.nan, {}
         parts = (total[2:] / used).split([p.numel() for p in theta.values()])
-        return mean_loss, {n: g.view_as(theta[n]) for n, g in zip(theta, parts, strict=True)}
+        return loss / used, {n: g.view_as(theta[n]) for n, g in zip(theta, parts, strict=True)}
 
     def _clipped(self, grads: dict[str, Tensor]) -> dict[str, Tensor] | None:
         norm = torch.nn.utils.get_total_norm(list(grads.values()))
         if not math.isfinite(norm):
             return None
-        scale = (self.config.clip / (norm + 1e-6)).clamp(max=1.0)
+        scale = (self.config.outer.clip / (norm + 1e-6)).clamp(max=1.0)
         return {name: grad * scale for name, grad in grads.items()}
 
     def _apply(self, grads: dict[str, Tensor]) -> None:
@@ -106,10 +123,10 @@ class MetaTrainer:
         for name, grad in grads.items():
             params[name].grad = grad
         for group in self.optimizer.param_groups:
-            group["lr"] = outer_lr(self.config, self.step)
+            group["lr"] = self.config.outer.lr_at(self.step, self.config.outer_steps)
         self.optimizer.step()
         for name, mean in self.average.items():
-            mean.lerp_(params[name].detach(), 1 - self.config.ema)
+            mean.lerp_(params[name].detach(), 1 - self.config.outer.ema)
 
     def validate(self) -> tuple[Tensor, bool]:
         """Meta-loss of the averaged rule on every held-out run, and whether it is the best yet."""
@@ -136,9 +153,10 @@ class MetaTrainer:
         best = {} if self.best is None else {"meta_loss": self.best[0], "outer_step": self.best[1]}
         return {
             "family": repr(self.family),
-            "config": asdict(self.config),
+            "config": to_plain(self.config),
+            "estimator": repr(self.estimator),
             "outer_steps": self.step,
-            "skipped_outer_steps": self.skipped,
+            "skipped_runs": self.skipped,
             "best_validation": best,
             "processes": self.processes.size,
             "wall_seconds": round(self.seconds, 1),
@@ -163,14 +181,21 @@ class MetaTrainer:
 
         Raises:
             FileNotFoundError: If there is nothing to resume.
-            ValueError: If it was started with other settings or another family of tasks.
+            ValueError: If it was started with other settings or another family of tasks, or by
+                a version whose settings were others.
         """
-        state = load_resume(path)
-        saved = {**asdict(TrainConfig()), **state["config"]}
-        changed = {k for k, v in asdict(self.config).items() if saved[k] != v}
+        state, source = load_resume(path), resume_path(path)
+        try:
+            saved = from_plain(state["config"])
+        except ValueError as error:
+            raise ValueError(
+                f"{source} was written by a version with other settings: {error} "
+                "Start again with another output path, or resume with that version."
+            ) from error
+        changed = differences(saved, self.config)
         if changed:
             raise ValueError(
-                f"{resume_path(path)} was started with other settings: {sorted(changed)} differ. "
+                f"{source} was started with other settings: {', '.join(changed)} differ. "
                 "Use the same settings, or another output path."
             )
         self.load_state_dict(state)
@@ -178,7 +203,7 @@ class MetaTrainer:
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes during training, as tensors and numbers."""
         return {
-            "config": asdict(self.config),
+            "config": to_plain(self.config),
             "progress": {
                 "step": self.step,
                 "seconds": self.seconds,
@@ -195,7 +220,7 @@ class MetaTrainer:
         """Restores `state_dict`."""
         progress = state["progress"]
         self.step, self.seconds = progress["step"], progress["seconds"]
-        self.skipped, self.best = progress["skipped"], progress.get("best")
+        self.skipped, self.best = progress["skipped"], progress["best"]
         self.pool.load_state_dict(state)
         self.rule.load_state_dict(state["rule"])
         self.average = {n: t.to(self.device) for n, t in state["average"].items()}

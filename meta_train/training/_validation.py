@@ -9,11 +9,36 @@ from torch import Tensor
 
 from nfn_optim import UpdateRule
 
-from ..estimators import WORST, advance
-from ..inner import InnerRun, Processes, TrainConfig
+from ..estimators import WORST, MetaLoss, advance
+from ..inner import InnerConfig, InnerRun, Processes
+from ..support import require_counts, require_not_negative
 from ..tasks import TaskFamily
 
 _SEEDS = 2**40  # the seeds of training are below
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Meta-validation, which keeps the best result so far.
+
+    Attributes:
+        every: Outer steps between meta-validations; 0 for none.
+        runs: Held-out inner runs of a meta-validation.
+        steps: Inner steps of each.
+    """
+
+    every: int = 0
+    runs: int = 8
+    steps: int = 200
+
+    def __post_init__(self) -> None:
+        """Checks ranges.
+
+        Raises:
+            ValueError: Naming the setting that is out of range.
+        """
+        require_counts(self, "runs", "steps")
+        require_not_negative(self, "every")
 
 
 @dataclass(frozen=True)
@@ -23,24 +48,28 @@ class Validation:
     Attributes:
         family: Where the tasks are drawn from.
         config: Number and length of the runs.
+        inner: Size of the runs.
+        meta_loss: What is measured.
+        seed: Decides the runs.
         processes: Share the runs among them.
     """
 
     family: TaskFamily
-    config: TrainConfig
+    config: ValidationConfig
+    inner: InnerConfig
+    meta_loss: MetaLoss
+    seed: int
     processes: Processes
 
     @torch.no_grad()
     def losses(self, rule: UpdateRule) -> Tensor:
         """Meta-loss of every run, `(runs,)`, in float64; the worst is `WORST`."""
-        steps = self.config.validation_steps
-        config = replace(self.config, min_horizon=steps, max_horizon=steps)
-        losses = torch.zeros(config.validation_runs, dtype=torch.float64)
-        for index in range(config.validation_runs):
+        steps, runs = self.config.steps, self.config.runs
+        inner = replace(self.inner, min_horizon=steps, max_horizon=steps)
+        losses = torch.zeros(runs, dtype=torch.float64)
+        for index in range(runs):
             if self.processes.owns(index):
-                seed = _SEEDS + config.seed * config.validation_runs + index
-                run = InnerRun(self.family, rule, config, seed)
-                piece = advance(rule, run, steps, config.loss_floor, held_out=config.held_out)
-                loss = float(piece.loss)
+                run = InnerRun(self.family, rule, inner, _SEEDS + self.seed * runs + index)
+                loss = float(advance(rule, run, steps, self.meta_loss).loss)
                 losses[index] = min(loss, WORST) if loss == loss else WORST
         return self.processes.sum(losses)

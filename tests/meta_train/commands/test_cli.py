@@ -96,7 +96,7 @@ def test_mistakes_end_with_one_line(
     [
         ("demo", "meta_train.commands._demo_runs.run_adam"),
         ("evaluate", "meta_train.evaluation._evaluate.evaluate"),
-        ("train", "meta_train.training._run.train"),
+        ("train", "meta_train.training.run_meta_training"),
     ],
 )
 def test_files_that_cannot_be_written_show_before_the_work(

@@ -6,16 +6,26 @@ The inner problem is `loss(x) = a x^2 / 2` under gradient descent at the rate `e
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from meta_train import PES, FullES, MetaTrainer, TrainConfig, TruncatedBPTT
-from meta_train.estimators import GradientEstimator, NoiseReuseES
-from meta_train.inner._run import InnerRun
+from meta_train import (
+    PES,
+    FullES,
+    InnerConfig,
+    MetaLoss,
+    MetaTrainer,
+    NoiseReuseES,
+    RuleConfig,
+    RunConfig,
+    TruncatedBPTT,
+)
+from meta_train.estimators import GradientEstimator
+from meta_train.inner import InnerRun
 from meta_train.tasks import Params, Task, TaskFamily, default_family
 from nfn_optim import NetworkSpec, NFNRule, UpdateRule
 from nfn_optim.rules import ElementwiseRule, RuleState
@@ -23,6 +33,7 @@ from nfn_optim.rules import ElementwiseRule, RuleState
 CURVATURE, START, THETA, FLOOR = 1.0, 1.0, math.log(0.1), 1e-5
 TRUNCATION, PIECES = 4, 5
 HORIZON = TRUNCATION * PIECES
+META_LOSS = MetaLoss(FLOOR)
 
 
 class RateRule(UpdateRule):
@@ -59,7 +70,7 @@ class Parabolas(TaskFamily):
         return Parabola()
 
 
-CONFIG = TrainConfig(min_horizon=HORIZON, max_horizon=HORIZON, max_networks=1)
+CONFIG = InnerConfig(min_horizon=HORIZON, max_horizon=HORIZON, max_networks=1)
 
 
 def new_run(rule: UpdateRule, seed: int = 0) -> InnerRun:
@@ -118,7 +129,7 @@ def episode(
     rule = RateRule()
     run, total = new_run(rule, seed), 0.0
     while not run.over:
-        estimate = estimator.estimate(rule, run)
+        estimate = estimator.estimate(rule, run, META_LOSS)
         assert set(estimate.grads) == {"log_lr"}
         total += float(estimate.grads["log_lr"])
         between(run)
@@ -157,9 +168,9 @@ def test_truncated_es_without_the_correction_is_biased():
 
 
 def test_bptt_is_exact_over_the_whole_run_and_too_timid_when_truncated():
-    whole = episode(TruncatedBPTT(HORIZON, FLOOR, first_order=False), seed=0)
+    whole = episode(TruncatedBPTT(HORIZON, first_order=False), seed=0)
     assert whole == pytest.approx(closed_form(0, HORIZON, at_mean=True), rel=1e-9)
-    pieces = episode(TruncatedBPTT(TRUNCATION, FLOOR, first_order=False), seed=0)
+    pieces = episode(TruncatedBPTT(TRUNCATION, first_order=False), seed=0)
     assert (
         piecewise(at_mean=True) < 0.6 * pieces < 0
     )  # the true gradient asks for a larger rate, and more loudly
@@ -167,8 +178,9 @@ def test_bptt_is_exact_over_the_whole_run_and_too_timid_when_truncated():
 
 def test_all_particles_see_the_same_networks_and_batches():
     rule = NFNRule().double()
-    run = InnerRun(Doubles(), rule, TrainConfig(max_networks=3), seed=1)
-    PES(std=1e-30, pairs=2, truncation=3).estimate(rule, run)  # so small that it changes nothing
+    run = InnerRun(Doubles(), rule, InnerConfig(max_networks=3), seed=1)
+    estimator = PES(std=1e-30, pairs=2, truncation=3)  # so small that it changes nothing
+    estimator.estimate(rule, run, META_LOSS)
     for tensor in run.params.values():
         torch.testing.assert_close(tensor, tensor[:1].expand_as(tensor), rtol=1e-12, atol=1e-12)
 
@@ -178,10 +190,10 @@ def test_all_particles_see_the_same_networks_and_batches():
 def test_stacked_particles_equal_particles_one_by_one(rule_type, estimator):
     torch.manual_seed(0)
     rule = rule_type().double()
-    config = TrainConfig(max_networks=3, min_horizon=5, max_horizon=5)
+    config = InnerConfig(max_networks=3, min_horizon=5, max_horizon=5)
     run, twin = (InnerRun(Doubles(), rule, config, seed=2) for _ in range(2))
     noise = estimator._draw(dict(rule.named_parameters()), twin)
-    estimator.estimate(rule, run)
+    estimator.estimate(rule, run, META_LOSS)
     for particle in range(4):
         sign, pair = 1 - 2 * (particle % 2), particle // 2
         single = rule_type().double()
@@ -189,7 +201,7 @@ def test_stacked_particles_equal_particles_one_by_one(rule_type, estimator):
             {n: p + sign * 0.1 * noise[n][pair] for n, p in rule.state_dict().items()}
         )
         alone = InnerRun(Doubles(), single, config, seed=2)
-        TruncatedBPTT(5).estimate(single, alone)
+        TruncatedBPTT(5).estimate(single, alone, META_LOSS)
         for name, param in alone.params.items():
             torch.testing.assert_close(run.params[name][particle], param, rtol=1e-9, atol=1e-9)
 
@@ -204,7 +216,7 @@ def test_a_diverging_particle_is_bad_news_and_not_the_end():
 
     rule = Cliff()
     run = new_run(rule)
-    grad = PES(0.1, 3, truncation=2).estimate(rule, run).grads["log_lr"]
+    grad = PES(0.1, 3, truncation=2).estimate(rule, run, META_LOSS).grads["log_lr"]
     assert grad.isfinite()
     assert grad > 0
     assert run.diverged
@@ -213,20 +225,20 @@ def test_a_diverging_particle_is_bad_news_and_not_the_end():
 def test_a_run_keeps_its_number_of_particles():
     rule = RateRule()
     run = new_run(rule)
-    PES(pairs=2, truncation=2).estimate(rule, run)
+    PES(pairs=2, truncation=2).estimate(rule, run, META_LOSS)
     with pytest.raises(ValueError, match="this run has 4 particles, not 6"):
-        PES(pairs=3, truncation=2).estimate(rule, run)
+        PES(pairs=3, truncation=2).estimate(rule, run, META_LOSS)
 
 
 def test_a_saved_run_with_particles_goes_on_as_if_nothing_had_happened():
     rule = RateRule()
     estimator = PES(pairs=2, truncation=TRUNCATION)
     run = new_run(rule)
-    estimator.estimate(rule, run)
+    estimator.estimate(rule, run, META_LOSS)
     twin = new_run(rule)
     twin.load_state_dict(run.state_dict())
     for _ in range(2):
-        first, second = (estimator.estimate(rule, r) for r in (run, twin))
+        first, second = (estimator.estimate(rule, r, META_LOSS) for r in (run, twin))
         assert first.loss == second.loss
         assert torch.equal(first.grads["log_lr"], second.grads["log_lr"])
 
@@ -237,14 +249,14 @@ def test_bptt_equals_finite_differences_of_its_own_loss():
     for weight in rule.write.parameters():
         nn.init.normal_(weight, std=0.2)
     rule.schedule.bias.data[0] = -4.0
-    config = replace(CONFIG, entries=4_000, max_networks=2)
-    estimator = TruncatedBPTT(4, FLOOR, first_order=False)
+    config = InnerConfig(min_horizon=HORIZON, max_horizon=HORIZON, entries=4_000, max_networks=2)
+    estimator = TruncatedBPTT(4, first_order=False)
     theta = dict(rule.named_parameters())
 
     def fresh() -> InnerRun:
         return InnerRun(Doubles(), rule, config, seed=5)
 
-    grads = estimator.estimate(rule, fresh()).grads
+    grads = estimator.estimate(rule, fresh(), META_LOSS).grads
     generator = torch.Generator().manual_seed(7)
     direction = {n: torch.randn(p.shape, generator=generator).double() for n, p in theta.items()}
     slope = float(sum((grads[n] * d).sum() for n, d in direction.items()))
@@ -252,7 +264,7 @@ def test_bptt_equals_finite_differences_of_its_own_loss():
     for sign in (1, -2):
         for name, param in theta.items():
             param.data += sign * 1e-6 * direction[name]
-        values.append(estimator.estimate(rule, fresh()).loss)
+        values.append(estimator.estimate(rule, fresh(), META_LOSS).loss)
     assert slope == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-5)
 
 
@@ -276,7 +288,7 @@ def test_held_out_share_weighs_held_out_against_training_loss(kind):
     def loss(share: float) -> float:
         rule = RateRule()
         run = InnerRun(ShiftedParabolas(), rule, CONFIG, 0)
-        return kind(truncation=4, held_out=share).estimate(rule, run).loss
+        return kind(truncation=4).estimate(rule, run, MetaLoss(held_out=share)).loss
 
     x = [(1 - CURVATURE * math.exp(THETA)) ** k for k in range(1, 5)]
     judged = sum(x) / 4 if kind is TruncatedBPTT else x[-1]
@@ -315,10 +327,13 @@ class DoubleTask(Task):
 
 
 def test_trainer_takes_any_estimator():
-    config = TrainConfig(
-        outer_steps=3, runs=1, hidden=4, entries=2_000, min_horizon=4, max_horizon=6
+    config = RunConfig(
+        outer_steps=3,
+        inner=InnerConfig(runs=1, entries=2_000, min_horizon=4, max_horizon=6),
+        rule=RuleConfig(hidden=4),
     )
     for estimator in (FullES(pairs=1), PES(pairs=1, truncation=3)):
         trainer = MetaTrainer(default_family, config, estimator)
         assert all(math.isfinite(loss) for loss in trainer.train())
         assert trainer.step == 3
+        assert trainer.card("")["estimator"] == repr(estimator)

@@ -13,7 +13,6 @@ from nfn_optim import NFNOptimizer, NFNRule
 
 higher = pytest.importorskip("higher", reason="higher is an optional extra")
 
-from meta_train.higher._optimizer import optimizer_of  # noqa: E402
 from meta_train.higher._register import unroll_higher  # noqa: E402
 
 
@@ -77,7 +76,7 @@ def test_higher_takes_the_steps_of_the_optimizer():
     torch.manual_seed(0)
     model, rule = Embedded(), perturbed_rule()
     x, y = torch.randint(7, (8, 3)), torch.randint(3, (8,))
-    optimizer = optimizer_of(rule, model)
+    optimizer = NFNOptimizer(model, checkpoint=rule)
     for group in optimizer.param_groups:
         group.update(weight_decay=0.1, lr=0.7)
     F.cross_entropy(model(x), y).backward()
@@ -91,6 +90,14 @@ def test_higher_takes_the_steps_of_the_optimizer():
         optimizer.step()
     for after, expected in zip(fmodel.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(after, expected)
+
+
+def test_a_state_of_other_weights_is_refused():
+    model = make_mlp()
+    saved = NFNOptimizer(model).state_dict()
+    optimizer = NFNOptimizer(model, checkpoint=perturbed_rule())
+    with pytest.raises(ValueError, match="this state was made with meta-trained weights"):
+        optimizer.load_state_dict(saved)
 
 
 def test_missing_higher_is_named(monkeypatch):

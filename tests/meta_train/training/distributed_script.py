@@ -3,15 +3,23 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from meta_train import MetaTrainer, TrainConfig
-from meta_train.inner._config import EstimatorName
-from meta_train.inner._distributed import Processes, join
+from meta_train import (
+    PES,
+    FullES,
+    InnerConfig,
+    MetaTrainer,
+    NoiseReuseES,
+    RuleConfig,
+    RunConfig,
+    TruncatedBPTT,
+    ValidationConfig,
+)
+from meta_train.inner import Processes, join
 from meta_train.tasks import ModuleTask, Task, TaskFamily
 
 
@@ -28,19 +36,17 @@ class Regressions(TaskFamily):
         )
 
 
-CONFIG = TrainConfig(
+CONFIG = RunConfig(
     outer_steps=6,
-    truncation=3,
-    min_horizon=3,
-    max_horizon=9,
-    runs=4,
-    runs_per_step=2,
-    max_networks=2,
-    hidden=4,
-    pairs=4,
-    std=0.1,
-    validation_runs=3,
-    validation_steps=3,
+    inner=InnerConfig(runs=4, runs_per_step=2, min_horizon=3, max_horizon=9, max_networks=2),
+    rule=RuleConfig(hidden=4),
+    validation=ValidationConfig(runs=3, steps=3),
+)
+ESTIMATORS = (
+    TruncatedBPTT(truncation=3),
+    FullES(std=0.1),
+    PES(std=0.1, truncation=3),
+    NoiseReuseES(std=0.1, truncation=3),
 )
 
 
@@ -52,13 +58,13 @@ def run(processes: Processes, folder: Path, halfway: Path) -> None:
         folder: Where to write.
         halfway: Folder of a run of a single process, from where all of them go on once more.
     """
-    for estimator in get_args(EstimatorName):
-        config = replace(CONFIG, estimator=estimator)
-        (folder / estimator).mkdir(exist_ok=True)
-        run_one(processes, config, folder / estimator, halfway / estimator)
+    for estimator in ESTIMATORS:
+        config, name = replace(CONFIG, estimator=estimator), type(estimator).__name__
+        (folder / name).mkdir(exist_ok=True)
+        run_one(processes, config, folder / name, halfway / name)
 
 
-def run_one(processes: Processes, config: TrainConfig, folder: Path, halfway: Path) -> None:
+def run_one(processes: Processes, config: RunConfig, folder: Path, halfway: Path) -> None:
     """Leaves estimates, the rule, its resume file and validation losses in `folder`."""
     trainer = MetaTrainer(Regressions(), config, processes=processes)
     estimates = {f"first {i}": estimate(trainer) for i in range(4)}  # every run twice

@@ -6,15 +6,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from meta_train import PES, MetaTrainer, TrainConfig
-from meta_train.inner._config import EstimatorName
-from meta_train.inner._distributed import Processes, join
+from meta_train import PES, InnerConfig, MetaTrainer, RunConfig
+from meta_train.commands._train import read_settings
+from meta_train.inner import Processes, join
 from meta_train.tasks import Task, TaskFamily, default_family
 from nfn_optim import load_rule, read_card
 
@@ -26,7 +25,9 @@ PATIENCE = 900  # seconds, on a machine that is busy with other things
 pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="needs torch's gloo"
 )
-each_estimator = pytest.mark.parametrize("estimator", get_args(EstimatorName))
+each_estimator = pytest.mark.parametrize(
+    "estimator", ["TruncatedBPTT", "FullES", "PES", "NoiseReuseES"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +73,25 @@ def test_two_processes_save_all_runs(folders: tuple[Path, Path], estimator: str)
             torch.testing.assert_close(two["params"][name], param, rtol=1e-2, atol=1e-3)
 
 
-class Mortal(TaskFamily):
-    """The bundled tasks; the second process kills itself when it draws the 16th."""
+class Signalled(TaskFamily):
+    """The bundled tasks; the second process sends itself signals when it draws the 16th."""
 
     calls = 0
+
+    def __init__(self, *signals: signal.Signals) -> None:
+        self.signals = signals
 
     def sample(self, generator: torch.Generator) -> Task:
         self.calls += 1
         if os.environ.get("RANK") == "1" and self.calls == 16:
-            os.kill(os.getpid(), signal.SIGKILL)
+            for each in self.signals:
+                signal.raise_signal(each)
         return default_family.sample(generator)
 
 
-mortal = Mortal()
+killed = Signalled(signal.SIGKILL)
+interrupted = Signalled(signal.SIGINT)
+interrupted_twice = Signalled(signal.SIGINT, signal.SIGINT)
 
 
 def run_two(command: list[str], folder: Path) -> tuple[list[int], list[str]]:
@@ -109,55 +116,76 @@ def run_two(command: list[str], folder: Path) -> tuple[list[int], list[str]]:
     return codes, [file.read_text() for file in files]
 
 
+SETTINGS = """{
+    "outer_steps": 1000,
+    "save_every": SAVE_EVERY,
+    "inner": {
+        "runs": 2, "runs_per_step": 2, "min_horizon": 1, "max_horizon": 1, "entries": 1000,
+        "max_networks": 1
+    },
+    "rule": {"hidden": 2},
+    "estimator": {"TruncatedBPTT": {"truncation": 1}},
+    "outer": {"lr": 1e-6}
+}"""
+
+
+def train_two(family: str, folder: Path, *, save_every: int) -> tuple[list[int], list[str]]:
+    """Exit codes and errors of two processes that meta-train `folder / "rule.safetensors"`."""
+    settings = folder / "settings.json"
+    settings.write_text(SETTINGS.replace("SAVE_EVERY", str(save_every)))
+    options = ["--settings", str(settings), "--tasks", f"{__file__}:{family}"]
+    out = str(folder / "rule.safetensors")
+    return run_two([sys.executable, "-m", "meta_train", "train", "--out", out, *options], folder)
+
+
 def test_a_killed_process_ends_the_run_and_leaves_the_checkpoint(tmp_path: Path) -> None:
-    out = tmp_path / "rule.safetensors"
-    options = [
-        *("--outer-steps", "1000", "--save-every", "1", "--runs", "2", "--runs-per-step", "2"),
-        *("--truncation", "1", "--min-horizon", "1", "--max-horizon", "1", "--entries", "1000"),
-        *("--max-networks", "1", "--hidden", "2", "--lr", "1e-6", "--tasks", f"{__file__}:mortal"),
-    ]
-    command = [sys.executable, "-m", "meta_train", "train", "--out", str(out), *options]
-    codes, errors = run_two(command, tmp_path)
+    codes, errors = train_two("killed", tmp_path, save_every=1)
     assert codes[0] != 0, errors[0]
     assert codes[1] == -signal.SIGKILL, errors[1]
     assert "process 0 of 2 lost contact with another one" in errors[0]
     assert "start all of them again with --resume" in errors[0]
+    out = tmp_path / "rule.safetensors"
     done = read_card(out)["outer_steps"]
     assert 0 < done < 1000
-    config = TrainConfig(
-        outer_steps=1000,
-        save_every=1,
-        runs=2,
-        runs_per_step=2,
-        truncation=1,
-        min_horizon=1,
-        max_horizon=1,
-        entries=1000,
-        max_networks=1,
-        hidden=2,
-        lr=1e-6,
-    )
-    trainer = MetaTrainer(default_family, config)
+    trainer = MetaTrainer(default_family, read_settings(tmp_path / "settings.json"))
     trainer.resume(out)  # also with another number of processes
     assert trainer.step == done
 
 
-def test_slots_that_cannot_be_shared_evenly_are_refused() -> None:
-    config = TrainConfig(runs=4, runs_per_step=1)
+def test_ctrl_c_in_one_process_ends_all_of_them_after_the_step_with_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    codes, errors = train_two("interrupted", tmp_path, save_every=1000)
+    assert codes == [130, 130], errors
+    assert all("nfn-optim: interrupted" in error for error in errors)
+    out = tmp_path / "rule.safetensors"
+    trainer = MetaTrainer(default_family, read_settings(tmp_path / "settings.json"))
+    trainer.resume(out)
+    assert 0 < trainer.step == read_card(out)["outer_steps"] < 1000
+
+
+def test_a_second_ctrl_c_ends_a_process_at_once(tmp_path: Path) -> None:
+    codes, errors = train_two("interrupted_twice", tmp_path, save_every=1000)
+    assert codes[1] == 130, errors[1]
+    assert codes[0] != 0, errors[0]
+    assert not (tmp_path / "rule.safetensors").exists()
+
+
+def test_runs_that_cannot_be_shared_evenly_are_refused() -> None:
+    config = RunConfig(inner=InnerConfig(runs=4, runs_per_step=1))
     with pytest.raises(ValueError, match=r"runs_per_step \(1\) must be a multiple of the number"):
         MetaTrainer(default_family, config, processes=Processes(0, 2))
 
 
 def test_pairs_that_cannot_be_shared_evenly_are_refused() -> None:
     with pytest.raises(ValueError, match=r"pairs \(3\) must be a multiple of the number"):
-        PES(pairs=3, processes=Processes(0, 2))
+        MetaTrainer(default_family, RunConfig(estimator=PES(pairs=3)), processes=Processes(0, 2))
 
 
-def test_an_estimator_that_is_alone_leaves_the_runs_to_be_shared() -> None:
-    config = TrainConfig(runs=4, runs_per_step=2, estimator="pes")
-    processes = Processes(1, 2)
-    for estimator, held in ((PES(), 2), (None, 4)):
-        trainer = MetaTrainer(default_family, config, estimator, processes=processes)
+def test_processes_share_the_pairs_of_evolution_strategies_and_else_the_runs() -> None:
+    config = RunConfig(inner=InnerConfig(runs=4, runs_per_step=2))
+    for estimator, held in ((PES(), 4), (config.estimator, 2)):
+        trainer = MetaTrainer(default_family, config, estimator, processes=Processes(1, 2))
         assert sum(run is not None for run in trainer.pool.runs) == held
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from meta_train import MetaTrainer, TrainConfig
+from meta_train import InnerConfig, MetaTrainer, RunConfig, TruncatedBPTT
 from meta_train.tasks import default_family
 from nfn_optim import read_card
 
@@ -39,7 +39,7 @@ def test_default_family_draws_the_same_tasks(seed):
 
 
 def test_default_settings_train_the_same_way():
-    trainer = MetaTrainer(default_family, TrainConfig(runs=4))
+    trainer = MetaTrainer(default_family, RunConfig(inner=InnerConfig(runs=4)))
     assert [(run.seed, run.horizon, len(run.generators)) for run in trainer.pool.runs] == RUNS
     steps = trainer.train()
     assert [next(steps) for _ in META_LOSSES] == pytest.approx(META_LOSSES, rel=1e-4)
@@ -49,7 +49,16 @@ def test_default_settings_train_the_same_way():
 
 
 def test_default_settings_are_those_of_the_first_phase_of_the_shipped_checkpoint():
-    settings = read_card("default")["stages"][0]["config"]
-    assert {k: v for k, v in asdict(TrainConfig()).items() if k in settings} == {
-        k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()
+    config = RunConfig()
+    settings = {
+        k: tuple(v) if isinstance(v, list) else v
+        for k, v in read_card("default")["stages"][0]["config"].items()
     }
+    of_the_run = ("seed", "outer_steps", "save_every", "threads", "device")
+    groups = (config.inner, config.rule, config.outer, config.estimator)
+    now = {name: getattr(config, name) for name in of_the_run}
+    now |= {k: v for group in groups for k, v in asdict(group).items()}
+    now["loss_floor"] = config.meta_loss.floor
+    assert {k: v for k, v in now.items() if settings[k] != v} == {}
+    assert settings["estimator"] == "bptt"
+    assert isinstance(config.estimator, TruncatedBPTT)

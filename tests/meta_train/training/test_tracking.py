@@ -1,10 +1,11 @@
 """What an offline wandb run writes, read back from its files."""
 
 import json
+import math
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from meta_train import TrainConfig
+from meta_train import (
+    InnerConfig,
+    MetaTrainer,
+    RuleConfig,
+    RunConfig,
+    TruncatedBPTT,
+    ValidationConfig,
+)
 from meta_train.tasks import ModuleTask, Task, TaskFamily
-from meta_train.training._run import train
+from meta_train.training._monitor import Monitor, outer_progress
+from meta_train.training._run import run_meta_training
 from meta_train.training._tracking import NoTracker, tracking
 
 
@@ -32,17 +41,12 @@ class Regressions(TaskFamily):
 
 
 family = Regressions()
-CONFIG = TrainConfig(
+CONFIG = RunConfig(
     outer_steps=20,
-    truncation=2,
-    min_horizon=4,
-    max_horizon=8,
-    runs=1,
-    max_networks=1,
-    hidden=4,
-    validate_every=10,
-    validation_runs=2,
-    validation_steps=2,
+    inner=InnerConfig(runs=1, min_horizon=4, max_horizon=8, max_networks=1),
+    estimator=TruncatedBPTT(truncation=2),
+    rule=RuleConfig(hidden=4),
+    validation=ValidationConfig(every=10, runs=2, steps=2),
 )
 BLOCK, HEADER = 32_768, 7  # of the record log that wandb writes
 
@@ -90,7 +94,7 @@ def written(folder: Path, count: int) -> list[dict[str, object]]:
 
 def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
     pytest.importorskip("wandb", reason="wandb is an optional extra")
-    trainer = train(
+    trainer = run_meta_training(
         tmp_path / "rule.safetensors", CONFIG, tasks=f"{__file__}:family", wandb="offline"
     )
     points = {point["_step"]: point for point in written(tmp_path, 2)}
@@ -102,8 +106,22 @@ def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
     (last,) = tmp_path.glob("wandb/offline-run-*/files/media/table/validation/tasks_20_*.json")
     table = json.loads(last.read_text())
     assert table["columns"] == ["outer_step", "task", "meta_loss"]
-    mean = sum(row[2] for row in table["data"]) / CONFIG.validation_runs
+    mean = sum(row[2] for row in table["data"]) / CONFIG.validation.runs
     assert mean == pytest.approx(points[20]["validation/meta_loss"])
+
+
+def test_curves_leave_out_steps_that_used_no_run() -> None:
+    logged: list[float] = []
+
+    class Tracker(NoTracker):
+        def log(self, metrics: Mapping[str, float], step: int) -> None:
+            logged.append(metrics["meta_loss"])
+
+    trainer = MetaTrainer(family, CONFIG)
+    monitor = Monitor(trainer, outer_progress(is_shown=False), Tracker())
+    for trainer.step, loss in enumerate((math.nan, 1.0, 3.0, math.nan), 7):
+        monitor.step(loss)
+    assert logged == [2.0]
 
 
 def test_nothing_is_written_unless_asked_for(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""The rule that is meta-trained: where it starts, and what of it is trained."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import torch
+
+from nfn_optim import NFNRule, load_rule
+from nfn_optim.rules import Limits, NFNRuleConfig
+
+from ..inner import InnerConfig
+from ..support import find_device, require_counts, require_positive
+
+_MEMORY = 2.0  # horizons that the average of a new rule remembers
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """The rule that is meta-trained: where it starts, and what of it is trained.
+
+    Attributes:
+        init: A checkpoint to start from, which then decides on `hidden` and `initial_lr`; a new
+            rule without.
+        hidden: Hidden channels of a new rule.
+        initial_lr: Step size of a new rule.
+        parameters: Names (regular expressions) of the meta-parameters to train; all if empty. By
+            default all but the schedule, whose gradient a truncation gets wrong.
+    """
+
+    init: str | None = None
+    hidden: int = 16
+    initial_lr: float = 1e-2
+    parameters: tuple[str, ...] = (r"read\..*", r"write\..*")
+
+    def __post_init__(self) -> None:
+        """Checks ranges.
+
+        Raises:
+            ValueError: Naming the setting that is out of range.
+        """
+        require_counts(self, "hidden")
+        require_positive(self, "initial_lr")
+
+
+def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) -> NFNRule:
+    """A rule with fresh weights, or that of `config.init`; only what is trained wants gradients.
+
+    Its limits say that it has seen runs as long as those of `inner`.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint `config.init`.
+        ValueError: If the device is not there, or an expression names no meta-parameter.
+    """
+    torch.manual_seed(seed)
+    rule = _start(config, _limits(inner))
+    names = [name for name, _ in rule.named_parameters()]
+    for expression in config.parameters:
+        if not any(re.fullmatch(expression, name) for name in names):
+            raise ValueError(
+                f"{expression!r} names no meta-parameter. There are {', '.join(names)}; "
+                "regular expressions are matched against the whole name."
+            )
+    for name, param in rule.named_parameters():
+        chosen = any(re.fullmatch(expression, name) for expression in config.parameters)
+        param.requires_grad_(chosen or not config.parameters)
+    return rule.to(find_device(device))
+
+
+def _start(config: RuleConfig, limits: Limits) -> NFNRule:
+    if config.init is None:
+        return NFNRule(NFNRuleConfig(config.hidden, config.initial_lr, limits))
+    first = load_rule(config.init)
+    rule = NFNRule(replace(first.config, limits=first.config.limits.joined(limits)))
+    rule.load_state_dict(first.state_dict())
+    return rule
+
+
+def _limits(inner: InnerConfig) -> Limits:
+    horizon = float(inner.max_horizon)
+    return Limits(horizon, memory=_MEMORY * horizon)

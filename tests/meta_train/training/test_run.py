@@ -1,0 +1,215 @@
+"""A run from start to end: killed, interrupted, resumed, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from meta_train import (
+    FullES,
+    InnerConfig,
+    MetaTrainer,
+    OuterConfig,
+    RuleConfig,
+    RunConfig,
+    TruncatedBPTT,
+    ValidationConfig,
+)
+from meta_train.tasks import ModuleTask, Task, TaskFamily, default_family
+from meta_train.training._files import best_path
+from meta_train.training._run import run_meta_training
+from meta_train.training._settings import to_plain
+from nfn_optim import NFNRule, load_rule, read_card, save_rule
+
+
+class Regressions(TaskFamily):
+    """Small regressions; sends itself a signal when the given task is drawn."""
+
+    calls = 0
+
+    def sample(self, generator: torch.Generator) -> Task:
+        self.calls += 1
+        if str(self.calls) == os.environ.get("SIGNAL_AT"):
+            signal.raise_signal(int(os.environ["SIGNAL"]))
+        inputs = torch.randn(64, 4, generator=generator)
+        return ModuleTask(
+            lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)),
+            F.mse_loss,
+            (inputs, (inputs @ torch.randn(4, 2, generator=generator)).tanh()),
+            batch_size=16,
+        )
+
+
+family = Regressions()
+TASKS = f"{__file__}:family"
+INNER = InnerConfig(runs=2, min_horizon=6, max_horizon=12, max_networks=2)
+OUTER = OuterConfig(warmup=5, ema=0.5)
+CONFIG = RunConfig(
+    outer_steps=30,
+    save_every=6,
+    inner=INNER,
+    estimator=TruncatedBPTT(truncation=4),
+    rule=RuleConfig(hidden=4),
+    outer=OUTER,
+    validation=ValidationConfig(every=10, runs=2, steps=5),
+)
+UNVALIDATED = replace(CONFIG, validation=ValidationConfig())
+SIGNAL_AT = 20  # tasks drawn before the signal: those of the checks and of some outer steps
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result of a run that nothing happens to."""
+    path = tmp_path_factory.mktemp("whole") / "rule.safetensors"
+    run_meta_training(path, CONFIG, tasks=TASKS)
+    return path
+
+
+def assert_same_rule(first: Path, second: Path) -> None:
+    expected = load_rule(second).state_dict()
+    for name, tensor in load_rule(first).state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def settings_file(folder: Path, config: RunConfig) -> str:
+    """A new file of these settings."""
+    file = folder / "settings.json"
+    file.write_text(json.dumps(to_plain(config)))
+    return str(file)
+
+
+def test_a_killed_run_resumes_bit_for_bit(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rule.safetensors"
+    command = [sys.executable, "-m", "meta_train", "train", "--out", str(out), "--tasks", TASKS]
+    environment = {**os.environ, "SIGNAL": str(int(signal.SIGKILL)), "SIGNAL_AT": str(SIGNAL_AT)}
+    command += ["--settings", settings_file(tmp_path, CONFIG)]
+    run = subprocess.run(command, env=environment, capture_output=True)
+    assert run.returncode == -signal.SIGKILL
+    done = read_card(out)["outer_steps"]
+    assert done % CONFIG.save_every == 0
+    assert 0 < done < CONFIG.outer_steps
+    trainer = run_meta_training(out, CONFIG, tasks=TASKS, resume=True)
+    assert_same_rule(out, whole)
+    assert_same_rule(best_path(out), best_path(whole))
+    assert trainer.best == tuple(
+        read_card(whole)["best_validation"][key] for key in ("meta_loss", "outer_step")
+    )
+
+
+def test_an_interrupted_run_loses_nothing(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "rule.safetensors"
+    monkeypatch.setenv("SIGNAL", str(int(signal.SIGINT)))
+    monkeypatch.setenv("SIGNAL_AT", str(SIGNAL_AT))
+    with pytest.raises(KeyboardInterrupt):
+        run_meta_training(out, CONFIG, tasks=TASKS)
+    monkeypatch.delenv("SIGNAL_AT")
+    assert 0 < read_card(out)["outer_steps"] < CONFIG.outer_steps
+    assert read_card(out)["outer_steps"] % CONFIG.save_every
+    run_meta_training(out, CONFIG, tasks=TASKS, resume=True)
+    assert_same_rule(out, whole)
+
+
+def test_a_torn_write_leaves_the_last_checkpoint(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = MetaTrainer(family, CONFIG)
+    out = tmp_path / "rule.safetensors"
+    trainer.save(out, "test")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        trainer.save(out, "test")
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_best_rule_and_card_are_kept(whole: Path) -> None:
+    card = read_card(whole)
+    best = card["best_validation"]
+    assert read_card(best_path(whole))["outer_steps"] == best["outer_step"]
+    assert best["outer_step"] % CONFIG.validation.every == 0
+    assert card["config"]["seed"] == CONFIG.seed
+    assert card["versions"]["torch"] == torch.__version__
+    assert set(card["versions"]) >= {"nfn_optim", "python"}
+    trainer = MetaTrainer(family, CONFIG)
+    trainer.average = load_rule(best_path(whole)).state_dict()
+    losses, _ = trainer.validate()
+    assert float(losses.mean()) == pytest.approx(best["meta_loss"], abs=1e-6)
+
+
+def test_validation_changes_nothing_in_training(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rule.safetensors"
+    run_meta_training(out, UNVALIDATED, tasks=TASKS)
+    assert_same_rule(out, whole)
+    assert not best_path(out).exists()
+
+
+def test_second_phase_trains_only_what_is_named(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rule.safetensors"
+    names = ("schedule.bias", "write.network", "write.bias")
+    config = replace(
+        CONFIG,
+        rule=RuleConfig(init=str(whole), parameters=names),
+        estimator=FullES(pairs=2),
+        outer_steps=3,
+    )
+    trainer = run_meta_training(out, config, tasks=TASKS)
+    assert trainer.skipped == 0
+    before, after = load_rule(whole).state_dict(), load_rule(out).state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == set(names)
+
+
+def test_a_run_is_not_resumed_on_another_family(tmp_path: Path) -> None:
+    out = tmp_path / "rule.safetensors"
+    MetaTrainer(family, CONFIG).save(out, "test")
+    with pytest.raises(ValueError, match="trains other networks than this family"):
+        MetaTrainer(default_family, CONFIG).resume(out)
+    (tmp_path / "rule.safetensors.resume").write_bytes(b"torn")
+    with pytest.raises(ValueError, match="is damaged"):
+        MetaTrainer(family, CONFIG).resume(out)
+
+
+def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a folder"):
+        run_meta_training(tmp_path, CONFIG, tasks=TASKS)
+    save_rule(NFNRule(), tmp_path / "file")
+    with pytest.raises(OSError, match="file"):
+        run_meta_training(tmp_path / "file" / "rule.safetensors", CONFIG, tasks=TASKS)
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu_resumes_bit_for_bit(tmp_path: Path) -> None:
+    config = replace(CONFIG, device="cuda", outer_steps=4)
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    run_meta_training(whole, config, tasks=TASKS)
+    trainer = MetaTrainer(family, config)
+    next(trainer.train())
+    assert trainer.rule.schedule.bias.is_cuda
+    trainer.save(parts, "test")
+    run_meta_training(parts, config, tasks=TASKS, resume=True)
+    assert_same_rule(parts, whole)
+
+
+def test_a_run_of_a_version_with_flat_settings_is_not_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "rule.safetensors"
+    MetaTrainer(family, CONFIG).save(out, "test")
+    path = out.with_name(out.name + ".resume")
+    state = torch.load(path)
+    state["config"] = {"seed": 0, "truncation": 4, "estimator": "bptt"}
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"rule.safetensors.resume was written by a version with"):
+        MetaTrainer(family, CONFIG).resume(out)
