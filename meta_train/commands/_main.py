@@ -71,8 +71,8 @@ def _for_later(command: Callable[..., None]) -> Callable[..., Callable[[], None]
     """What takes a command's arguments and gives the call."""
 
     @wraps(command)
-    def call(**arguments: object) -> Callable[[], None]:
-        return partial(command, **arguments)
+    def call(*values: object, **options: object) -> Callable[[], None]:
+        return partial(command, *values, **options)
 
     return call
 

@@ -27,6 +27,9 @@ class TruncatedBPTT:
         truncation: Inner steps differentiated at once.
         first_order: Whether the rule reads its inputs as constants.
         remat: Whether every step is computed again on the way back, to save memory.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     truncation: int = 40
@@ -34,11 +37,6 @@ class TruncatedBPTT:
     remat: bool = False
 
     def __post_init__(self) -> None:
-        """Checks ranges.
-
-        Raises:
-            ValueError: If `truncation` is below 1.
-        """
         require_counts(self, "truncation")
 
     def estimate(self, rule: UpdateRule, run: InnerRun, meta_loss: MetaLoss) -> MetaGradient:

@@ -36,17 +36,15 @@ class EvolutionStrategy(ABC):
     Attributes:
         std: Standard deviation of the perturbations.
         pairs: Antithetic pairs.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     std: float = 0.01
     pairs: int = 4
 
     def __post_init__(self) -> None:
-        """Checks ranges.
-
-        Raises:
-            ValueError: Naming the setting that is out of range.
-        """
         require_positive(self, "std")
         require_counts(self, "pairs")
 
@@ -98,6 +96,9 @@ class FullES(EvolutionStrategy):
     Attributes:
         std: Standard deviation of the perturbations.
         pairs: Antithetic pairs.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:
@@ -115,7 +116,6 @@ class _TruncatedES(EvolutionStrategy):
     truncation: int = 40
 
     def __post_init__(self) -> None:
-        """Checks ranges; errors as for all evolution strategies."""
         super().__post_init__()
         require_counts(self, "truncation")
 
@@ -134,6 +134,9 @@ class PES(_TruncatedES):
         std: Standard deviation of the perturbations.
         pairs: Antithetic pairs.
         truncation: Inner steps of an estimate.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:
@@ -154,6 +157,9 @@ class NoiseReuseES(_TruncatedES):
         std: Standard deviation of the perturbations.
         pairs: Antithetic pairs.
         truncation: Inner steps of an estimate.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     def _perturb(self, theta: Params, run: InnerRun) -> tuple[Params, Params]:

@@ -44,17 +44,15 @@ class MetaLoss:
             inner run whose loss falls below it is over.
         held_out: Share of the held-out loss in the loss that a piece reached; the rest is training
             loss.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     floor: float = 1e-5
     held_out: float = 1.0
 
     def __post_init__(self) -> None:
-        """Checks ranges.
-
-        Raises:
-            ValueError: Naming the setting that is out of range.
-        """
         require_positive(self, "floor")
         require_shares(self, "held_out")
 

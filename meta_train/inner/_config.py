@@ -19,6 +19,9 @@ class InnerConfig:
         told: Share of the inner runs in which the rule is told the horizon.
         entries: Weights trained at once in a run: small networks are trained in larger groups.
         max_networks: Largest group of networks in a run.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     runs: int = 32
@@ -30,11 +33,6 @@ class InnerConfig:
     max_networks: int = 8
 
     def __post_init__(self) -> None:
-        """Checks ranges.
-
-        Raises:
-            ValueError: Naming the setting that is out of range.
-        """
         require_counts(self, "runs", "runs_per_step", "min_horizon", "entries", "max_networks")
         require_shares(self, "told")
         if self.max_horizon < self.min_horizon:

@@ -41,6 +41,9 @@ class RunConfig:
         rule: The rule that is meta-trained: where it starts, and what of it is trained.
         outer: How the meta-parameters move along their gradient.
         validation: Meta-validation, which keeps the best result so far.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     seed: int = 0
@@ -56,9 +59,4 @@ class RunConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
-        """Checks ranges.
-
-        Raises:
-            ValueError: Naming the setting that is out of range.
-        """
         require_counts(self, "outer_steps", "save_every", "threads")

@@ -24,6 +24,9 @@ class OuterConfig:
         weight_decay: Weight decay of the outer optimizer.
         clip: Largest norm of a run's meta-gradient, before averaging over runs.
         ema: Decay of the average of the meta-parameters that is kept as the result.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     optimizer: str = "Adam"
@@ -35,11 +38,6 @@ class OuterConfig:
     ema: float = 0.99
 
     def __post_init__(self) -> None:
-        """Checks ranges.
-
-        Raises:
-            ValueError: Naming the setting that is out of range.
-        """
         require_positive(self, "lr", "clip")
         require_not_negative(self, "final_lr", "warmup", "weight_decay")
         if not 0 <= self.ema < 1:

@@ -27,6 +27,9 @@ class RuleConfig:
         initial_lr: Step size of a new rule.
         parameters: Names (regular expressions) of the meta-parameters to train; all if empty. By
             default all but the schedule, whose gradient a truncation gets wrong.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     init: str | None = None
@@ -35,11 +38,6 @@ class RuleConfig:
     parameters: tuple[str, ...] = (r"read\..*", r"write\..*")
 
     def __post_init__(self) -> None:
-        """Checks ranges.
-
-        Raises:
-            ValueError: Naming the setting that is out of range.
-        """
         require_counts(self, "hidden")
         require_positive(self, "initial_lr")
 

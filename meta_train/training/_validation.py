@@ -25,6 +25,9 @@ class ValidationConfig:
         every: Outer steps between meta-validations; 0 for none.
         runs: Held-out inner runs of a meta-validation.
         steps: Inner steps of each.
+
+    Raises:
+        ValueError: If a setting is out of range; it is named.
     """
 
     every: int = 0
@@ -32,11 +35,6 @@ class ValidationConfig:
     steps: int = 200
 
     def __post_init__(self) -> None:
-        """Checks ranges.
-
-        Raises:
-            ValueError: Naming the setting that is out of range.
-        """
         require_counts(self, "runs", "steps")
         require_not_negative(self, "every")
 

@@ -201,9 +201,8 @@ def test_help_explains_every_setting(
     estimator: TruncatedBPTT, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(estimator).__name__).lower()
-    for arguments in (["train", "--help"], ["train", f"estimator:{name}", "--help"]):
-        with pytest.raises(SystemExit, match="0"):
-            main(arguments)
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", f"estimator:{name}", "--help"])
     shown = " ".join(re.sub("[│─╭╮╰╯]", " ", capsys.readouterr().out).split())
     for setting in leaf_names(to_plain(RunConfig(estimator=estimator))):
         option = rf" --(no-|validation\.)?{setting.replace('_', '-')}( [A-Z]+| \[STR.*?\]\])?"
