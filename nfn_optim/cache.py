@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 
-def user_cache() -> Path:
-    """`$XDG_CACHE_HOME/nfn_optim`, or `~/.cache/nfn_optim`; it need not exist."""
+def cache_folder() -> Path:
+    """`$NFN_CACHE`, else `nfn_optim` in `$XDG_CACHE_HOME` or `~/.cache`; it need not exist."""
+    if chosen := os.environ.get("NFN_CACHE"):
+        return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "nfn_optim"

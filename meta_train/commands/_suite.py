@@ -35,9 +35,10 @@ def suite(
     Args:
         name: Which suite, or `list`.
         data: The data set; the size's own without.
-        method: Which methods; all of them without.
-        size: `tiny` takes less than two minutes, `small` about an hour; `paper` is the paper's
-            protocol, for a GPU.
+        method: Which methods; all that the size has without. `np` is the paper's network, `np+` is
+            ours that goes beyond it.
+        size: `tiny` takes minutes, `small` about an hour; `paper` is the paper's protocol, for a
+            GPU.
         seeds: Networks trained with every method; the size's own number without.
         device: Where networks are trained, as torch names it.
         threads: Intra-op threads; two take two thirds of the time of one where two cores are idle,
@@ -86,7 +87,8 @@ def _print_list() -> None:
 
     table = Table("suite", "what it does", "data", "methods")
     for entry in SUITES.values():
-        table.add_row(entry.name, entry.summary, ", ".join(entry.data), ", ".join(entry.names))
+        names = dict.fromkeys(name for size in entry.sizes.values() for name in entry.names(size))
+        table.add_row(entry.name, entry.summary, ", ".join(entry.data), ", ".join(names))
     Console().print(table)
 
 

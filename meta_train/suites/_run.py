@@ -12,13 +12,21 @@ from torch import nn
 
 from nfn_optim import NetworkSpec
 
-from ..support import check_overwrite, find_device
+from ..support import check_overwrite, find_device, fingerprint
 from ..tasks import Dataset
-from ._choose import choose
-from ._entrant import check_methods, entrants
 from ._registry import SUITES
-from ._result import MethodResult, SuiteResult
-from ._suite import Data, Outcome, Progress, Size, Suite
+from .harness import (
+    Data,
+    MethodResult,
+    Outcome,
+    Size,
+    StageProgress,
+    Suite,
+    SuiteResult,
+    check_methods,
+    choose,
+    entrants,
+)
 
 
 def run_suite(
@@ -31,7 +39,7 @@ def run_suite(
     num_seeds: int | None = None,
     device: str = "cpu",
     out: Path | None = None,
-    on_progress: Progress = lambda label, done, total: None,
+    on_progress: StageProgress = lambda label, done, total: None,
 ) -> SuiteResult:
     """Runs one of the paper's tasks on its methods or on a network of one's own.
 
@@ -42,7 +50,7 @@ def run_suite(
         name: Which suite; `nfn-optim suite list` lists them.
         build: Makes a network from the spec of the networks that it reads; it is tried on two of
             them before anything long. Its result is called `yours`.
-        methods: Which of the suite's methods to run; without, all of them, or none beside `build`.
+        methods: Which of the size's methods to run; without, all of them, or none beside `build`.
         data: The name of a data set, images and labels of one's own, or a folder of one's own
             shapes or networks; the size's own data set without.
         size: `tiny`, `small` or `paper`, or a configuration of the suite's type.
@@ -62,30 +70,30 @@ def run_suite(
         OSError: If `out` cannot be written to.
     """
     suite = SUITES[choose("suite", name, SUITES)]
-    names = check_methods(suite, methods, alone=build is None)
     size_name, config = _find_size(suite, size)
+    names = check_methods(suite, config, methods, alone=build is None)
     data_name, source = _find_data(suite, config.data if data is None else data)
     seeds = range(config.num_seeds if num_seeds is None else num_seeds)
     if not seeds:
         raise ValueError(f"a suite needs at least one seed; got {num_seeds}.")
     target = find_device(device)
     picture = None
-    if suite.draw is not None and out is not None:
+    if suite.plot is not None and out is not None:
         picture = Path(out) / f"{suite.name}-{data_name}-{size_name}.png"
         check_overwrite(picture)
     tried = entrants(suite, config, suite.interface(config, source), target, build, names)
     for entrant in tried.values():
         entrant.prepare(seeds[0])  # mistakes show before the long work
-    problem = suite.prepare(config, source, target, on_progress)
-    digest = problem.digest()
+    experiment = suite.prepare(config, source, target, on_progress)
+    digest = fingerprint(experiment.run, *suite.references.values())
     outcomes = {
         method: [
-            entrant.run(problem, digest, seed, partial(on_progress, f"{method}, seed {seed}"))
+            entrant.run(experiment, digest, seed, partial(on_progress, f"{method}, seed {seed}"))
             for seed in seeds
         ]
         for method, entrant in tried.items()
     }
-    more = {name: partial(measure, problem) for name, measure in suite.more.items()}
+    more = {name: partial(measure, experiment) for name, measure in suite.more.items()}
     return SuiteResult(
         suite=suite.name,
         size=size_name,
@@ -94,7 +102,7 @@ def run_suite(
         num_seeds=len(seeds),
         methods={method: MethodResult.of(several, more) for method, several in outcomes.items()},
         paper=suite.paper.get(data_name, {}),
-        picture=_draw(suite, problem, outcomes, picture),
+        picture=_plot(suite, experiment, outcomes, picture),
     )
 
 
@@ -140,18 +148,18 @@ def _find_data(suite: Suite[Any, Any], data: Data) -> tuple[str, Data]:
     return folder.name if folder.name in suite.data else "custom", folder
 
 
-def _draw(
+def _plot(
     suite: Suite[Any, Any],
-    problem: Any,
+    experiment: Any,
     outcomes: Mapping[str, Sequence[Outcome]],
     path: Path | None,
 ) -> Path | None:
     """Where the picture is, if there is one; without it the numbers are worth no less."""
-    if suite.draw is None or path is None:
+    if suite.plot is None or path is None:
         return None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        suite.draw(problem, {method: several[0] for method, several in outcomes.items()}, path)
+        suite.plot(experiment, {method: several[0] for method, several in outcomes.items()}, path)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         warnings.warn(f"the picture {path} could not be drawn: {reason}", stacklevel=3)

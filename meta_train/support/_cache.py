@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nfn_optim.cache import user_cache
-
-from ._fingerprint import bytes_of
-
-_VERSION = 2  # of the protocols: raise it when equal inputs give other artefacts
-
-
-def cache_folder() -> Path:
-    """Where artefacts are kept by default: `$NFN_CACHE`, else `zoo` in the user's cache folder."""
-    chosen = os.environ.get("NFN_CACHE")
-    return Path(chosen) if chosen else user_cache() / "zoo"
+from ._code import code_of
+from ._fingerprint import fingerprint
 
 
 def remember(
-    folder: Path | None,
-    kind: str,
-    settings: Mapping[str, Any],
-    data: Sequence[Tensor],
-    make: Callable[[], dict[str, Tensor]],
+    folder: Path | None, kind: str, key: object, make: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
     """Makes an artefact once and reads it back after that.
+
+    It is found by its key, by the code that makes it and by the version of torch: a change of any
+    of them makes a new one.
 
     Args:
         folder: Where artefacts are kept; None keeps none.
         kind: Name of the computation, and of its subfolder.
-        settings: JSON values the artefact depends on.
-        data: Tensors it depends on.
-        make: The computation.
+        key: All values that the artefact depends on; functions among them count with their code.
+        make: The computation: a function, or a partial of one. What is bound to it tells which code
+            runs, but for functions, so that it may tell its progress to anyone.
     """
     if folder is None:
         return make()
-    path = folder / kind / f"{artefact_key(settings, data)}.safetensors"
+    name = fingerprint(torch.__version__, key, _code_of(make))
+    path = folder / kind / f"{name}.safetensors"
     if path.exists():
         with suppress(SafetensorError):  # damaged: make it again
             return load_file(path)
@@ -58,12 +47,7 @@ def remember(
     return tensors
 
 
-def artefact_key(settings: Mapping[str, Any], data: Sequence[Tensor]) -> str:
-    """Hash of everything an artefact depends on."""
-    digest = hashlib.sha256()
-    described = {"version": _VERSION, "torch": torch.__version__, **settings}
-    digest.update(json.dumps(described, sort_keys=True).encode())
-    for tensor in data:
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(bytes_of(tensor))
-    return digest.hexdigest()[:32]
+def _code_of(make: Callable[[], dict[str, Tensor]]) -> list[str]:
+    if not isinstance(make, partial):
+        return code_of(make)
+    return code_of(make.func, *(value for value in make.args if not callable(value)))

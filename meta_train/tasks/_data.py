@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nfn_optim.cache import user_cache
+from nfn_optim.cache import cache_folder
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _NUM_CLASSES = 10
@@ -79,8 +79,8 @@ def load_data(name: str) -> Dataset:
 
     Digits (1,797 images of 8x8) are embedded in scikit-learn; 360 of them, every class in
     proportion, are held out by a fixed seed. The others are read from `$NFN_DATA/<name>.npz`, else
-    from the user's cache (`$XDG_CACHE_HOME/nfn_optim` or `~/.cache/nfn_optim`), else downloaded
-    from OpenML into that cache. A file holds uint8 arrays `x_train`, `y_train`, `x_test` and
+    from `$NFN_CACHE` (`~/.cache/nfn_optim` without), else downloaded from OpenML into that folder.
+    A file holds uint8 arrays `x_train`, `y_train`, `x_test` and
     `y_test`. Within a process everything is read once; treat the tensors as read-only.
 
     Args:
@@ -163,7 +163,7 @@ def _dataset(arrays: Sequence[np.ndarray], *, brightest: int) -> Dataset:
 
 def _folders() -> list[Path]:
     chosen = os.environ.get("NFN_DATA")
-    return [Path(chosen), user_cache()] if chosen else [user_cache()]
+    return [Path(chosen), cache_folder()] if chosen else [cache_folder()]
 
 
 def _layout(name: str) -> str:
@@ -186,7 +186,7 @@ def _download(name: str) -> Path:
     from rich.console import Console
     from sklearn.datasets import fetch_openml
 
-    path = user_cache() / f"{name}.npz"
+    path = cache_folder() / f"{name}.npz"
     status = f"Downloading {name} from OpenML into {path} (once; some minutes)"
     try:
         with Console(stderr=True).status(status):

@@ -1,8 +1,9 @@
 """Zoos: thousands of small networks trained at once, to learn from their weights."""
 
-from ..support import cache_folder as cache_folder
-from ._classifiers import CATEGORIES as CATEGORIES
-from ._classifiers import LABELS as LABELS
+from nfn_optim.cache import cache_folder as cache_folder
+
+from ._classifiers import CLASSIFIER_LABELS as CLASSIFIER_LABELS
+from ._classifiers import build_each as build_each
 from ._classifiers import small_cnn as small_cnn
 from ._classifiers import train_classifiers as train_classifiers
 from ._fields import FieldConfig as FieldConfig
@@ -11,10 +12,26 @@ from ._fields import fit_fields as fit_fields
 from ._fields import fit_sirens as fit_sirens
 from ._fields import image_grid as image_grid
 from ._fields import siren as siren
-from ._files import MANIFEST as MANIFEST
 from ._files import Zoo as Zoo
+from ._files import is_zoo as is_zoo
 from ._files import load_zoo as load_zoo
 from ._files import save_zoo as save_zoo
-from ._hyperparameters import ACTIVATIONS as ACTIVATIONS
 from ._hyperparameters import ClassifierConfig as ClassifierConfig
 from ._small_cnn_zoo import read_small_cnn_zoo as read_small_cnn_zoo
+
+__all__ = [  # the other names are for the suites
+    "ClassifierConfig",
+    "FieldConfig",
+    "Zoo",
+    "cache_folder",
+    "evaluate_fields",
+    "fit_fields",
+    "fit_sirens",
+    "image_grid",
+    "load_zoo",
+    "read_small_cnn_zoo",
+    "save_zoo",
+    "siren",
+    "small_cnn",
+    "train_classifiers",
+]

@@ -5,7 +5,7 @@ After the Small CNN Zoo (Unterthiner et al., 2020) and NFN appendix E.2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -17,8 +17,8 @@ from torch import nn
 
 from nfn_optim import NetworkSpec
 
-from ..population import Progress, check, chunk_seed, chunks, join
-from ..support import artefact_key, remember
+from ..population import check, chunk_seed, chunks, join
+from ..support import Progress, fingerprint, remember
 from ..tasks import Dataset, Params
 from ._files import Zoo
 from ._hyperparameters import ACTIVATIONS, OPTIMIZERS, ClassifierConfig
@@ -26,25 +26,13 @@ from ._training import Trainer, warn_of_rare_classes
 
 Build = Callable[[Callable[[], nn.Module]], nn.Sequential]
 
-LABELS = (
-    "train_loss",
-    "train_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "step",
-    "network",
-    "lr",
-    "l2",
-    "init_scale",
-    "dropout",
-    "train_fraction",
-    "activation",
-    "optimizer",
+_CATEGORIES = {"activation": tuple(ACTIVATIONS), "optimizer": OPTIMIZERS}
+_NUMBERS = (
+    *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "step", "network"),
+    *("lr", "l2", "init_scale", "dropout", "train_fraction"),
 )
-"""What is known of each network of a zoo that is trained here."""
-
-CATEGORIES = {"activation": tuple(ACTIVATIONS), "optimizer": OPTIMIZERS}
-"""What the values of two of them mean."""
+CLASSIFIER_LABELS: dict[str, tuple[str, ...]] = {**dict.fromkeys(_NUMBERS, ()), **_CATEGORIES}
+"""Labels of a zoo of `train_classifiers`, with the categories of those that have some."""
 
 _AT_ONCE = 48  # networks of a chunk at most: all of them share activation and optimizer
 _NUMBERS_AT_ONCE = 2_000_000  # activations of a chunk's networks: more of them leave the cache
@@ -70,6 +58,11 @@ def small_cnn(
     for n_in in (channels, 16, 16):
         layers += [nn.Conv2d(n_in, 16, 3, stride=2, padding=padding), activation()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes))
+
+
+def build_each(build: Build, activations: Iterable[str]) -> dict[str, nn.Sequential]:
+    """The network with each of the activations, by their names in a `ClassifierConfig`."""
+    return {name: build(ACTIVATIONS[name]) for name in activations}
 
 
 def train_classifiers(
@@ -111,7 +104,7 @@ def train_classifiers(
     """
     config = config or ClassifierConfig()
     _check_data(data)
-    modules = {name: build(activation) for name, activation in ACTIVATIONS.items()}
+    modules = build_each(build, ACTIVATIONS)
     for module in modules.values():
         _check(module, data, num_networks)
     spec = NetworkSpec.from_module(modules["relu"])
@@ -121,7 +114,7 @@ def train_classifiers(
         **asdict(config),
         "seed": seed,
         "network": str(modules["relu"]),
-        "data": artefact_key({}, list(vars(data).values())),
+        "data": fingerprint(data),
     }
     kinds = list(product(config.activations, config.optimizers))
     numbers = config.batch_size * _activations(modules["relu"], data)
@@ -130,9 +123,8 @@ def train_classifiers(
     for index, chunk in enumerate(chunks(num_networks, size)):
         activation, optimizer = kinds[index % len(kinds)]
         trainer = Trainer(spec, modules[activation], optimizer, data, config)
-        settings = {**info, "chunk": [chunk.start, chunk.stop]}
         make = partial(_make, trainer, activation, chunk, seed)
-        parts.append(_finite(remember(cache, "classifiers", settings, (), make)))
+        parts.append(_finite(remember(cache, "classifiers", (info, chunk), make)))
         if on_progress is not None:
             on_progress(chunk.stop, num_networks)
     rows = join(parts)
@@ -216,6 +208,6 @@ def _as_zoo(spec: NetworkSpec, rows: Params, info: dict[str, Any]) -> Zoo:
         spec,
         rows,
         labels={n.removeprefix(_LABEL): t for n, t in rows.items() if n.startswith(_LABEL)},
-        categories=CATEGORIES,
+        categories=_CATEGORIES,
         info=info,
     )

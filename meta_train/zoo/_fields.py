@@ -6,7 +6,7 @@ Shape legend: `n` fields from `d` coordinates to `c` values, known at `m` points
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from math import cos, inf, pi, sqrt
 from pathlib import Path
@@ -17,8 +17,8 @@ from torch.func import vmap
 
 from nfn_optim import AdamRule, NetworkSpec
 
-from ..population import Population, Progress, Regression, Sine, chunk_seed, chunks, field, join
-from ..support import remember, require_counts
+from ..population import Population, Regression, Sine, chunk_seed, chunks, field, join
+from ..support import Progress, remember, require_counts
 from ..tasks import Params
 
 _POINTS_AT_ONCE = 12_800  # of all fields of a chunk: few calls a field, activations in the cache
@@ -159,10 +159,9 @@ def fit_fields(
     size = max(1, _POINTS_AT_ONCE // min(config.num_points, values.shape[1]))
     for chunk in chunks(len(values), size):
         points = coords if coords.dim() == 2 else coords[chunk]
-        settings = {**asdict(config), "seed": seed, "chunk": chunk.start}
-        own = (points, values[chunk], config, chunk_seed(seed, chunk))
-        make = partial(_fit_chunk, module, spec, *own)
-        parts.append(remember(cache, "fields", settings, (points, values[chunk]), make))
+        data = (points, values[chunk], config)
+        make = partial(_fit_chunk, module, spec, *data, chunk_seed(seed, chunk))
+        parts.append(remember(cache, "fields", (*data, seed, chunk.start), make))
         if on_progress is not None:
             on_progress(chunk.stop, len(values))
     return spec, join(parts)
@@ -187,14 +186,14 @@ def _fit_chunk(
     coords: Tensor,
     values: Tensor,
     config: FieldConfig,
-    seed: torch.Generator,
+    generator: torch.Generator,
 ) -> Params:
     n, num_points, _ = values.shape
     inputs, targets = coords.float(), values.float()
     problem = Regression(module=module, spec=spec, inputs=inputs, targets=targets)
     rule = AdamRule(config.lr, betas=_BETAS)
-    population = Population.start(spec, rule, _init(spec, n, config.omega, seed))
-    draws = ((points.expand(n, -1),) for points in _draw_points(num_points, config, seed))
+    population = Population.start(spec, rule, _init(spec, n, config.omega, generator))
+    draws = ((points.expand(n, -1),) for points in _draw_points(num_points, config, generator))
     return population.train(
         problem, draws, lambda k: (1 + cos(pi * k / config.num_steps)) / 2
     ).params

@@ -101,6 +101,11 @@ def save_zoo(zoo: Zoo, folder: str | Path) -> None:
     _write(folder / MANIFEST, described)
 
 
+def is_zoo(folder: Path) -> bool:
+    """Whether `save_zoo` wrote a folder."""
+    return (folder / MANIFEST).is_file()
+
+
 def load_zoo(folder: str | Path) -> Zoo:
     """Reads what `save_zoo` wrote.
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..cache import user_cache
+from ..cache import cache_folder
 
 _HEADERS = Path(str(files(__package__)))
 _CAPABILITY = {
@@ -54,8 +54,8 @@ def _registers() -> tuple[int, tuple[str, ...]]:
 def build(source: Path, definitions: tuple[str, ...] = ()) -> ctypes.CDLL:
     """Compiles a file, unless that was done before (some seconds), and loads it.
 
-    Kept in `~/.cache/nfn_optim` under a name that tells the source, the compiler, the flags and the
-    processor's instructions apart. The compiler is `$CXX`, or `c++`.
+    Kept in `nfn_optim.cache.cache_folder()` under a name that tells the source, the compiler, the
+    flags and the processor's instructions apart. The compiler is `$CXX`, or `c++`.
 
     Args:
         source: The file; what else is in its folder may be included.
@@ -72,7 +72,7 @@ def build(source: Path, definitions: tuple[str, ...] = ()) -> ctypes.CDLL:
     digest = hashlib.sha256(repr(made_by).encode())
     for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.glob("*.h")]):
         digest.update(path.read_bytes())
-    target = user_cache() / f"{source.stem}-{digest.hexdigest()[:16]}.so"
+    target = cache_folder() / f"{source.stem}-{digest.hexdigest()[:16]}.so"
     if not target.is_file():
         _compile(source, (*_FLAGS, *options), target)
     return ctypes.CDLL(str(target))

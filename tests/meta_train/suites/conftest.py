@@ -1,23 +1,45 @@
 """Suites small enough for tests, with a cache of their own."""
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from meta_train.suites._fit import FitConfig
-from meta_train.suites._methods import NetworkSize
-from meta_train.suites._registry import SUITES
-from meta_train.suites._suite import Size
-from meta_train.suites._tickets import TicketConfig
+from meta_train.suites import SUITES
+from meta_train.suites.data import TicketConfig
+from meta_train.suites.harness import FitConfig, Method, Size
+from meta_train.suites.networks import Equivariant, FlatWeights, Renumbered, Statistics, Transformer
 from meta_train.zoo import ClassifierConfig, FieldConfig, Zoo
+from nfn_optim import NetworkSpec
+from nfn_optim.cache import cache_folder
+from nfn_optim.layers import HNPLinear, NPLinear, Pointwise
+from nfn_optim.networks import EquivariantConfig, HeadConfig, InputConfig, TransformerConfig
 from nfn_optim.testing import chain_spec, random_features
 
-NETWORK = NetworkSize(channels=(4, 4), head=(8,), blocks=1, latents=2, bands=2)
+NFLayer = Callable[[NetworkSpec, int, int], nn.Module]
+HEAD = HeadConfig((8,))
+
+
+def small(layer: NFLayer, bands: int = 0, norm: bool = False) -> Equivariant:
+    """Few NF-Layers of few channels."""
+    layers = EquivariantConfig(InputConfig(bands=bands), layer, (4, 4), norm=norm)
+    return Equivariant(layers, HEAD)
+
+
+METHODS: dict[str, Method] = {
+    "mlp": FlatWeights(HEAD),
+    "mlp-aug": Renumbered(FlatWeights(HEAD)),
+    "statnn": Statistics(HEAD),
+    "pt": small(Pointwise, bands=2),
+    "np": small(NPLinear, bands=2),
+    "hnp": small(HNPLinear),
+    "nft": Transformer(TransformerConfig(InputConfig(), 4, 1, widening=2, latents=2), 8),
+}
+"""The paper's, as small as can be."""
 
 SMALLEST: dict[str, Any] = {
     "num_train": 40,
@@ -28,7 +50,6 @@ SMALLEST: dict[str, Any] = {
     "classifiers": ClassifierConfig(checkpoints=(0, 2), num_evaluated=100),
     "num_networks": 40,
     "pixels": 4,
-    "network": NETWORK,
     "fit": FitConfig(num_steps=6, batch_size=8, eval_every=3),
 }
 """Fields of the suites' sizes, where they have them."""
@@ -49,17 +70,37 @@ def zoo_of(
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A new cache."""
-    monkeypatch.setenv("NFN_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new cache, with the compiled code of the old one."""
+    folder = tmp_path_factory.mktemp("cache")
+    for library in cache_folder().glob("*.so"):
+        (folder / library.name).symlink_to(library)
+    monkeypatch.setenv("NFN_CACHE", str(folder))
+    return folder
+
+
+def narrow(value: Any) -> Any:
+    """A method, and all that it is made of, of few channels."""
+    if isinstance(value, TransformerConfig):
+        return replace(value, channels=4, latents=2)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    width = 8 if isinstance(value, HeadConfig) else 4
+    changed = {field.name: narrow(getattr(value, field.name)) for field in fields(value)}
+    if "hidden" in changed and isinstance(value.hidden, tuple):
+        changed["hidden"] = (width,) * len(value.hidden)
+    if "probes" in changed:
+        changed["probes"] = 5
+    return replace(value, **changed)
 
 
 def smallest(name: str) -> Size:
     """A size of a suite that takes a second."""
     size = SUITES[name].sizes["tiny"]
     own = {field.name for field in fields(size)}
-    return replace(size, **{key: value for key, value in SMALLEST.items() if key in own})
+    smaller = {key: value for key, value in SMALLEST.items() if key in own}
+    methods = {key: narrow(method) for key, method in size.methods.items()}
+    return replace(size, methods=methods, **smaller)
 
 
 @pytest.fixture

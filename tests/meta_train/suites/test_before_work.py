@@ -7,8 +7,9 @@ import pytest
 
 from meta_train import run_suite
 from meta_train.commands._main import main
-from meta_train.suites import _supervised
-from meta_train.suites._registry import SUITES
+from meta_train.suites import SUITES
+from meta_train.suites.data import _inrs
+from meta_train.suites.harness import _supervised
 from nfn_optim.networks import StatNN
 
 
@@ -36,7 +37,7 @@ def test_mistakes_show_before_any_work(
     arguments: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_supervised, "fit", lambda *_: pytest.fail("trained"))
-    monkeypatch.setattr("meta_train.suites._inrs.fit_sirens", lambda *_, **__: pytest.fail("fit"))
+    monkeypatch.setattr(_inrs, "fit_sirens", lambda *_, **__: pytest.fail("fit"))
     with pytest.raises((ValueError, OSError, ZeroDivisionError), match=message):
         run_suite(**{"name": "inr-classification", "size": "tiny", **arguments})  # type: ignore[arg-type]
 

@@ -11,8 +11,10 @@ from torch import nn
 
 from meta_train import run_suite
 from meta_train.commands._main import main
-from meta_train.suites import _supervised
-from meta_train.suites._registry import SUITES
+from meta_train.suites import SUITES
+from meta_train.suites.harness import _supervised
+from meta_train.suites.networks import Equivariant, MaskGenerator
+from meta_train.suites.tasks._inr_editing import Editor
 from meta_train.tasks import Dataset
 from nfn_optim import NetworkSpec
 from nfn_optim.networks import EquivariantConfig, EquivariantNFN, HeadConfig, StatNN
@@ -44,14 +46,26 @@ def test_every_suite_runs_all_methods_and_writes_its_table(
     content = json.loads(numbers.read_text())
     assert (content["suite"], content["size"]) == (name, "tiny")
     assert content["metric_name"] == SUITES[name].metric
-    assert tuple(content["methods"]) == SUITES[name].names
+    assert tuple(content["methods"]) == SUITES[name].names(SUITES[name].sizes["tiny"])
     for method, result in content["methods"].items():
         assert method in printed
         assert set(result) == {"metric", "std", "seconds", "parameters", *SUITES[name].more}
         assert (result["parameters"] > 0) is (method not in SUITES[name].references)
     assert any(result["std"] > 0 for result in content["methods"].values())
     pictures = list((tmp_path / "pictures").glob("*.png"))
-    assert bool(pictures) is (SUITES[name].draw is not None)
+    assert bool(pictures) is (SUITES[name].plot is not None)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_plain_names_are_the_papers_networks_at_every_size(name: str) -> None:
+    for size in SUITES[name].sizes.values():
+        for method in ("pt", "np", "hnp"):
+            network = size.methods.get(method)
+            network = network.of if isinstance(network, MaskGenerator) else network
+            assert network is None or isinstance(network, Equivariant)
+    assert not any(
+        method.endswith("+") for table in SUITES[name].paper.values() for method in table
+    )
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -60,8 +74,9 @@ def test_every_suite_has_three_sizes_and_the_papers_numbers(name: str) -> None:
     assert list(suite.sizes) == ["tiny", "small", "paper"]
     assert all(size.data in suite.data for size in suite.sizes.values())
     assert set(suite.paper) <= set(suite.data)
-    assert any(set(suite.methods) <= set(numbers) for numbers in suite.paper.values())
-    assert all(set(numbers) <= set(suite.names) for numbers in suite.paper.values())
+    for size in suite.sizes.values():
+        names = set(suite.names(size))
+        assert all(set(numbers) <= names for numbers in suite.paper.values())
 
 
 @pytest.mark.usefixtures("small_suites")
@@ -69,6 +84,18 @@ def test_a_second_run_reads_the_first_ones_outcomes(no_training: Callable[[], No
     first = run_suite("inr-classification", methods=["np", "mlp-aug"], size="tiny")
     no_training()
     assert run_suite("inr-classification", methods=["np", "mlp-aug"], size="tiny") == first
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_a_change_of_the_editor_is_another_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run() -> float:
+        return run_suite("inr-editing", methods=["mlp"], size="tiny").methods["mlp"].metric
+
+    before, forward = run(), Editor.forward
+    with monkeypatch.context() as patch:
+        patch.setattr(Editor, "forward", lambda self, features: forward(self, features) / 2)
+        assert run() != before
+    assert run() == before
 
 
 @pytest.mark.usefixtures("small_suites")
@@ -125,7 +152,7 @@ def test_a_picture_that_fails_costs_no_numbers(
     def draw(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setitem(SUITES, "inr-editing", replace(SUITES["inr-editing"], draw=draw))
+    monkeypatch.setitem(SUITES, "inr-editing", replace(SUITES["inr-editing"], plot=draw))
     with pytest.warns(UserWarning, match="inr-editing-digits-tiny.png could not.*no space left"):
         result = run_suite("inr-editing", methods=["mlp"], size="tiny", out=tmp_path)
     assert result.methods["mlp"].metric > 0
@@ -145,9 +172,9 @@ def test_a_metric_that_is_no_number_is_null_in_json(
 
     numbers = tmp_path / "numbers.json"
     suite = SUITES["inr-classification"]
-    more = {"beside it": lambda problem, outcome: reached}
+    more = {"beside it": lambda experiment, outcome: reached}
     monkeypatch.setitem(SUITES, suite.name, replace(suite, more=more))
-    monkeypatch.setattr("meta_train.suites._inr_classification.accuracy", objective)
+    monkeypatch.setattr("meta_train.suites.tasks._inr_classification.accuracy", objective)
     arguments = ("suite", suite.name, "--size", "tiny", "--method", "mlp", "--seeds", "2")
     main((*arguments, "--json", str(numbers)))
     content = json.loads(numbers.read_text(), parse_constant=pytest.fail)

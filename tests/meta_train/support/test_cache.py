@@ -1,13 +1,15 @@
-import hashlib
-import json
+"""Artefacts are made once, and again when what they depend on changes."""
+
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from meta_train.support._cache import _VERSION, artefact_key
-from meta_train.tasks import load_data
-from meta_train.zoo import FieldConfig, cache_folder, fit_sirens
+from meta_train.support import Progress, remember
+from meta_train.tasks import Params, load_data
+from meta_train.zoo import FieldConfig, _fields, fit_sirens
+from nfn_optim import NetworkSpec
 
 SHORT = FieldConfig(hidden=(8,), num_steps=2)
 
@@ -51,6 +53,52 @@ def test_what_changes_the_result_makes_a_new_artefact(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 4
 
 
+def test_a_change_of_a_helper_makes_a_new_artefact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = load_data("digits").x_train[:2]
+    _, before = fit_sirens(images, SHORT, cache=tmp_path)
+
+    def zeros(spec: NetworkSpec, n: int, omega: float, generator: torch.Generator) -> Params:
+        return {name: torch.zeros(n, *shape) for name, shape in spec.stored.items()}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_fields, "_init", zeros)
+        _, after = fit_sirens(images, SHORT, cache=tmp_path)
+    assert not torch.equal(before["0.weight"], after["0.weight"])
+    assert len(files(tmp_path)) == 2
+
+
+def test_code_that_makes_no_artefact_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = load_data("digits").x_train[:2]
+    fit_sirens(images, SHORT, cache=tmp_path)
+    monkeypatch.setattr(_fields, "_check", lambda coords, values: None)
+    fit_sirens(images, SHORT, cache=tmp_path, on_progress=lambda done, total: None)
+    fit_sirens(images, SHORT, cache=tmp_path, on_progress=print)
+    assert len(files(tmp_path)) == 1
+
+
+def test_of_what_is_bound_functions_may_change_and_classes_may_not(tmp_path: Path) -> None:
+    class Double:
+        def of(self, x: int) -> int:
+            return 2 * x
+
+    class Triple(Double):
+        def of(self, x: int) -> int:
+            return 3 * x
+
+    def make(factor: Double, tell: Progress) -> Params:
+        tell(1, 1)
+        return {"made": torch.tensor(factor.of(7))}
+
+    for factor, tell in ((Double(), print), (Double(), max), (Triple(), max)):
+        made = remember(tmp_path, "factors", "seven", partial(make, factor, tell))["made"]
+        assert made == factor.of(7)
+    assert len(files(tmp_path)) == 2
+
+
 def test_numbers_that_numpy_does_not_know_are_remembered(tmp_path: Path) -> None:
     images = load_data("digits").x_train[:2].bfloat16()
     for _ in range(2):
@@ -61,17 +109,6 @@ def test_numbers_that_numpy_does_not_know_are_remembered(tmp_path: Path) -> None
     torch.testing.assert_close(params, other)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.uint8])
-@pytest.mark.parametrize("shape", [(), (0, 3), (4, 5)])
-def test_names_are_hashes_of_the_bytes(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    numbers = torch.full(shape, 7).mT.to(dtype) if len(shape) == 2 else torch.tensor(7, dtype=dtype)
-    described = {"version": _VERSION, "torch": torch.__version__, "seed": 3}
-    content = json.dumps(described, sort_keys=True).encode()
-    content += f"{dtype} {tuple(numbers.shape)}".encode() + numbers.numpy().tobytes()
-    expected = hashlib.sha256(content).hexdigest()[:32]
-    assert artefact_key({"seed": 3}, [numbers]) == expected
-
-
 def test_a_damaged_artefact_is_made_again(tmp_path: Path) -> None:
     images = load_data("digits").x_train[:2]
     _, first = fit_sirens(images, SHORT, cache=tmp_path)
@@ -79,13 +116,3 @@ def test_a_damaged_artefact_is_made_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     _, again = fit_sirens(images, SHORT, cache=tmp_path)
     assert torch.equal(first["0.weight"], again["0.weight"])
-
-
-def test_the_default_folder_follows_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("NFN_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.delenv("NFN_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-    assert cache_folder() == tmp_path / "user" / "nfn_optim" / "zoo"

@@ -1,0 +1,29 @@
+"""What suites are made of: images, SIRENs, shapes, zoos of classifiers, winning tickets."""
+
+from ._auxiliary import auxiliary_targets as auxiliary_targets
+from ._auxiliary import labels_of as labels_of
+from ._auxiliary import num_auxiliary as num_auxiliary
+from ._classifier_zoo import ACCURACY as ACCURACY
+from ._classifier_zoo import read_zoo as read_zoo
+from ._classifier_zoo import split_networks as split_networks
+from ._edits import dilate as dilate
+from ._edits import raise_contrast as raise_contrast
+from ._images import num_classes as num_classes
+from ._images import read_images as read_images
+from ._inr_augment import INRAugmentation as INRAugmentation
+from ._inrs import FAST_FIELD as FAST_FIELD
+from ._inrs import INRSize as INRSize
+from ._inrs import inr_spec as inr_spec
+from ._inrs import make_inrs as make_inrs
+from ._inrs import render as render
+from ._odd_flips import OddFlips as OddFlips
+from ._odd_flips import is_odd as is_odd
+from ._shape_classes import SHAPE_CLASSES as SHAPE_CLASSES
+from ._shapes import Shapes as Shapes
+from ._shapes import class_folders as class_folders
+from ._shapes import draw_shapes as draw_shapes
+from ._shapes import read_shapes as read_shapes
+from ._shapes import sample_distances as sample_distances
+from ._sparse_networks import SparseNetworks as SparseNetworks
+from ._sparse_networks import TicketConfig as TicketConfig
+from ._sparse_networks import classifier as classifier

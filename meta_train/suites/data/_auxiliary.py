@@ -1,0 +1,67 @@
+"""Auxiliary targets: what else a zoo knows of its networks, to be learned beside the accuracy.
+
+An accuracy is one number of a network, losses and hyperparameters are a dozen more. What tells them
+apart helps with accuracies as well, which count alone in the end (multi-task learning; Caruana,
+Machine Learning 28, 1997).
+
+Shape legend: `n` networks, `k` auxiliary targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...zoo import Zoo
+
+_NUMBERS = (
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "step",
+    "lr",
+    "l2",
+    "init_scale",
+    "init_std",
+    "dropout",
+    "train_fraction",
+)
+_CATEGORIES = ("activation", "optimizer", "w_init")
+
+
+def labels_of(zoo: Zoo) -> dict[str, tuple[str, ...]]:
+    """Names of a zoo's labels, with the categories of those that have some."""
+    return {name: tuple(zoo.categories.get(name, ())) for name in zoo.labels}
+
+
+def num_auxiliary(labels: Mapping[str, tuple[str, ...]]) -> int:
+    """How many auxiliary targets networks with these labels have, see `labels_of`."""
+    numbers = sum(name in labels for name in _NUMBERS)
+    return numbers + sum(len(labels.get(name, ())) for name in _CATEGORIES)
+
+
+def auxiliary_targets(zoo: Zoo) -> Tensor:
+    """The auxiliary targets `(n, k)` of a zoo's networks, each between -1.8 and 1.8.
+
+    Numbers, some of which span decades, count by their rank among the networks, with a variance of
+    1; each value of a category is a target of its own, 1 or -1.
+    """
+    columns = [_ranks(zoo.labels[name])[:, None] for name in _NUMBERS if name in zoo.labels]
+    labels = labels_of(zoo)
+    for name in filter(labels.get, _CATEGORIES):
+        values = F.one_hot(zoo.labels[name].long(), len(labels[name]))
+        columns.append(2 * values.float() - 1)
+    return torch.cat(columns, dim=1) if columns else torch.empty(len(zoo), 0)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Mean ranks `(n,)` of equal values, moved and scaled; what is not a number is largest."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.nan_to_num(values.double().numpy(), nan=np.inf, posinf=np.inf))
+    part = torch.from_numpy((ranks - 0.5) / len(values)).float()
+    return (part - 0.5) * 12**0.5

@@ -1,0 +1,60 @@
+"""The experiment of most suites: networks with targets, split into three parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+from torch import nn
+
+from ...support import Progress
+from ._examples import Examples, Raw, Standardize
+from ._fit import FitConfig, Objective, fit, predict, seeded
+from ._suite import Outcome
+
+_KEPT_NUMBERS = 1_000_000  # of predictions, for pictures
+
+Finish = Callable[[nn.Module], nn.Module]
+"""Makes the model that predicts targets from the network under test."""
+
+
+@dataclass(frozen=True, eq=False)
+class Supervised:
+    """A network that learns from examples; it sees standardized features, but for `Raw` ones.
+
+    Attributes:
+        train: Examples to learn from.
+        validation: Examples to stop by.
+        test: Examples to report on.
+        objective: Loss, score and augmentation.
+        config: How the network is trained.
+        finish: Turns what the network writes into predictions, e.g. by rendering; it may hold
+            trained parameters of its own.
+    """
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    objective: Objective
+    config: FitConfig
+    finish: Finish = nn.Sequential
+
+    def run(self, network: nn.Module, seed: int, on_progress: Progress) -> Outcome:
+        """Trains a new network and tests it."""
+        device = self.train.targets.device
+        with seeded(seed, device):
+            if not isinstance(network, Raw):
+                network = nn.Sequential(Standardize(self.train.features), network)
+            model = self.finish(network).to(device)
+            validation, seconds = fit(
+                model, self.train, self.validation, self.objective, self.config, seed, on_progress
+            )
+        predictions = predict(model, self.test)
+        return Outcome(
+            score=self.objective.score(predictions, self.test.targets),
+            validation=validation,
+            seconds=seconds,
+            parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            predictions=predictions[: _KEPT_NUMBERS // prod(predictions.shape[1:]) + 1].cpu(),
+        )

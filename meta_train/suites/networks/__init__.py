@@ -1,0 +1,21 @@
+"""Networks that read networks, as methods: values that build one for a suite's interface."""
+
+from ._baselines import FlatWeights as FlatWeights
+from ._baselines import Renumbered as Renumbered
+from ._baselines import Statistics as Statistics
+from ._equivariant import Equivariant as Equivariant
+from ._equivariant import Transformer as Transformer
+from ._mask_vae import Autoencode as Autoencode
+from ._mask_vae import MaskGenerator as MaskGenerator
+from ._mask_vae import MaskVAE as MaskVAE
+from ._mask_vae import decoder_interface as decoder_interface
+from ._mask_vae import draw_scores as draw_scores
+from ._mask_vae import encoder_interface as encoder_interface
+from ._mask_vae import join_channels as join_channels
+from ._mask_vae import negative_bound as negative_bound
+from ._multitask import Multitask as Multitask
+from ._probes import Probed as Probed
+from ._sine_gate import SineGated as SineGated
+from ._siren_pass import Places as Places
+from ._siren_pass import SirenPass as SirenPass
+from ._units import InUnits as InUnits

@@ -1,0 +1,167 @@
+"""Classifying images from the weights of INRs that show them (NFN section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nfn_optim.layers import HNPLinear, NPLinear
+from nfn_optim.networks import EquivariantConfig, HeadConfig, InputConfig, TransformerConfig
+
+from ...zoo import FieldConfig
+from ..data import (
+    FAST_FIELD,
+    INRAugmentation,
+    INRSize,
+    inr_spec,
+    make_inrs,
+    num_classes,
+    read_images,
+)
+from ..harness import (
+    Data,
+    Examples,
+    FitConfig,
+    Interface,
+    Method,
+    Objective,
+    StageProgress,
+    Suite,
+    Supervised,
+)
+from ..networks import Equivariant, FlatWeights, Places, Renumbered, SirenPass, Transformer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationSize(INRSize):
+    """A size of the suite.
+
+    Attributes:
+        augment: What is done to training batches beside drawing them.
+    """
+
+    augment: INRAugmentation | None
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Part of the labels with the largest logit."""
+    return float((logits.argmax(-1) == labels).double().mean())
+
+
+def _interface(size: ClassificationSize, data: Data) -> Interface:
+    dataset = read_images(data)
+    return Interface(inr_spec(size, dataset), out_features=num_classes(dataset))
+
+
+def _prepare(
+    size: ClassificationSize, data: Data, device: torch.device, on_progress: StageProgress
+) -> Supervised:
+    train, validation, test = (
+        Examples(part.features, part.labels)
+        for part in make_inrs(size, read_images(data), device, on_progress)
+    )
+    augment = size.augment
+    if augment is not None and size.normal:
+        augment = replace(augment, omega=size.field.omega)
+    objective = Objective(F.cross_entropy, accuracy, augment=augment)
+    return Supervised(train, validation, test, objective, size.fit)
+
+
+def read_weights(
+    inputs: InputConfig, positions: InputConfig, hidden: tuple[int, ...], head: HeadConfig
+) -> dict[str, Method]:
+    """The paper's methods but for the transformer; `positions` are the inputs of NP."""
+    return {
+        "mlp": FlatWeights(head),
+        "mlp-aug": Renumbered(FlatWeights(head)),
+        "np": Equivariant(EquivariantConfig(positions, NPLinear, hidden), head),
+        "hnp": Equivariant(EquivariantConfig(inputs, HNPLinear, hidden), head),
+    }
+
+
+def _transformer(inputs: InputConfig, channels: int, blocks: int, head: HeadConfig) -> Transformer:
+    config = TransformerConfig(inputs, channels, blocks, widening=2, latents=4)
+    return Transformer(config, head.hidden[-1], head.dropout)
+
+
+def _passes(places: Places, head: HeadConfig) -> dict[str, Method]:
+    """NP and HNP that start as the SIRENs' forward pass."""
+    np, hnp = (
+        Equivariant(EquivariantConfig(layer=layer, hidden=()), head)
+        for layer in (NPLinear, HNPLinear)
+    )
+    return {"np+": SirenPass(places, np, per_position=True), "hnp+": SirenPass(places, hnp)}
+
+
+_TINY_INPUTS, _TINY_HEAD = InputConfig(fourier=16, fourier_scale=0.3), HeadConfig((128, 128))
+_TINY = ClassificationSize(
+    data="digits",
+    num_train=1000,
+    num_validation=200,
+    num_test=360,
+    field=FieldConfig(hidden=(16, 16), omega=3.0, num_steps=300, lr=5e-3),
+    augment=INRAugmentation(),
+    methods={
+        **read_weights(
+            _TINY_INPUTS, replace(_TINY_INPUTS, bands=3, max_freq=3), (32, 32, 32), _TINY_HEAD
+        ),
+        "nft": _transformer(_TINY_INPUTS, 32, 1, _TINY_HEAD),
+    },
+    fit=FitConfig(num_steps=600, batch_size=32, lr=1e-3, warmup=50, final_lr=0.0),
+)
+_PAPER_INPUTS, _PAPER_HEAD = InputConfig(fourier=128), HeadConfig(dropout=0.5)
+_PAPER = ClassificationSize(
+    data="mnist",
+    num_train=45_000,
+    num_validation=5_000,
+    num_test=10_000,
+    copies=10,
+    field=FieldConfig(num_steps=5_000, lr=5e-5, num_points=784),
+    augment=None,
+    methods={
+        **read_weights(
+            _PAPER_INPUTS, replace(_PAPER_INPUTS, bands=6), (512, 512, 512), _PAPER_HEAD
+        ),
+        "nft": _transformer(_PAPER_INPUTS, 512, 4, _PAPER_HEAD),
+    },
+    fit=FitConfig(num_steps=200_000, lr=1e-4, warmup=10_000, eval_every=3_000),
+    num_seeds=3,
+)
+_SMALL_INPUTS, _SMALL_HEAD = InputConfig(fourier=32, fourier_scale=0.3), HeadConfig((512,))
+_SMALL = replace(
+    _PAPER,
+    num_train=10_000,
+    num_validation=1_000,
+    num_test=2_000,
+    copies=1,
+    field=FAST_FIELD,
+    normal=True,
+    augment=INRAugmentation(flip=False, linear=0.05, shift=0.04),
+    methods={
+        **read_weights(
+            _SMALL_INPUTS, replace(_SMALL_INPUTS, bands=3, max_freq=3), (48, 48, 48), _SMALL_HEAD
+        ),
+        **_passes(Places(side=8, span=0.85, omega=FAST_FIELD.omega), _SMALL_HEAD),
+        "nft": _transformer(_SMALL_INPUTS, 48, 1, _SMALL_HEAD),
+    },
+    fit=FitConfig(num_steps=3_000, lr=1e-3, warmup=100, final_lr=0.0, eval_every=500),
+    num_seeds=1,
+)
+
+SUITE = Suite(
+    name="inr-classification",
+    summary="classifies an image from the weights of a SIREN that shows it",
+    metric="test accuracy",
+    data=("digits", "mnist", "fashion_mnist", "cifar10"),
+    sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
+    paper={
+        "mnist": {"mlp": 0.145, "mlp-aug": 0.210, "np": 0.929, "hnp": 0.925, "nft": 0.985},
+        "fashion_mnist": {"mlp": 0.125, "mlp-aug": 0.159, "np": 0.756, "hnp": 0.727, "nft": 0.793},
+        "cifar10": {"mlp": 0.169, "mlp-aug": 0.189, "np": 0.466, "hnp": 0.441, "nft": 0.634},
+    },
+    interface=_interface,
+    prepare=_prepare,
+)

@@ -1,0 +1,160 @@
+"""Classifying 3-D shapes from SIRENs that know the distance to them (NFN section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+from nfn_optim import NetworkSpec, WeightSpaceFeatures
+from nfn_optim.networks import HeadConfig, InputConfig
+
+from ...zoo import FieldConfig, cache_folder, fit_fields, siren
+from ..data import (
+    SHAPE_CLASSES,
+    INRAugmentation,
+    Shapes,
+    class_folders,
+    draw_shapes,
+    read_shapes,
+    sample_distances,
+)
+from ..harness import (
+    Data,
+    Examples,
+    FitConfig,
+    Interface,
+    Objective,
+    Size,
+    StageProgress,
+    Suite,
+    Supervised,
+)
+from ._inr_classification import accuracy, read_weights
+
+_SYNTHETIC, _PAPERS = "synthetic", "shapenet10"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeSize(Size):
+    """A size of the suite.
+
+    Attributes:
+        num_train: Shapes to learn from.
+        num_validation: Shapes to stop by.
+        num_test: Shapes to report on.
+        field: The SIREN, and how it is fitted.
+        num_places: Places of a shape where its distance is known.
+        augment: What is done to training batches beside drawing them.
+    """
+
+    num_train: int
+    num_validation: int
+    num_test: int
+    field: FieldConfig
+    num_places: int = 1024
+    augment: INRAugmentation | None = None
+
+
+def _interface(size: ShapeSize, data: Data) -> Interface:
+    num_classes = len(class_folders(data)) if isinstance(data, Path) else len(SHAPE_CLASSES)
+    return Interface(NetworkSpec.from_module(siren(3, 1, size.field)), out_features=num_classes)
+
+
+def _shapes(size: ShapeSize, data: Data) -> Shapes:
+    """As many as the size needs."""
+    total = size.num_train + size.num_validation + size.num_test
+    if data == _SYNTHETIC:
+        return draw_shapes(total, seed=0)
+    if not isinstance(data, Path):
+        raise ValueError(
+            f"this suite reads 3-D shapes, not {_what(data)}. Pass the folder that has a folder of "
+            f"shapes for each class, or {_SYNTHETIC!r}."
+        )
+    shapes = read_shapes(data, seed=0)
+    if len(shapes.labels) < total:
+        raise ValueError(
+            f"{data} has {len(shapes.labels)} shapes; this size needs {total}. Use a smaller one."
+        )
+    return shapes
+
+
+def _what(data: Data) -> str:
+    return f"the name {data!r}" if isinstance(data, str) else f"a {type(data).__name__}"
+
+
+def _prepare(
+    size: ShapeSize, data: Data, device: torch.device, on_progress: StageProgress
+) -> Supervised:
+    shapes = _shapes(size, data)
+    coords, distances = sample_distances(shapes, size.num_places, seed=0)
+    progress = partial(on_progress, "SIRENs")
+    spec, params = fit_fields(
+        coords, distances, size.field, on_progress=progress, cache=cache_folder()
+    )
+    features = WeightSpaceFeatures.from_params(spec, params)
+    examples = Examples(features, shapes.labels).to(device)
+    first, second = size.num_train, size.num_train + size.num_validation
+    return Supervised(
+        examples.take(slice(first)),
+        examples.take(slice(first, second)),
+        examples.take(slice(second, second + size.num_test)),
+        Objective(F.cross_entropy, accuracy, augment=size.augment),
+        size.fit,
+    )
+
+
+_INPUTS = InputConfig(fourier=16, fourier_scale=0.3)
+_POSITIONS = replace(_INPUTS, bands=3, max_freq=3)
+_TINY = ShapeSize(
+    data=_SYNTHETIC,
+    num_train=400,
+    num_validation=100,
+    num_test=200,
+    field=FieldConfig(hidden=(32,), omega=10.0, num_steps=200, lr=1e-2),
+    methods=read_weights(_INPUTS, _POSITIONS, (16, 16, 16), HeadConfig((64, 64))),
+    fit=FitConfig(num_steps=800, lr=3e-3, warmup=20, final_lr=0.0),
+    augment=INRAugmentation(linear=0.1, shift=0.05),
+)
+_PAPER = ShapeSize(
+    data=_SYNTHETIC,
+    num_train=20_000,
+    num_validation=2_000,
+    num_test=4_000,
+    field=FieldConfig(hidden=(128,), num_steps=1_000, lr=1e-3),
+    methods=read_weights(
+        InputConfig(fourier=128, fourier_scale=1.0),
+        InputConfig(fourier=128, fourier_scale=1.0, bands=6),
+        (512, 512, 512),
+        HeadConfig(dropout=0.5),
+    ),
+    fit=FitConfig(num_steps=200_000, lr=1e-4, warmup=10_000, eval_every=3_000),
+    num_seeds=3,
+    num_places=10_000,
+)
+_SMALL = replace(
+    _PAPER,
+    num_train=3_000,
+    num_validation=300,
+    num_test=500,
+    field=FieldConfig(hidden=(128,), omega=10.0, num_steps=200, lr=1e-2),
+    methods=read_weights(_INPUTS, _POSITIONS, (32, 32, 32), HeadConfig((256, 256))),
+    fit=FitConfig(num_steps=1_500, lr=3e-3, warmup=50, final_lr=0.0, eval_every=250),
+    num_seeds=1,
+    num_places=1024,
+    augment=_TINY.augment,
+)
+
+SUITE = Suite(
+    name="shape-classification",
+    summary="classifies a 3-D shape from the weights of a SIREN that knows the distance to it",
+    metric="test accuracy",
+    data=(_SYNTHETIC, _PAPERS),
+    sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
+    paper={_PAPERS: {"mlp": 0.254, "mlp-aug": 0.338, "np": 0.887, "hnp": 0.869}},
+    interface=_interface,
+    prepare=_prepare,
+)

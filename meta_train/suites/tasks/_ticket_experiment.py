@@ -1,0 +1,139 @@
+"""Networks that generate masks, and what networks reach under them (NFN section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import nan
+
+import torch
+from torch import Tensor, nn
+
+from ...population import as_params
+from ...support import Progress
+from ..data import SparseNetworks
+from ..harness import Examples, FitConfig, Method, Objective, Outcome, fit, seeded
+from ..networks import (
+    Autoencode,
+    MaskVAE,
+    decoder_interface,
+    draw_scores,
+    encoder_interface,
+    negative_bound,
+)
+
+_TEST_SEED = 2  # starts and tickets have 0 and 1
+
+
+@dataclass(frozen=True, eq=False)
+class Tickets:
+    """The suite's experiment; starts are in units of their standard deviation.
+
+    Attributes:
+        train: Features `(n, *axes, 2)`, starts and masks; targets are the masks of the weights.
+        validation: The same, to stop by.
+        starts: Networks `(n, d)` that masks are generated for.
+        tickets: Their masks by magnitude pruning.
+        networks: What trains them.
+        encoder: Encodes masks for networks that only decode.
+        config: How networks that generate masks are trained.
+    """
+
+    train: Examples
+    validation: Examples
+    starts: Tensor
+    tickets: Tensor
+    networks: SparseNetworks
+    encoder: Method
+    config: FitConfig
+
+    def run(self, network: nn.Module, seed: int, on_progress: Progress) -> Outcome:
+        """Trains a network to generate masks, and networks under the masks it generates."""
+        device = self.starts.device
+        with seeded(seed, device):
+            vae = self.as_vae(network).to(device)
+            model = Autoencode(vae, self.networks.is_weight).to(device)
+            parts = (self.train, self.validation)
+            bound, seconds = fit(model, *parts, _OBJECTIVE, self.config, seed, on_progress)
+            starts = self.train.features.like(self.networks.in_deviations(self.starts))
+            masks = self.masks(draw_scores(vae, starts))
+        parameters = sum(p.numel() for p in vae.parameters() if p.requires_grad)
+        return replace(
+            self.reach(masks, seed, on_progress),
+            validation=bound,
+            seconds=seconds,
+            parameters=parameters,
+        )
+
+    def as_vae(self, network: nn.Module) -> MaskVAE:
+        """A VAE as it is; any other network is the decoder of one."""
+        if isinstance(network, MaskVAE):
+            return network
+        interface = encoder_interface(decoder_interface(self.networks.spec))
+        return MaskVAE(self.encoder.build(interface), network)
+
+    def masks(self, scores: Tensor) -> Tensor:
+        """Masks `(n, d)` of scores, each layer as dense as in training tickets on average.
+
+        A bar for all layers would leave none of a layer whose weights are alike.
+        """
+        tickets = torch.ones(len(self.train), self.starts.shape[1], device=self.starts.device)
+        tickets[:, self.networks.is_weight] = self.train.targets
+        return self.networks.keep_largest_of_layers(scores, self.networks.counts(tickets))
+
+    def reach(self, masks: Tensor, seed: int, on_progress: Progress) -> Outcome:
+        """Trains networks from the starts under masks `(n, d)`.
+
+        The outcome's predictions are the networks' test accuracies, and the parts of their layers'
+        weights that are kept: `(n, 1 + layers)`.
+        """
+        networks, steps = self.networks, self.networks.config.test_steps
+        trained = networks.train_masked(self.starts, masks, steps, _TEST_SEED + seed, on_progress)
+        kept = as_params(networks.spec, masks)
+        densities = [kept[name].flatten(1).mean(1) for name in networks.spec.weights]
+        accuracies = networks.accuracies(trained)
+        return Outcome(
+            score=float(accuracies.mean()),
+            validation=nan,
+            seconds=0.0,
+            parameters=0,
+            predictions=torch.stack([accuracies, *densities], dim=1).cpu(),
+        )
+
+
+_OBJECTIVE = Objective(
+    negative_bound, lambda *pair: float(negative_bound(*pair)), lower_is_better=True
+)
+
+
+def dense(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
+    """Networks without masks."""
+    return experiment.reach(torch.ones_like(experiment.starts), seed, on_progress)
+
+
+def random(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
+    """Masks drawn at random."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.rand(experiment.starts.shape, generator=generator).to(experiment.starts)
+    return _keep_largest(experiment, scores, seed, on_progress)
+
+
+def magnitude(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
+    """Masks that keep the largest weights of the starts."""
+    return _keep_largest(experiment, experiment.starts.abs(), seed, on_progress)
+
+
+def _keep_largest(experiment: Tickets, scores: Tensor, seed: int, on_progress: Progress) -> Outcome:
+    networks = experiment.networks
+    masks = networks.keep_largest(scores, networks.num_kept())
+    return experiment.reach(masks, seed, on_progress)
+
+
+def imp(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
+    """The starts' own tickets, found by iterative magnitude pruning."""
+    return experiment.reach(experiment.tickets, seed, on_progress)
+
+
+def standard_error(experiment: Tickets, outcome: Outcome) -> float:
+    """Of the mean accuracy, over the starts that networks were trained from."""
+    accuracies = outcome.predictions[:, 0]
+    return float(accuracies.std() / len(accuracies) ** 0.5)

@@ -1,0 +1,163 @@
+"""Generating the masks of winning tickets for new networks (NFN section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nfn_optim import NetworkSpec, WeightSpaceFeatures
+from nfn_optim.layers import NPLinear, Pointwise
+from nfn_optim.networks import EquivariantConfig, InputConfig
+
+from ...support import require_counts
+from ...tasks import Dataset
+from ..data import SparseNetworks, TicketConfig, classifier, num_classes, read_images
+from ..harness import (
+    Data,
+    Examples,
+    FitConfig,
+    Interface,
+    Method,
+    Outcome,
+    Size,
+    StageProgress,
+    Suite,
+    plot_bars,
+)
+from ..networks import Equivariant, MaskGenerator, decoder_interface, join_channels
+from ._ticket_experiment import Tickets, dense, imp, magnitude, random, standard_error
+
+_STARTS_SEED, _TICKETS_SEED = range(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketSize(Size):
+    """A size of the suite.
+
+    Attributes:
+        num_train: Starts and tickets to learn from.
+        num_validation: Those to stop by.
+        num_test: Starts that masks are generated for.
+        tickets: The networks, and how tickets are found.
+        encoder: Encodes masks in training where a network of the caller's own is the decoder.
+
+    Raises:
+        ValueError: If a number is below 1.
+    """
+
+    num_train: int
+    num_validation: int
+    num_test: int
+    tickets: TicketConfig
+    encoder: Method
+
+    def __post_init__(self) -> None:
+        require_counts(self, "num_train", "num_validation", "num_test")
+
+
+def _classifier(size: TicketSize, data: Data) -> tuple[Dataset, nn.Sequential]:
+    dataset = read_images(data)
+    pixels = dataset.x_train[0].numel()
+    return dataset, classifier(pixels, num_classes(dataset), size.tickets)
+
+
+def _interface(size: TicketSize, data: Data) -> Interface:
+    return decoder_interface(NetworkSpec.from_module(_classifier(size, data)[1]))
+
+
+def _prepare(
+    size: TicketSize, data: Data, device: torch.device, on_progress: StageProgress
+) -> Tickets:
+    dataset, module = _classifier(size, data)
+    dataset = Dataset(**{name: tensor.to(device) for name, tensor in vars(dataset).items()})
+    spec = NetworkSpec.from_module(module)
+    networks = SparseNetworks(module, spec, dataset, size.tickets)
+    counts = [size.num_train, size.num_validation, size.num_test]
+    generator = torch.Generator().manual_seed(_STARTS_SEED)
+    starts = networks.starts(sum(counts), generator)
+    tickets = networks.find_tickets(starts, _TICKETS_SEED, partial(on_progress, "tickets"))
+    channels = join_channels(networks.in_deviations(starts), networks.as_channel(tickets))
+    features = WeightSpaceFeatures(spec, dict(zip(spec.names, channels, strict=True)))
+    pairs = Examples(features, tickets[:, networks.is_weight])
+    train, held_out = size.num_train, size.num_train + size.num_validation
+    return Tickets(
+        pairs.take(slice(train)),
+        pairs.take(slice(train, held_out)),
+        starts[held_out:],
+        tickets[held_out:],
+        networks,
+        size.encoder,
+        size.fit,
+    )
+
+
+def _plot(experiment: Tickets, outcomes: Mapping[str, Outcome], path: Path) -> None:
+    sparsity = {name: 1 - reached.predictions[:, 1:].mean(0) for name, reached in outcomes.items()}
+    plot_bars(sparsity, experiment.networks.spec.weights, "sparsity", path)
+
+
+def _networks(hidden: tuple[int, ...], max_freq: float, norm: bool) -> dict[str, Equivariant]:
+    """The paper's networks by name."""
+    inputs = InputConfig(bands=4, max_freq=max_freq)
+    return {
+        name: Equivariant(EquivariantConfig(inputs, layer, hidden, norm=norm))
+        for name, layer in (("pt", Pointwise), ("np", NPLinear))
+    }
+
+
+def _generators(networks: Mapping[str, Equivariant]) -> dict[str, Method]:
+    return {name: MaskGenerator(network) for name, network in networks.items()}
+
+
+_TINY_NETWORKS = _networks((8, 8, 8), 16, norm=True)
+_SMALL_NETWORKS = _networks((12, 12, 12), 56, norm=False)
+_PAPER_NETWORKS = _networks((64, 64, 64), 56, norm=True)
+_TINY = TicketSize(
+    data="digits",
+    num_train=48,
+    num_validation=8,
+    num_test=16,
+    tickets=TicketConfig(hidden=(64, 64), sparsity=0.9, num_steps=150, test_steps=250, lr=5e-3),
+    methods=_generators(_TINY_NETWORKS),
+    encoder=_TINY_NETWORKS["pt"],
+    fit=FitConfig(num_steps=400, batch_size=4, lr=1e-2, warmup=10, final_lr=0.0, eval_every=100),
+)
+_PAPER = TicketSize(
+    data="mnist",
+    num_train=400,
+    num_validation=10,
+    num_test=50,
+    tickets=TicketConfig(num_steps=5_000, test_steps=5_000),
+    methods=_generators(_PAPER_NETWORKS),
+    encoder=_PAPER_NETWORKS["pt"],
+    fit=FitConfig(num_steps=20_000, batch_size=4, lr=1e-3),
+)
+_SMALL = replace(
+    _PAPER,
+    num_train=256,
+    num_validation=8,
+    num_test=16,
+    tickets=TicketConfig(num_steps=1_000, test_steps=3_000),
+    methods=_generators(_SMALL_NETWORKS),
+    encoder=_SMALL_NETWORKS["pt"],
+    fit=FitConfig(num_steps=2_000, batch_size=1, lr=4e-3, warmup=50, final_lr=0.0, eval_every=500),
+)
+
+SUITE = Suite(
+    name="winning-tickets",
+    summary="generates the mask that lets a new network train well with a twentieth of its weights",
+    metric="test accuracy of sparse networks",
+    data=("digits", "mnist", "fashion_mnist"),
+    sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
+    paper={"mnist": {"dense": 0.978, "random": 0.896, "imp": 0.962, "pt": 0.950, "np": 0.948}},
+    interface=_interface,
+    prepare=_prepare,
+    plot=_plot,
+    more={"standard error": standard_error},
+    references={"dense": dense, "random": random, "magnitude": magnitude, "imp": imp},
+)

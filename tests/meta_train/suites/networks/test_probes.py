@@ -1,0 +1,158 @@
+"""Answers to probes are the classifiers' own, and networks may read weights beside them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from meta_train import run_suite
+from meta_train.suites import SUITES
+from meta_train.suites.data import _classifier_zoo
+from meta_train.suites.harness._examples import Raw
+from meta_train.suites.harness._interface import Classifiers, Interface
+from meta_train.suites.networks import Equivariant, InUnits, Probed
+from meta_train.suites.networks._probes import Probes, in_forms
+from meta_train.suites.tasks._generalization import read_interface
+from meta_train.tasks import Dataset
+from meta_train.zoo import Zoo, save_zoo, small_cnn
+from nfn_optim import NetworkSpec, WeightSpaceFeatures
+from nfn_optim.networks import EquivariantConfig, HeadConfig
+from nfn_optim.testing import assert_invariant, random_features
+
+MODULES = (small_cnn(nn.ReLU, padding=1), small_cnn(nn.Tanh, padding=1))
+SPEC = NetworkSpec.from_module(MODULES[0])
+CLASSIFIERS = Classifiers(MODULES, (1, 6, 6))
+INTERFACE = Interface(SPEC, 1, classifiers=CLASSIFIERS)
+HEAD = HeadConfig((8, 7))
+READER = InUnits(Equivariant(EquivariantConfig(hidden=(4, 3)), HeadConfig(())))
+PROBED = {"probes": Probed(None, 5, HEAD), "hnp-probes": Probed(READER, 5, HEAD)}
+
+
+@pytest.fixture
+def cnns(generator: torch.Generator) -> WeightSpaceFeatures:
+    return random_features(SPEC, 1, generator, batch=(3,), dtype=torch.float32)
+
+
+def test_answers_are_those_of_the_networks(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 5)
+    expected = [
+        functional_call(module, params, (probes.inputs,))
+        for params in cnns.to_state_dicts()
+        for module in MODULES
+    ]
+    answers = probes(cnns)
+    assert answers.shape == (3, 2, 5, 10)
+    assert answers[0].numel() == probes.num_logits
+    torch.testing.assert_close(
+        answers, torch.stack(expected).view(3, 2, 5, 10), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_logits_come_as_probabilities_of_two_scales(generator: torch.Generator) -> None:
+    logits = torch.randn(3, 2, 5, 10, generator=generator, dtype=torch.float64)
+    forms = in_forms(logits)
+    assert forms.shape == (3, 2, 5, 10, 4)
+    torch.testing.assert_close(forms[..., 1], logits.softmax(-1))
+    torch.testing.assert_close(forms[..., 0], logits.log_softmax(-1) / 5)
+    louder = in_forms(7 * logits)
+    torch.testing.assert_close(louder[..., 2:], forms[..., 2:])
+    assert not torch.allclose(louder[..., :2], forms[..., :2], atol=0.1)
+    forms = in_forms(logits * torch.tensor([1.0, 7.0])[:, None, None])
+    torch.testing.assert_close(forms[:, 1, ..., 2:], louder[:, 1, ..., 2:])  # each by itself
+
+
+def test_answers_are_the_same_with_gradients_and_without(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 5)
+    with torch.no_grad():
+        plain = probes(cnns)
+    torch.testing.assert_close(plain, probes(cnns).detach(), rtol=1e-3, atol=1e-4)
+
+
+def test_networks_may_have_more_outputs_than_the_data_has_classes() -> None:
+    def twelve(dataset: Dataset, activation: Callable[[], nn.Module]) -> nn.Sequential:
+        return small_cnn(activation, num_classes=12, padding=1)
+
+    size = replace(SUITES["cnn-generalization"].sizes["tiny"], architecture=twelve)
+    interface = read_interface(size, "digits")
+    network = PROBED["hnp-probes"].build(interface)
+    assert len(interface.check(network, torch.device("cpu"))) == 1
+
+
+def test_reading_the_interface_draws_nothing_from_torch_s_own_generator() -> None:
+    state = torch.get_rng_state()
+    read_interface(SUITES["mlp-generalization"].sizes["tiny"], "digits")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_inputs_are_learned(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 5)
+    torch.manual_seed(0)
+    seen = probes(cnns.map(lambda tensor: tensor / 4))
+    (seen * torch.randn_like(seen)).sum().backward()
+    assert probes.scaled.grad is not None
+    assert (probes.scaled.grad.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_networks_that_overflow_have_finite_answers(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 5)
+    answers = in_forms(probes(cnns.map(lambda tensor: 1e20 * tensor)))
+    answers.square().sum().backward()
+    assert answers.isfinite().all()
+    assert probes.scaled.grad is not None
+    assert probes.scaled.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", PROBED)
+def test_the_numbering_of_neurons_makes_no_difference(
+    name: str, generator: torch.Generator
+) -> None:
+    network = PROBED[name].build(INTERFACE).double().eval()
+    assert isinstance(network, Raw)
+    features = random_features(SPEC, 1, generator, batch=(3,))
+    assert network(features).shape == (3, 1)
+    assert_invariant(network, SPEC.hnp(), features, generator)
+
+
+def test_weights_are_read_beside_answers_but_for_probes_alone(cnns: WeightSpaceFeatures) -> None:
+    last = SPEC.vectors[-1]
+    louder = cnns.like([t + 1 if name == last else t for name, t in cnns.items()])
+    for name, method in PROBED.items():  # answers do not tell a shift of all logits
+        torch.manual_seed(0)  # heads this small may be dead
+        network = method.build(INTERFACE).eval()
+        is_same = torch.allclose(network(cnns), network(louder), rtol=1e-3, atol=1e-4)
+        assert is_same is (name == "probes")
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_networks_of_a_saved_zoo_are_not_run(cnns: WeightSpaceFeatures, tmp_path: Path) -> None:
+    features = cnns.like([tensor.repeat(20, *[1] * (tensor.dim() - 1)) for tensor in cnns.values()])
+    save_zoo(Zoo(features, {"test_accuracy": torch.linspace(0, 1, 60)}), tmp_path)
+    with pytest.raises(
+        ValueError, match=r"'probes' runs .* not known\. Choose one of statnn, np, hnp"
+    ):
+        run_suite("cnn-generalization", methods=["probes"], data=tmp_path, size="tiny")
+    result = run_suite("cnn-generalization", data=tmp_path, size="tiny")
+    methods = SUITES["cnn-generalization"].sizes["tiny"].methods
+    assert set(result.methods) == set(methods) - {"probes", "hnp-probes"}
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_published_networks_are_run(
+    generator: torch.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = NetworkSpec.from_module(small_cnn())
+    features = random_features(spec, 1, generator, batch=(60,), dtype=torch.float32)
+    zoo = Zoo(features, {"test_accuracy": torch.linspace(0, 1, 60)})
+    monkeypatch.setattr(_classifier_zoo, "read_small_cnn_zoo", lambda folder, order: zoo)
+    result = run_suite("cnn-generalization", methods=["hnp-probes"], data=tmp_path, size="tiny")
+    assert set(result.methods) == {"hnp-probes"}
+    interface = read_interface(SUITES["cnn-generalization"].sizes["tiny"], tmp_path)
+    assert interface.classifiers is not None
+    images = torch.rand(2, *interface.classifiers.input_shape)
+    for module, activation in zip(interface.classifiers.modules, (nn.ReLU, nn.Tanh), strict=True):
+        assert isinstance(module[1], activation)
+        assert module[:-3](images).shape == (2, 16, 1, 1)  # one place: what it sees is the image
