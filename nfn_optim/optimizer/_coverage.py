@@ -9,6 +9,7 @@ from math import prod
 
 from torch import Tensor, nn
 
+from ..layers.relational import roles_of
 from ..symmetry import NetworkSpec, Shape, SpecError, infer_chain
 from ..symmetry.tracer import describe_failure, trace
 from ._groups import names_in, shapes_of
@@ -93,7 +94,8 @@ class Assignment:
             spec: Their symmetry, if described by hand.
 
         Raises:
-            SpecError: If the spec describes parameters that there are not.
+            SpecError: If the spec describes parameters that there are not, or populations that
+                the rule cannot read.
         """
         assignment = cls()
         if spec is not None:
@@ -116,6 +118,7 @@ class Assignment:
                     f"the spec describes a parameter {name!r} of shape {stored}, which {found}. "
                     f"Name parameters as the model does: {', '.join(list(shapes)[:4])}, ..."
                 )
+        roles_of(spec)  # refuses what the rule cannot read
         others = dict.fromkeys(shapes.keys() - spec.stored.keys(), "is not in the spec")
         return cls(spec, others, is_final=True)
 
@@ -170,7 +173,8 @@ class Assignment:
         """What a parameter runs over, or why it is not in the spec."""
         if self.spec is None or name not in self.spec.axes:
             return self.reasons.get(name, "is not part of the model")
-        return " x ".join(label or "ordered" for label in self.spec.axes[name])
+        labels = self.spec.axes[name]
+        return " x ".join(label or "ordered" for label in labels) or "a single number"
 
 
 def _warn(message: str) -> None:

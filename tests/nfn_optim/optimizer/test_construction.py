@@ -132,6 +132,12 @@ def test_a_spec_of_other_parameters_is_refused(spec, message):
         NFNOptimizer(Bilinear(), spec=spec)
 
 
+def test_a_spec_that_the_rule_cannot_read_is_refused_at_once():
+    model = nn.ParameterDict({"w": torch.randn(2, 3, 4)})
+    with pytest.raises(SpecError, match="'w' runs over 3 populations"):
+        NFNOptimizer(model, spec=NetworkSpec({"w": ("a", "b", "c")}, {"w": (2, 3, 4)}))
+
+
 def test_groups_beside_their_model_are_driven_as_the_model_is():
     ours, theirs = network(), network()
     weights = [p for p in ours.parameters() if p.dim() > 1]
