@@ -25,12 +25,11 @@ from ._problem import Problem
 from ._rows import as_params, as_rows
 from ._stacked import forward
 
-Progress = Callable[[int, int], None]
-Draw = tuple[Tensor, ...]
-"""Samples of a step `(n, b)`, and dropout factors `(n, b, c)` after each activation."""
+IndexedBatch = tuple[Tensor, ...]
+"""Which samples a step sees `(n, b)`, and dropout factors `(n, b, c)` after each activation."""
 
 _FLAT = "flat"
-_STEPS_AT_ONCE = 64  # of native code: few calls, and draws that fit into memory
+_STEPS_AT_ONCE = 64  # of native code: few calls, and batches that fit into memory
 _SAMPLES_AT_ONCE = 100  # when networks are evaluated by torch
 
 
@@ -65,21 +64,24 @@ class Population:
         """Stacked parameters, `(n, *stored)` by name."""
         return as_params(self.spec, self.weights)
 
-    def train(
-        self, problem: Problem, draws: Iterable[Draw], lr: Callable[[int], float] = lambda k: 1.0
+    def take_steps(
+        self,
+        problem: Problem,
+        batches: Iterable[IndexedBatch],
+        lr: Callable[[int], float] = lambda k: 1.0,
     ) -> Population:
-        """One step a draw.
+        """Trains, one step a batch.
 
         Args:
-            problem: What is learned.
-            draws: What each step is taken on.
+            problem: Samples and loss.
+            batches: The samples of each step.
             lr: Multiplies the learning rate of step `k`.
         """
         program = _native.read(problem.module, self.spec, problem.sample_shape)
         if program is None or not _native.can_train(self.rule, problem, self.weights):
-            return self._unroll(problem, draws, lr)
+            return self._unroll(problem, batches, lr)
         trained, done = self, 0
-        for _, alike in groupby(draws, lambda draw: [tensor.shape for tensor in draw]):
+        for _, alike in groupby(batches, lambda batch: [tensor.shape for tensor in batch]):
             while some := list(islice(alike, _STEPS_AT_ONCE)):
                 rates = [lr(done + k) for k in range(len(some))]
                 trained = trained._train_natively(program, problem, some, rates)
@@ -87,29 +89,33 @@ class Population:
         return trained
 
     def _train_natively(
-        self, program: _native.Program, problem: Problem, draws: list[Draw], rates: list[float]
+        self,
+        program: _native.Program,
+        problem: Problem,
+        batches: list[IndexedBatch],
+        rates: list[float],
     ) -> Population:
         weights = _native.copy(self.weights)
         slots = {name: _native.copy(slot) for name, slot in self.state.slots[_FLAT].items()}
-        index = torch.stack([index for index, *_ in draws], dim=1)
-        dropped = [torch.cat([k.flatten(1) for k in keep], 1) for _, *keep in draws if keep]
+        index = torch.stack([index for index, *_ in batches], dim=1)
+        dropped = [torch.cat([k.flatten(1) for k in keep], 1) for _, *keep in batches if keep]
         keep = torch.stack(dropped, dim=1) if dropped else None
         _native.train(program, self.rule, problem, index, keep, rates, weights, slots)
         return replace(self, weights=weights, state=replace(self.state, slots={_FLAT: slots}))
 
     def _unroll(
-        self, problem: Problem, draws: Iterable[Draw], lr: Callable[[int], float]
+        self, problem: Problem, batches: Iterable[IndexedBatch], lr: Callable[[int], float]
     ) -> Population:
-        def loss(weights: Params, draw: Draw) -> Tensor:
-            value: Tensor = _WithGradient.apply(problem.compute, weights[_FLAT], *draw)[0]
+        def loss(weights: Params, batch: IndexedBatch) -> Tensor:
+            value: Tensor = _WithGradient.apply(problem.compute, weights[_FLAT], *batch)[0]
             return value
 
         with torch.no_grad():
-            done = unroll(self.rule, loss, {_FLAT: self.weights}, draws, self.state, lr=lr)
+            done = unroll(self.rule, loss, {_FLAT: self.weights}, batches, self.state, lr=lr)
         return replace(self, weights=done.params[_FLAT], state=done.state)
 
 
-def evaluate(module: nn.Sequential, spec: NetworkSpec, weights: Tensor, images: Tensor) -> Tensor:
+def outputs_of(module: nn.Sequential, spec: NetworkSpec, weights: Tensor, images: Tensor) -> Tensor:
     """Outputs of all networks `(n, d)` for the same images `(m, c, h, w)`: `(n, m, classes)`."""
     program = _native.read(module, spec, images.shape[1:])
     needs_gradient = torch.is_grad_enabled() and weights.requires_grad
@@ -133,7 +139,7 @@ def chunk_seed(seed: int, chunk: slice) -> torch.Generator:
 
 
 def join(parts: list[Params]) -> Params:
-    """Chunks of stacked tensors as one."""
+    """Concatenates the stacked tensors of chunks."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -148,7 +154,7 @@ class _WithGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(compute: Compute, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        """`compute(weights (n, d), *draw)`: called with what is stacked, see `vmap`."""
+        """`compute(weights (n, d), *batch)`: called with what is stacked, see `vmap`."""
         return compute(*tensors)
 
     @staticmethod

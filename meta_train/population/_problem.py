@@ -1,4 +1,4 @@
-"""What the networks of a population learn.
+"""What the networks of a population are trained on: samples and a loss.
 
 Shape legend: `n` networks of `d` parameters, `m` samples, `b` of them a step, `c` channels.
 """
@@ -20,13 +20,13 @@ from ._stacked import cross_entropy, forward
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Problem(ABC):
-    """Samples, and a loss of those that a step draws.
+    """Samples, and a loss of those in a batch.
 
     Attributes:
         module: The networks' layers.
         spec: The networks' spec.
         inputs: Samples `(m, *shape)` of all networks, or of each `(n, m, *shape)`.
-        targets: What belongs to them, likewise.
+        targets: Targets of the samples, stacked likewise.
         l2: Coefficients `(n,)` of the squared weights in the loss; None is none.
         masks: Factors `(n, d)` of the weights; None is none.
     """
@@ -41,11 +41,11 @@ class Problem(ABC):
     @property
     @abstractmethod
     def sample_shape(self) -> torch.Size:
-        """Of one input."""
+        """Shape of one input."""
 
     @property
     def num_samples(self) -> int:
-        """How many there are to draw from."""
+        """Number of samples of a network."""
         return self.inputs.shape[int(self.has_own_inputs)]
 
     @property
@@ -84,11 +84,11 @@ class Classification(Problem):
 
     @property
     def sample_shape(self) -> torch.Size:
-        """Of one image."""
+        """Shape of one image."""
         return self.inputs.shape[1:]
 
     def compute(self, weights: Tensor, index: Tensor, *keep: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """Losses and gradients by autograd; see `Problem.compute`."""
         with torch.enable_grad():
             leaf = weights.detach().requires_grad_()
             values = self._losses(leaf, index, keep)
@@ -130,16 +130,16 @@ class Regression(Problem):
 
     @property
     def sample_shape(self) -> torch.Size:
-        """Of one point."""
+        """Shape of one point."""
         return self.inputs.shape[-1:]
 
     def compute(self, weights: Tensor, index: Tensor, *keep: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class; there is no dropout."""
+        """Losses and gradients written out, without dropout; see `Problem.compute`."""
         coords = _pick(self.inputs, index) if self.has_own_inputs else self.inputs[index]
         values = _pick(self.targets, index)
         return mean_square(weights, coords.mT, values.mT, spec=self.spec, omega=self.omega)
 
 
 def _pick(samples: Tensor, index: Tensor) -> Tensor:
-    """Of `(n, m, c)` those of an index `(n, b)`."""
+    """Samples `(n, b, c)`: of `(n, m, c)` those at the places `(n, b)`."""
     return samples.take_along_dim(index[..., None], dim=1)

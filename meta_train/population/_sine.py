@@ -32,7 +32,7 @@ def layers_of(params: Params) -> list[Tensor]:
     return [params[f"{layer}.{kind}"] for layer in order for kind in ("weight", "bias")]
 
 
-def field(params: Params, coords: Tensor, omega: float) -> Tensor:
+def siren_values(params: Params, coords: Tensor, omega: float) -> Tensor:
     """One SIREN, `(d, m)` to `(c, m)`; scaling weights is cheaper than scaling activations."""
     *hidden, weight, bias = layers_of(params)
     for w, b in zip(hidden[::2], hidden[1::2], strict=True):

@@ -57,7 +57,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return losses.view(targets.shape).mean(1)
 
 
-def check(module: nn.Sequential) -> None:
+def check_layers(module: nn.Sequential) -> None:
     """Whether `forward` computes what the module does.
 
     Raises:

@@ -107,7 +107,7 @@ def run_suite(
 
 
 def _find_size(suite: Suite[Any, Any], size: str | Size) -> tuple[str, Any]:
-    """A size and what it is called."""
+    """The name of a size, and its settings."""
     if isinstance(size, str):
         return size, suite.sizes[choose("size", size, suite.sizes)]
     kind = type(next(iter(suite.sizes.values())))
@@ -120,7 +120,7 @@ def _find_size(suite: Suite[Any, Any], size: str | Size) -> tuple[str, Any]:
 
 
 def _find_data(suite: Suite[Any, Any], data: Data) -> tuple[str, Data]:
-    """What data is called, and the data; a name that is none may be a folder's.
+    """The name of the data, and the data; a string that names no data set may name a folder.
 
     A folder with the name of a data set counts as that data set.
 
@@ -154,7 +154,7 @@ def _plot(
     outcomes: Mapping[str, Sequence[Outcome]],
     path: Path | None,
 ) -> Path | None:
-    """Where the picture is, if there is one; without it the numbers are worth no less."""
+    """Draws the picture and returns its path; a failure only warns, as numbers do not need it."""
     if suite.plot is None or path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""The type of callbacks that long work reports its progress to."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ from torch import nn
 
 from nfn_optim import NetworkSpec
 
-from ..population import check, chunk_seed, chunks, join
+from ..population import check_layers, chunk_seed, chunks, join
 from ..support import Progress, fingerprint, remember
 from ..tasks import Dataset, Params
 from ._files import Zoo
 from ._hyperparameters import ACTIVATIONS, OPTIMIZERS, ClassifierConfig
-from ._training import Trainer, warn_of_rare_classes
+from ._training import ClassifierTrainer, warn_of_rare_classes
 
 Build = Callable[[Callable[[], nn.Module]], nn.Sequential]
 
@@ -122,7 +122,7 @@ def train_classifiers(
     parts = []
     for index, chunk in enumerate(chunks(num_networks, size)):
         activation, optimizer = kinds[index % len(kinds)]
-        trainer = Trainer(spec, modules[activation], optimizer, data, config)
+        trainer = ClassifierTrainer(spec, modules[activation], optimizer, data, config)
         make = partial(_make, trainer, activation, chunk, seed)
         parts.append(_finite(remember(cache, "classifiers", (info, chunk), make)))
         if on_progress is not None:
@@ -161,7 +161,7 @@ def _check_data(data: Dataset) -> None:
 
 
 def _check(module: nn.Sequential, data: Dataset, num_networks: int) -> None:
-    check(module)
+    check_layers(module)
     if num_networks < 1:
         raise ValueError(f"a zoo needs at least one network; got {num_networks}.")
     classes = int(max(data.y_train.max(), data.y_test.max())) + 1
@@ -185,7 +185,7 @@ def _activations(module: nn.Sequential, data: Dataset) -> int:
     return total
 
 
-def _make(trainer: Trainer, activation: str, chunk: slice, seed: int) -> Params:
+def _make(trainer: ClassifierTrainer, activation: str, chunk: slice, seed: int) -> Params:
     """Weights and labels of one chunk as one set of tensors."""
     params, labels = trainer.train(chunk.stop - chunk.start, chunk_seed(seed, chunk))
     labels["network"] += chunk.start
@@ -198,7 +198,7 @@ def _make(trainer: Trainer, activation: str, chunk: slice, seed: int) -> Params:
 
 
 def _finite(rows: Params) -> Params:
-    """Those of the networks, weights and labels, that did not diverge."""
+    """Leaves out networks, weights and labels, that diverged."""
     finite = torch.stack([t.reshape(len(t), -1).isfinite().all(1) for t in rows.values()]).all(0)
     return rows if finite.all() else {name: tensor[finite] for name, tensor in rows.items()}
 

@@ -17,7 +17,7 @@ from torch.func import vmap
 
 from nfn_optim import AdamRule, NetworkSpec
 
-from ..population import Population, Regression, Sine, chunk_seed, chunks, field, join
+from ..population import Population, Regression, Sine, chunk_seed, chunks, join, siren_values
 from ..support import Progress, remember, require_counts
 from ..tasks import Params
 
@@ -82,7 +82,7 @@ def evaluate_fields(params: Params, coords: Tensor, omega: float = 30.0) -> Tens
         Values `(n, m, c)`.
     """
     shared = None if coords.dim() == 2 else 0
-    return vmap(partial(field, omega=omega), in_dims=(0, shared))(params, coords.mT).mT
+    return vmap(partial(siren_values, omega=omega), in_dims=(0, shared))(params, coords.mT).mT
 
 
 def fit_sirens(
@@ -193,9 +193,9 @@ def _fit_chunk(
     problem = Regression(module=module, spec=spec, inputs=inputs, targets=targets)
     rule = AdamRule(config.lr, betas=_BETAS)
     population = Population.start(spec, rule, _init(spec, n, config.omega, generator))
-    draws = ((points.expand(n, -1),) for points in _draw_points(num_points, config, generator))
-    return population.train(
-        problem, draws, lambda k: (1 + cos(pi * k / config.num_steps)) / 2
+    batches = ((points.expand(n, -1),) for points in _draw_points(num_points, config, generator))
+    return population.take_steps(
+        problem, batches, lambda k: (1 + cos(pi * k / config.num_steps)) / 2
     ).params
 
 

@@ -1,4 +1,4 @@
-"""What the classifiers of a zoo differ in.
+"""The hyperparameters in which classifiers of a zoo differ.
 
 After the Small CNN Zoo (Unterthiner et al., 2020). Shape legend: `n` networks.
 """
@@ -114,7 +114,7 @@ def draw_checkpoints(config: ClassifierConfig, n: int, generator: torch.Generato
 
 
 def initial(spec: NetworkSpec, scale: Tensor, generator: torch.Generator) -> Params:
-    """Normal weights `(n, *stored)` of the scale's deviation, zero biases."""
+    """Draws normal weights `(n, *stored)` of the given scale, and zero biases."""
     params = {}
     for name, shape in spec.stored.items():
         noise = torch.randn((len(scale), *shape), generator=generator)

@@ -16,13 +16,13 @@ from nfn_optim import NetworkSpec
 
 from ..population import (
     Classification,
-    Draw,
+    IndexedBatch,
     Population,
     as_params,
     cross_entropy,
-    evaluate,
     hidden_channels,
     join,
+    outputs_of,
 )
 from ..tasks import Dataset, Params
 from ._hyperparameters import ClassifierConfig, draw, draw_checkpoints, initial, make_rule
@@ -31,8 +31,8 @@ _FEW = 1 / 4  # of the samples asked for
 
 
 @dataclass(frozen=True, eq=False)
-class Trainer:
-    """What networks of one kind have in common.
+class ClassifierTrainer:
+    """Trains networks that share activation and optimizer.
 
     Attributes:
         spec: The networks' spec.
@@ -68,8 +68,8 @@ class Trainer:
         weights, labels, done = [], [], 0
         for step, chosen in zip(self.config.checkpoints, joins, strict=True):
             if step > done:
-                draws = self._draws(settings, step - done, generator)
-                population, done = population.train(problem, draws), step
+                batches = self._batches(settings, step - done, generator)
+                population, done = population.take_steps(problem, batches), step
             network = chosen.nonzero().flatten()
             rows = population.weights[network]
             weights.append(as_params(self.spec, rows))
@@ -78,9 +78,9 @@ class Trainer:
             labels.append(own | self._measure(rows))
         return join(weights), join(labels)
 
-    def _draws(
+    def _batches(
         self, settings: dict[str, Tensor], steps: int, generator: torch.Generator
-    ) -> Iterator[Draw]:
+    ) -> Iterator[IndexedBatch]:
         """Samples of each network `(n, b)` and dropout `(n, b, channels)`."""
         n, b = len(settings["lr"]), self.config.batch_size
         seen = (settings["train_fraction"] * len(self.data.y_train)).floor().clamp(min=1)[:, None]
@@ -96,14 +96,14 @@ class Trainer:
         for name, (images, targets, count) in _parts(self.data, self.config).items():
             index = _balanced(targets, count)
             images, targets = images[index], targets[index]
-            logits = evaluate(self.module, self.spec, weights, images)
+            logits = outputs_of(self.module, self.spec, weights, images)
             scores[f"{name}_loss"] = cross_entropy(logits, targets.expand(len(logits), -1))
             scores[f"{name}_accuracy"] = (logits.argmax(-1) == targets).float().mean(1)
         return scores
 
 
 def warn_of_rare_classes(data: Dataset, config: ClassifierConfig) -> None:
-    """Tells who calls the caller where one class leaves few samples to measure on."""
+    """Warns where a rare class leaves few samples to measure on."""
     rare = []
     for name, (_, targets, count) in _parts(data, config).items():
         used, wanted = len(_balanced(targets, count)), min(count, len(targets))

@@ -1,8 +1,7 @@
-"""Auxiliary targets: what else a zoo knows of its networks, to be learned beside the accuracy.
+"""Auxiliary targets: losses and hyperparameters of a zoo's networks, learned beside the accuracy.
 
-An accuracy is one number of a network, losses and hyperparameters are a dozen more. What tells them
-apart helps with accuracies as well, which count alone in the end (multi-task learning; Caruana,
-Machine Learning 28, 1997).
+Learning them helps to predict the accuracy, which alone is validated and tested (multi-task
+learning; Caruana, Machine Learning 28, 1997).
 
 Shape legend: `n` networks, `k` auxiliary targets.
 """
@@ -59,7 +58,7 @@ def auxiliary_targets(zoo: Zoo) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Mean ranks `(n,)` of equal values, moved and scaled; what is not a number is largest."""
+    """Ranks `(n,)`, equal ones for equal values, with mean 0 and variance 1; NaN ranks highest."""
     from scipy.stats import rankdata
 
     ranks = rankdata(np.nan_to_num(values.double().numpy(), nan=np.inf, posinf=np.inf))

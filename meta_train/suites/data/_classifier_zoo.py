@@ -19,8 +19,7 @@ _PARTS = ("train", "validation", "test")
 def read_zoo(folder: Path) -> Zoo:
     """Reads a folder that `save_zoo` wrote, or a data set of the published Small CNN Zoo.
 
-    A file `<folder's name>_split.csv` of the reference's in the latter gives it the reference's
-    split.
+    In the latter the reference's file `<folder's name>_split.csv` sets the split.
 
     Raises:
         FileNotFoundError: If the folder holds neither.
@@ -69,15 +68,15 @@ def _check_labels(zoo: Zoo, folder: Path) -> None:
 
 
 def split_networks(zoo: Zoo, test_part: float, validation_part: float) -> tuple[Zoo, Zoo, Zoo]:
-    """Training, validation and test networks.
+    """Splits networks into those for training, for validation and for testing.
 
-    As the label `split` says, else at random. Those with an equal label `network`, checkpoints of
-    one run, stay together.
+    The label `split` decides where there is one, else chance. Networks with an equal label
+    `network`, the checkpoints of one run, stay together.
 
     Args:
-        zoo: All of them.
-        test_part: Part of the runs to report on.
-        validation_part: Part of the others to stop by.
+        zoo: All networks.
+        test_part: Part of the runs for testing.
+        validation_part: Part of the others for validation.
 
     Raises:
         ValueError: If there are none to learn from, or not two accuracies to put in order in

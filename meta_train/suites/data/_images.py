@@ -32,7 +32,7 @@ class Images:
 def read_images(data: Data) -> Dataset:
     """Reads a data set by name, or checks one of the caller's own and shuffles it.
 
-    One's own may be sorted, and the parts that a suite splits it into should be alike.
+    The caller's own may be sorted; shuffled, the parts that a suite splits it into are alike.
 
     Raises:
         ValueError: If images or labels have a wrong shape, dtype or range, or it is a folder.
@@ -62,7 +62,7 @@ def num_classes(dataset: Dataset) -> int:
 def split(
     dataset: Dataset, num_train: int, num_validation: int, num_test: int
 ) -> tuple[Images, Images, Images]:
-    """The first and the last training images, the latter for validation, and the first test images.
+    """The first training images, the last ones for validation, and the first test images.
 
     A data set with fewer gives all it has, its training images in the same proportion.
 

@@ -1,4 +1,4 @@
-"""What can be done to an INR so that it shows the same image, or the same image moved."""
+"""Changes of an INR that keep its image, or move it."""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ class INRSize(Size):
     """How many images, and the INRs that show them.
 
     Attributes:
-        num_train: Images to learn from, at most; fewer are fitted more often to make up for it, up
-            to ten times.
-        num_validation: Images to stop by, at most.
-        num_test: Images to report on, at most.
+        num_train: Images for training, at most; if there are fewer, each is fitted up to ten times,
+            so that there are as many INRs.
+        num_validation: Images for validation, at most.
+        num_test: Images for testing, at most.
         copies: INRs of each training image, fitted from different initialisations.
         field: The INR, and how it is fitted.
         normal: Whether INRs are written in normal form.

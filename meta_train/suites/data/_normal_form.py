@@ -1,4 +1,4 @@
-"""One way to write a SIREN: of all that show the same image, up to the order of neurons."""
+"""A normal form of SIRENs: one for all that show the same image, up to the order of neurons."""
 
 from __future__ import annotations
 

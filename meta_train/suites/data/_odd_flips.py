@@ -1,8 +1,8 @@
 """Hidden neurons of odd activation with random signs.
 
-`tanh(-x) = -tanh(x)`: a neuron that changes sign, in what it reads and in how it is read, changes
-nothing that a network computes. Neither is such a network less likely: its training would have
-started from a start just as likely, and would have gone the same way.
+`tanh(-x) = -tanh(x)`: if the weights into a neuron and those out of it change sign, the network
+computes the same. Such a network is as likely: the same change of its start, which is as likely a
+start, would have led training to it.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def _as_shapes(clouds: list[Points], labels: list[int]) -> Shapes:
 
 
 def _cloud(path: Path, rng: Generator) -> Points:
-    """A cloud of a file.
+    """Reads the point cloud of a file.
 
     Raises:
         ValueError: If it cannot be read, or holds no shape; it names the file.
@@ -141,7 +141,7 @@ Mesh = tuple[Points, list[list[int]]]
 
 
 def _lines(path: Path) -> Iterator[list[str]]:
-    """Words of the lines that say something."""
+    """Words of each line, without comments and empty lines."""
     for line in path.read_text(errors="replace").splitlines():
         if words := line.split("#")[0].split():
             yield words
@@ -210,5 +210,5 @@ def _numbers(rows: list[list[str]]) -> Points:
 
 
 def _indices(words: list[str]) -> list[int]:
-    """A face that says first how many vertices it has."""
+    """Vertices of a face; its first word is how many there are."""
     return [int(word) for word in words[1 : 1 + int(words[0])]]

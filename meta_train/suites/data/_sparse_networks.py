@@ -1,6 +1,6 @@
 """Winning tickets: sparse networks that train well from their start (Frankle & Carbin, 2019).
 
-Weights are masked, biases never are. Tickets are global: one bar for the weights of all layers.
+Weights are masked, biases never are. Tickets are global: one threshold for all layers.
 Shape legend: `n` networks of `d` parameters, one after another.
 """
 
@@ -19,13 +19,13 @@ from nfn_optim.cache import cache_folder
 
 from ...population import (
     Classification,
-    Draw,
+    IndexedBatch,
     Population,
     as_params,
     chunk_seed,
     chunks,
-    evaluate,
     join,
+    outputs_of,
 )
 from ...support import Progress, fingerprint, remember, require_counts
 from ...tasks import Dataset, mlp
@@ -44,7 +44,7 @@ class TicketConfig:
         num_steps: Adam steps of a round.
         test_steps: Adam steps of a network whose accuracy counts.
         batch_size: Images a step.
-        lr: Adam's rate at the start; it falls to 0 as a line.
+        lr: Adam's rate at the start; it falls linearly to 0.
     """
 
     hidden: tuple[int, ...] = (128, 128)
@@ -79,7 +79,7 @@ class SparseNetworks:
 
     @property
     def deviations(self) -> Tensor:
-        """Of the start of each parameter, `(d,)`: sqrt(2 / fan-in), and 0 for biases."""
+        """Standard deviation of each parameter's start, `(d,)`: sqrt(2 / fan-in); 0 for biases."""
         per_parameter = []
         for name, shape in self.spec.stored.items():
             is_weight = name in self.spec.weights
@@ -107,7 +107,7 @@ class SparseNetworks:
         return list(WeightSpaceFeatures.from_params(self.spec, params).values())
 
     def num_kept(self, progress: float = 1.0) -> int:
-        """Weights that masks keep at the end, or when a part of the rounds is done."""
+        """Number of weights that masks keep after a part of the rounds."""
         return round((1 - self.config.sparsity) ** progress * int(self.is_weight.sum()))
 
     def keep_largest(self, scores: Tensor, num_kept: int) -> Tensor:
@@ -116,7 +116,7 @@ class SparseNetworks:
         return torch.zeros_like(scores).scatter(1, ranked, 1.0).masked_fill(~self.is_weight, 1.0)
 
     def keep_largest_of_layers(self, scores: Tensor, counts: Mapping[str, int]) -> Tensor:
-        """The same with a number of weights to keep in each layer, by name."""
+        """Masks `(n, d)` likewise, with a number of weights to keep in each layer, by name."""
         parts = []
         for name, tensor in as_params(self.spec, scores).items():
             rows = tensor.flatten(1)
@@ -158,7 +158,8 @@ class SparseNetworks:
     def accuracies(self, weights: Tensor) -> Tensor:
         """Part of the test images that each network `(n, d)` classifies right, `(n,)`."""
         right = [
-            evaluate(self.module, self.spec, chunk, self.data.x_test).argmax(-1) == self.data.y_test
+            outputs_of(self.module, self.spec, chunk, self.data.x_test).argmax(-1)
+            == self.data.y_test
             for chunk in weights.split(_CHUNK)
         ]
         return torch.cat(right).float().mean(1)
@@ -175,10 +176,14 @@ class SparseNetworks:
         )
         start = as_params(self.spec, starts * masks)
         population = Population.start(self.spec, AdamRule(self.config.lr), start)
-        draws = self._draws(len(starts), num_steps, generator)
-        return {"weights": population.train(problem, draws, lambda k: 1 - k / num_steps).weights}
+        batches = self._batches(len(starts), num_steps, generator)
+        return {
+            "weights": population.take_steps(problem, batches, lambda k: 1 - k / num_steps).weights
+        }
 
-    def _draws(self, n: int, num_steps: int, generator: torch.Generator) -> Iterator[Draw]:
+    def _batches(
+        self, n: int, num_steps: int, generator: torch.Generator
+    ) -> Iterator[IndexedBatch]:
         """Samples of each step; the networks of a chunk see the same."""
         for _ in range(num_steps):
             index = torch.randint(

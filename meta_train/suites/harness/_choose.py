@@ -1,4 +1,4 @@
-"""Names that users give, and what they may be."""
+"""Checks of names that users give."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 def choose(what: str, name: str, known: Iterable[str]) -> str:
-    """The name, if it is one of those known.
+    """Returns a name if it is known.
 
     Raises:
-        ValueError: If it is not, with all that are.
+        ValueError: If it is not; the message lists those that are.
     """
     known = list(known)
     if name not in known:

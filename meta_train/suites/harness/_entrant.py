@@ -49,7 +49,7 @@ class Entrant:
         return network, network_digest(network, probe)
 
     def prepare(self, seed: int) -> None:
-        """Shows mistakes before any long work.
+        """Checks a new network, before any long work.
 
         Raises:
             ValueError: If the network does not fit the suite, or cannot be trained.
@@ -68,7 +68,7 @@ class Reference:
     """A method that needs no network.
 
     Attributes:
-        reach: From an experiment, a seed and a progress callback to what the method reaches.
+        reach: Runs the method: from an experiment, a seed and a progress callback to an outcome.
     """
 
     reach: Callable[[Any, int, Progress], Outcome]

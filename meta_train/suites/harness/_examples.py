@@ -17,7 +17,7 @@ class Examples:
     Attributes:
         features: `(n, *axes, c)`.
         targets: `(n, ...)`: labels, scores, images.
-        odd: Whether the networks' activations are odd `(n,)`, where that is told.
+        odd: Whether the networks' activations are odd `(n,)`, where that is known.
     """
 
     features: WeightSpaceFeatures
@@ -67,4 +67,4 @@ class Standardize(nn.Module):
 
 
 class Raw(nn.Sequential):
-    """A network that reads weights as they are, where others get them standardized."""
+    """A network that reads weights as they are; `Supervised` standardizes them for all others."""

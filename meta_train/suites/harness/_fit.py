@@ -62,10 +62,10 @@ class Objective:
     """What is trained for, and what is measured.
 
     Attributes:
-        loss: Of predictions and targets `(n, ...)`, averaged over `n`.
-        score: Of all predictions and targets of a split.
+        loss: Computes the loss of predictions and targets `(n, ...)`, averaged over `n`.
+        score: Computes the score of all predictions and targets of a split.
         lower_is_better: Whether a low score is a good one.
-        augment: What is done to every training batch.
+        augment: Changes every training batch.
     """
 
     loss: Callable[[Tensor, Tensor], Tensor]
@@ -82,7 +82,7 @@ class Objective:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's own generator, which initialisations and dropout use, at a seed; put back after."""
+    """Seeds torch's own generator, for initialisations and dropout, and restores it after that."""
     index = device.index or 0
     with torch.random.fork_rng(devices=[index] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -104,8 +104,8 @@ def fit(
 
     Args:
         model: From features to predictions.
-        train: Examples to learn from.
-        validation: Examples to stop by.
+        train: Examples for training.
+        validation: Examples for validation.
         objective: Loss, score and augmentation.
         config: Steps and rates.
         seed: Draws batches and augmentations; dropout follows torch's own generator.
@@ -149,7 +149,7 @@ def predict(model: nn.Module, examples: Examples, batch_size: int = 128) -> Tens
 
 
 def _batches(examples: Examples, size: int, generator: torch.Generator) -> Iterator[Examples]:
-    """Minibatches without end, every epoch in a new order; a short one at the end is left out."""
+    """Endless minibatches, every epoch in a new order; a short one at its end is left out."""
     while True:
         order = torch.randperm(len(examples), generator=generator).to(examples.targets.device)
         for index in order.split(size)[: max(1, len(order) // size)]:

@@ -30,7 +30,7 @@ class Classifiers:
 
     @torch.no_grad()
     def num_answers(self) -> int:
-        """Numbers that all modules answer to one image together."""
+        """How many numbers all modules together output for one image."""
         return sum(module(torch.zeros(1, *self.input_shape)).numel() for module in self.modules)
 
 
@@ -43,7 +43,7 @@ class Interface:
         out_features: Length of the vector that they write, `(n, out_features)`; None where they
             write features `(n, *axes, out_channels)`.
         auxiliary: How many further numbers a network may write, `(n, out_features + auxiliary)`,
-            to learn from what else is known of the networks that it reads.
+            as predictions of what else is known of the networks that it reads.
         channels: Channels of the features that they read.
         out_channels: Channels of the features that they write.
         classifiers: What the networks that they read compute, where that is known and of use.
@@ -58,13 +58,13 @@ class Interface:
 
     @property
     def whole(self) -> Interface:
-        """The same with the auxiliary numbers among the others, for networks that write all."""
+        """The same, with the auxiliary numbers as part of the vector."""
         if self.out_features is None:
             return self
         return replace(self, out_features=self.out_features + self.auxiliary, auxiliary=0)
 
     def check(self, network: nn.Module, device: torch.device) -> list[Tensor]:
-        """Tries a network on two random networks of the spec, outside of training and in it.
+        """Tries a network on two random networks of the spec, in evaluation and training mode.
 
         Returns:
             What `probe` does.
@@ -78,7 +78,7 @@ class Interface:
         return written
 
     def probe(self, network: nn.Module, device: torch.device) -> list[Tensor]:
-        """Tries a network outside of training.
+        """Tries a network in evaluation mode.
 
         Returns:
             What it wrote, for a hash of what it computes.
@@ -130,7 +130,7 @@ class Interface:
             )
 
     def _tensors(self, name: str, output: Any) -> list[Tensor]:
-        """The tensors of an output that is what the suite needs."""
+        """Checks that an output is what the suite needs, and returns its tensors."""
         given = self._describe(output)
         fitting = dict.fromkeys((self._expected(), self.whole._expected()))
         if given not in fitting:
@@ -149,7 +149,7 @@ class Interface:
 
     @contextmanager
     def _explain(self, what: str) -> Iterator[None]:
-        """Says on what something failed."""
+        """Adds to an error what was tried."""
         try:
             yield
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Outcomes on disk, found again by what they depend on, so that an interrupted suite goes on."""
+"""Outcomes on disk, found by what they depend on, so that an interrupted suite continues."""
 
 from __future__ import annotations
 

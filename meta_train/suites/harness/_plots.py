@@ -13,7 +13,7 @@ def plot_images(rows: Mapping[str, Tensor], path: Path) -> None:
 
     Args:
         rows: Images `(n, c, h, w)` in [-1, 1] by label.
-        path: Of the PNG file.
+        path: Path of the PNG file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def plot_bars(rows: Mapping[str, Tensor], groups: Sequence[str], what: str, path
         rows: Numbers `(groups,)` by label.
         groups: Names of the places.
         what: What the numbers are.
-        path: Of the PNG file.
+        path: Path of the PNG file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -64,7 +64,7 @@ def plot_scatter(columns: Mapping[str, Tensor], truth: Tensor, what: str, path: 
         columns: Predictions `(n,)` by label.
         truth: True values `(n,)`.
         what: What is predicted.
-        path: Of the PNG file.
+        path: Path of the PNG file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -107,5 +107,5 @@ class Suite(Generic[S, E]):
     references: Mapping[str, Callable[[E, int, Progress], Outcome]] = field(default_factory=dict)
 
     def names(self, size: Size) -> tuple[str, ...]:
-        """Of all references, and of the methods at a size."""
+        """Names of all references, and of the methods at a size."""
         return (*self.references, *size.methods)

@@ -24,9 +24,9 @@ class Supervised:
     """A network that learns from examples; it sees standardized features, but for `Raw` ones.
 
     Attributes:
-        train: Examples to learn from.
-        validation: Examples to stop by.
-        test: Examples to report on.
+        train: Examples for training.
+        validation: Examples for validation.
+        test: Examples for testing.
         objective: Loss, score and augmentation.
         config: How the network is trained.
         finish: Turns what the network writes into predictions, e.g. by rendering; it may hold

@@ -1,4 +1,4 @@
-"""Inputs and outputs of networks, told apart for layers that take means over them."""
+"""Channels that distinguish inputs and outputs, for layers that average over them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
 
 class ChannelPerPosition(nn.Module):
-    """Gives the weights of every input and output channels of their own: NP tells them apart.
+    """Gives the weights of every input and output channels of their own, so that NP can use them.
 
     Args:
         spec: The network's symmetry.
@@ -25,7 +25,7 @@ class ChannelPerPosition(nn.Module):
         self.num_positions = max(spec.sizes[label] for label in self._fixed)
 
     def out_channels(self, channels: int) -> int:
-        """Channels of the result for features with so many channels."""
+        """Channels of the result, for features with `channels` channels."""
         return channels * self.num_positions
 
     def forward(self, feats: WeightSpaceFeatures) -> WeightSpaceFeatures:
@@ -45,7 +45,7 @@ class ChannelPerPosition(nn.Module):
 def positions_first(
     spec: NetworkSpec, channels: int, per_position: bool
 ) -> tuple[list[nn.Module], int]:
-    """`ChannelPerPosition` or no layer, and the channels after it of features with so many."""
+    """`ChannelPerPosition` or no layer, and the number of channels after it."""
     if not per_position:
         return [], channels
     layer = ChannelPerPosition(spec)

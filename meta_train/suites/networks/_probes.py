@@ -1,7 +1,7 @@
 """Networks that also run the classifiers that they read, on inputs that are learned with them.
 
-Weights say how a classifier was made, answers to a few inputs what it does (Kahana et al., arXiv
-2410.10811, learn such probes). The numbering of hidden neurons makes no difference to them.
+Outputs for a few inputs show what a classifier computes, whatever the numbering of its neurons
+(probes; Kahana et al., arXiv 2410.10811).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from nfn_optim import WeightSpaceFeatures
 from nfn_optim.networks import HeadConfig
 
-from ...population import as_rows, evaluate
+from ...population import as_rows, outputs_of
 from ..harness import Classifiers, Interface, Method, Raw
 
 _UNLIKELY = -20.0  # the smallest logarithm of a probability that is told apart
-_LOUDEST = 1e6  # the largest logit, so that squares are finite
+_LARGEST = 1e6  # the largest logit, so that squares are finite
 _SHARPNESS = 4.0  # of probabilities when the standard deviation of logits is the unit
 _FORMS, _HIDDEN, _TOLD = 4, 16, 4  # of a logit: how it comes, and what is made of it
 _UNIT = 10.0  # of inputs: Adam's steps know no scale, so that inputs move farther than weights
@@ -53,33 +53,33 @@ class Probes(nn.Module):
         spec = features.spec
         weights = as_rows(spec, features.to_params())
         inputs = self.inputs
-        answers = [evaluate(m, spec, weights, inputs) for m in self.classifiers.modules]
-        return torch.stack(answers, dim=1).nan_to_num().clamp(-_LOUDEST, _LOUDEST)
+        answers = [outputs_of(m, spec, weights, inputs) for m in self.classifiers.modules]
+        return torch.stack(answers, dim=1).nan_to_num().clamp(-_LARGEST, _LARGEST)
 
 
 def in_forms(logits: Tensor) -> Tensor:
-    """Every logit as a probability and its logarithm, and both again whatever the logits' size.
+    """Writes every logit as a probability and its logarithm, of raw and of normalized logits.
 
-    An accuracy is about which class is ahead, as a probability near 0 or 1 is, and not by how
-    much. Classifiers that are loud or quiet look alike in the unit of their logits' standard
-    deviation.
+    Accuracy depends on which class is ahead and not on by how much, as a probability near 0 or 1
+    does. Logits are normalized by their standard deviation, so that classifiers with large and with
+    small logits look alike.
 
     Shape:
         `(n, modules, count, classes)` to `(n, modules, count, classes, 4)`.
     """
     centered = logits - logits.mean(-1, keepdim=True)  # a shift of all changes no probability
-    loudness = centered.square().mean((2, 3), keepdim=True).add(1e-8).sqrt()
+    scale = centered.square().mean((2, 3), keepdim=True).add(1e-8).sqrt()
     forms = []
-    for scaled in (centered, _SHARPNESS * centered / loudness):
+    for scaled in (centered, _SHARPNESS * centered / scale):
         logarithms = scaled.log_softmax(-1).clamp(min=_UNLIKELY)
         forms += [logarithms / 5, logarithms.exp()]  # fifths: near 1 in size, as the others
     return torch.stack(forms, dim=-1)
 
 
 class ProbedMLP(nn.Module):
-    """An MLP on what a network makes of features, and on answers to probes.
+    """An MLP on the output of a network, and on answers to probes.
 
-    Every logit passes through one small MLP, the same for all, before they meet.
+    Before that every logit passes through one small MLP, the same for all.
 
     Args:
         network: From features to the first hidden layer, before its rectifier; None reads nothing.
@@ -114,7 +114,7 @@ class Probed(Method):
     """Runs the classifiers that it reads, on probes.
 
     Attributes:
-        of: Reads their weights too, up to the MLP's first hidden layer; None does not.
+        of: Reads their weights too, and is added to the MLP's first hidden layer; None reads none.
         probes: Number of inputs.
         head: The MLP; its length is the interface's.
     """

@@ -74,7 +74,7 @@ class PhaseUnits(nn.Module):
 
 @dataclass(frozen=True)
 class SirenPass(Method):
-    """NF-Layers and gates that start as the SIRENs' forward pass, then what reads the image.
+    """NF-Layers and gates that start as the SIRENs' forward pass, then layers that read the image.
 
     Weights come as they are, in `PhaseUnits`.
 
@@ -140,7 +140,7 @@ class PassStart:
 
     @torch.no_grad()
     def __call__(self, blocks: Sequence[Block], bias: Tensor) -> None:
-        """Fills the blocks of a target and its bias: what comes later in the SIREN passes."""
+        """Fills the blocks of a target and its bias; later layers of the SIREN pass unchanged."""
         spec, depth, target = self.spec, self.depth, blocks[0].target
         reader = spec.weights[depth + 1]
         if target not in (*spec.weights[depth + 1 :], *spec.vectors[depth + 1 :]):

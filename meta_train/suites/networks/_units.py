@@ -1,4 +1,4 @@
-"""What networks of very different scales look like to a network that reads them."""
+"""Weights in units that make networks of very different scales alike."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHANNELS = 3
 
 
 class Units(nn.Module):
-    """Tells every entry in two units, and the logarithm of the first.
+    """Writes every entry in two units, and the logarithm of the first.
 
     Initial scales and learning rates of a zoo differ by factors of twenty and more: entries as they
     are would be near 0 for most networks. The first unit is the root mean square of the entries of
@@ -45,7 +45,7 @@ class Units(nn.Module):
 class InUnits(Wrapper):
     """Another method behind `Units`.
 
-    It gets weights as they are: a mean taken off all alike would be most of what small ones become.
+    It gets weights as they are: subtracting one mean from all would swamp the small ones.
     """
 
     def build(self, interface: Interface) -> nn.Module:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_ORDER = 2.0  # weight of the order of pairs in the loss that heeds it
+_ORDER = 2.0  # weight of the order of pairs in the loss
 
 
 class Accuracies(nn.Module):
     """Accuracies from scores, the first number that a network writes.
 
-    The order of pairs asks for scores that are far apart, the cross-entropy for accuracies as they
-    are. A slope and an offset between the two satisfy both, and leave the order as it is.
+    The loss of pairs drives scores far apart, while the cross-entropy needs accuracies as they are.
+    A learned slope and offset between the two allow both, and keep the order.
 
     Args:
         calibrated: Whether slope and offset are learned; else an accuracy is the score's sigmoid.
@@ -47,7 +47,7 @@ class AccuracyLoss:
     A network that writes scores alone learns no auxiliary targets.
 
     Attributes:
-        ordered: Whether the loss heeds the order of pairs too.
+        ordered: Whether the order of pairs is learned too.
         auxiliary: Weight of the auxiliary targets' mean squared error.
     """
 
@@ -67,8 +67,8 @@ class AccuracyLoss:
 def wrong_order(scores: Tensor, targets: Tensor) -> Tensor:
     """A logistic loss of the order of all pairs of scores `(n,)`.
 
-    Kendall's tau counts pairs in the right order, which the paper's loss, a cross-entropy alone,
-    knows nothing of. Pairs with equal targets do not count.
+    Kendall's tau counts pairs in the right order; the paper's loss, a cross-entropy alone, does
+    not. Pairs with equal targets do not count.
     """
     signs = (targets[:, None] - targets).sign()
     wrong = F.softplus(-signs * (scores[:, None] - scores)) * signs.abs()

@@ -43,7 +43,7 @@ def _methods(
     blocks: int,
     dropout: float = 0.0,
 ) -> dict[str, Method]:
-    """The transformer is as wide as the first NF-Layer: the last one's 5 channels make no heads."""
+    """All methods; the transformer is as wide as the first NF-Layer: 5 channels make no heads."""
     config = TransformerConfig(
         InputConfig(), hidden[0], blocks, widening=2, dropout=dropout, latents=4
     )

@@ -1,4 +1,4 @@
-"""Predicting from weights how well classifiers generalize: what the suites on that share."""
+"""What the suites share that predict from weights how well classifiers generalize."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ class GeneralizationSize(Size):
         architecture: Makes a classifier for a data set, from a maker of activations.
         classifiers: Hyperparameters and checkpoints.
         pixels: Rows and columns that images are averaged to; None keeps all.
-        test_part: Part of the classifiers to report on.
-        validation_part: Part of the others to stop by.
-        ordered: Whether the loss heeds the order of pairs too; the paper's does not.
+        test_part: Part of the classifiers for testing.
+        validation_part: Part of the others for validation.
+        ordered: Whether the order of pairs is learned too; not in the paper.
         auxiliary: Weight of the auxiliary targets' mean squared error in the loss; with 0, as in
             the paper, there are none.
         flips: Whether neurons of odd activation change sign at random in training; not in the

@@ -40,7 +40,7 @@ class ClassificationSize(INRSize):
     """A size of the suite.
 
     Attributes:
-        augment: What is done to training batches beside drawing them.
+        augment: Changes every training batch; None leaves it as it is.
     """
 
     augment: INRAugmentation | None

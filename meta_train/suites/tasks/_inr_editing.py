@@ -144,7 +144,7 @@ def _plot(experiment: Editing, outcomes: Mapping[str, Outcome], path: Path) -> N
 def _networks(
     inputs: InputConfig, hidden: tuple[int, ...], mlp: tuple[int, ...]
 ) -> dict[str, Method]:
-    """The paper's; PT and NP are told inputs and outputs apart by their positions."""
+    """The paper's methods; PT and NP read a code of the positions of inputs and outputs."""
     positions = replace(inputs, bands=3, max_freq=3)
     flat = FlatWeights(HeadConfig(mlp))
     return {

@@ -1,4 +1,4 @@
-"""Classifying 3-D shapes from SIRENs that know the distance to them (NFN section 3.2)."""
+"""Classifying 3-D shapes from SIRENs fitted to the distance to them (NFN section 3.2)."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class ShapeSize(Size):
     """A size of the suite.
 
     Attributes:
-        num_train: Shapes to learn from.
-        num_validation: Shapes to stop by.
-        num_test: Shapes to report on.
+        num_train: Shapes for training.
+        num_validation: Shapes for validation.
+        num_test: Shapes for testing.
         field: The SIREN, and how it is fitted.
         num_places: Places of a shape where its distance is known.
         augment: What is done to training batches beside drawing them.
@@ -150,7 +150,7 @@ _SMALL = replace(
 
 SUITE = Suite(
     name="shape-classification",
-    summary="classifies a 3-D shape from the weights of a SIREN that knows the distance to it",
+    summary="classifies a 3-D shape from the weights of a SIREN fitted to the distance to it",
     metric="test accuracy",
     data=(_SYNTHETIC, _PAPERS),
     sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},

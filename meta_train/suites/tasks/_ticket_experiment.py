@@ -30,7 +30,7 @@ class Tickets:
 
     Attributes:
         train: Features `(n, *axes, 2)`, starts and masks; targets are the masks of the weights.
-        validation: The same, to stop by.
+        validation: The same, for validation.
         starts: Networks `(n, d)` that masks are generated for.
         tickets: Their masks by magnitude pruning.
         networks: What trains them.
@@ -74,7 +74,7 @@ class Tickets:
     def masks(self, scores: Tensor) -> Tensor:
         """Masks `(n, d)` of scores, each layer as dense as in training tickets on average.
 
-        A bar for all layers would leave none of a layer whose weights are alike.
+        One threshold for all layers would empty a layer whose scores are alike.
         """
         tickets = torch.ones(len(self.train), self.starts.shape[1], device=self.starts.device)
         tickets[:, self.networks.is_weight] = self.train.targets

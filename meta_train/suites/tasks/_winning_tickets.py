@@ -40,8 +40,8 @@ class TicketSize(Size):
     """A size of the suite.
 
     Attributes:
-        num_train: Starts and tickets to learn from.
-        num_validation: Those to stop by.
+        num_train: Starts and tickets for training.
+        num_validation: Starts and tickets for validation.
         num_test: Starts that masks are generated for.
         tickets: The networks, and how tickets are found.
         encoder: Encodes masks in training where a network of the caller's own is the decoder.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from meta_train.population import _native as native_code
-from meta_train.population._engine import Draw, Population, evaluate
+from meta_train.population._engine import IndexedBatch, Population, outputs_of
 from meta_train.population._problem import Classification, Problem, Regression
 from meta_train.population._rows import as_params
 from meta_train.population._stacked import hidden_channels
@@ -108,7 +108,7 @@ def regression(
 
 def draw(
     problem: Problem, steps: int, generator: torch.Generator, dropout: float = 0.0
-) -> Iterator[Draw]:
+) -> Iterator[IndexedBatch]:
     channels = hidden_channels(problem.module) if dropout else []
     for _ in range(steps):
         noise = [torch.rand(N, BATCH, c, generator=generator) for c in channels]
@@ -120,15 +120,15 @@ def both_ways(
     problem: Problem,
     rule: UpdateRule,
     start: Tensor,
-    draws: Sequence[Draw],
+    draws: Sequence[IndexedBatch],
     lr: Callable[[int], float] = lambda k: 1.0,
 ) -> tuple[Population, Population]:
     """Where native code and where torch arrives."""
     population = Population.start(problem.spec, rule, as_params(problem.spec, start))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Population, "_unroll", None)  # whoever calls it fails
-        ours = population.train(problem, draws, lr)
-    return ours, by_torch(lambda: population.train(problem, draws, lr))
+        ours = population.take_steps(problem, draws, lr)
+    return ours, by_torch(lambda: population.take_steps(problem, draws, lr))
 
 
 def assert_close(
@@ -284,8 +284,8 @@ def test_steps_beyond_one_call_go_on_where_the_last_ended(generator: torch.Gener
     assert_close(ours, theirs, start, 1e-3)
     assert ours.state.slots["flat"]["step"] == 150
     twice = Population.start(problem.spec, rule, as_params(problem.spec, start))
-    twice = twice.train(problem, draws[:70], lambda k: 0.98**k)
-    twice = twice.train(problem, draws[70:], lambda k: 0.98 ** (k + 70))
+    twice = twice.take_steps(problem, draws[:70], lambda k: 0.98**k)
+    twice = twice.take_steps(problem, draws[70:], lambda k: 0.98 ** (k + 70))
     assert torch.equal(twice.weights, ours.weights)
 
 
@@ -295,7 +295,7 @@ def test_training_changes_no_tensor_it_was_given(generator: torch.Generator) -> 
     population = Population.start(problem.spec, rule, params)
     tensors = [population.weights, *population.state.slots["flat"].values()]
     before = [tensor.clone() for tensor in tensors]
-    population.train(problem, draw(problem, 3, generator))
+    population.take_steps(problem, draw(problem, 3, generator))
     assert all(map(torch.equal, tensors, before))
 
 
@@ -334,9 +334,9 @@ def test_any_kind_of_tensor_is_read_as_torch_reads_it(generator: torch.Generator
         rule=AdamRule(torch.tensor([0.1] * 2 * N, dtype=torch.float64)[::2]),
         weights=start.mT.contiguous().mT.requires_grad_(),
     )
-    expected = population.train(plain, draws).weights
+    expected = population.take_steps(plain, draws).weights
     odd_draws = [(index.int(), *[k.double() for k in keep]) for index, *keep in draws]
-    found = transposed.train(odd, odd_draws, lambda k: 1).weights
+    found = transposed.take_steps(odd, odd_draws, lambda k: 1).weights
     assert torch.equal(found, expected)
     assert not found.requires_grad
 
@@ -347,10 +347,10 @@ def test_the_default_dtype_does_not_matter(generator: torch.Generator) -> None:
     population = Population.start(
         problem.spec, SGDRule(torch.tensor(0.1)), as_params(problem.spec, start)
     )
-    expected = population.train(problem, draws).weights
+    expected = population.take_steps(problem, draws).weights
     torch.set_default_dtype(torch.float64)
     try:
-        assert torch.equal(population.train(problem, draws).weights, expected)
+        assert torch.equal(population.take_steps(problem, draws).weights, expected)
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -376,7 +376,7 @@ def test_any_number_of_samples_is_evaluated(
     spec = NetworkSpec.from_module(module)
     weights = normal(spec, generator, networks)
     images = torch.rand(count, 2, 9, 6, generator=generator)
-    found = evaluate(module, spec, weights, images)
+    found = outputs_of(module, spec, weights, images)
     assert taken == ["evaluate"]
     expected = [
         functional_call(module, {n: t[row] for n, t in as_params(spec, weights).items()}, images)
@@ -389,7 +389,7 @@ def test_any_number_of_samples_is_evaluated(
 def input_gradients(module: nn.Sequential, weights: Tensor, images: Tensor) -> Tensor:
     """Of a random sum of all outputs, with respect to images that all networks see."""
     images = images.clone().requires_grad_()
-    outputs = evaluate(module, NetworkSpec.from_module(module), weights, images)
+    outputs = outputs_of(module, NetworkSpec.from_module(module), weights, images)
     factors = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
     (outputs * factors).sum().backward()
     assert images.grad is not None
@@ -422,10 +422,10 @@ def test_gradients_reach_places_but_not_weights(generator: torch.Generator) -> N
     factors = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0))
     (theirs,) = torch.autograd.grad((outputs * factors).sum(), leaf)
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
-    evaluated = evaluate(problem.module, problem.spec, weights, leaf)
+    evaluated = outputs_of(problem.module, problem.spec, weights, leaf)
     assert evaluated.requires_grad
     with torch.no_grad():
-        assert not evaluate(problem.module, problem.spec, weights, leaf).requires_grad
+        assert not outputs_of(problem.module, problem.spec, weights, leaf).requires_grad
 
 
 def test_gradients_of_weights_are_left_to_torch(
@@ -434,7 +434,7 @@ def test_gradients_of_weights_are_left_to_torch(
     module = small_cnn(nn.Tanh, padding=1)
     spec = NetworkSpec.from_module(module)
     weights = normal(spec, generator).requires_grad_()
-    evaluate(module, spec, weights, torch.rand(2, 1, 8, 8, generator=generator)).sum().backward()
+    outputs_of(module, spec, weights, torch.rand(2, 1, 8, 8, generator=generator)).sum().backward()
     assert not taken
     assert weights.grad is not None
     assert weights.grad.count_nonzero() > 0
@@ -444,7 +444,7 @@ def test_second_derivatives_are_refused(generator: torch.Generator) -> None:
     module = small_cnn(nn.Tanh, padding=1)
     spec = NetworkSpec.from_module(module)
     images = torch.rand(2, 1, 8, 8, generator=generator).requires_grad_()
-    outputs = evaluate(module, spec, normal(spec, generator), images)
+    outputs = outputs_of(module, spec, normal(spec, generator), images)
     with pytest.raises(RuntimeError, match=r"no second derivatives.*NFN_NATIVE=0"):
         torch.autograd.grad(outputs.sum(), images, create_graph=True)
 
@@ -457,9 +457,9 @@ def test_threads_share_the_work_and_change_nothing(generator: torch.Generator) -
     try:
         for count in (1, 2, 5):
             torch.set_num_threads(count)
-            weights = population.train(problem, draws).weights
+            weights = population.take_steps(problem, draws).weights
             results.append(
-                (weights, evaluate(problem.module, problem.spec, weights, problem.inputs))
+                (weights, outputs_of(problem.module, problem.spec, weights, problem.inputs))
             )
     finally:
         torch.set_num_threads(threads)
@@ -503,8 +503,8 @@ def test_other_networks_are_trained_and_evaluated_by_torch(
     start = normal(problem.spec, generator)
     population = Population.start(problem.spec, SGDRule(1.0), as_params(problem.spec, start))
     (index,) = next(draw(problem, 1, generator))
-    trained = population.train(problem, [(index,)])
-    outputs = evaluate(module, problem.spec, start, problem.inputs)
+    trained = population.take_steps(problem, [(index,)])
+    outputs = outputs_of(module, problem.spec, start, problem.inputs)
     assert not taken
     params = {n: t[0].requires_grad_() for n, t in as_params(problem.spec, start).items()}
     expected = functional_call(module, params, problem.inputs)
@@ -565,7 +565,7 @@ def test_other_rules_take_the_other_way(
     problem = regression([8], 2, 1, generator)
     start, draws = normal(problem.spec, generator), list(draw(problem, 2, generator))
     population = Population.start(problem.spec, rule, as_params(problem.spec, start))
-    trained = population.train(problem, draws)
+    trained = population.take_steps(problem, draws)
     assert not taken
     assert not torch.equal(trained.weights, start)
 
@@ -579,8 +579,8 @@ def test_other_types_take_the_other_way(
     start = powers(problem.spec, generator).to(dtype)
     rule = SGDRule(torch.tensor(0.1, dtype=dtype)).to(dtype)
     population = Population.start(problem.spec, rule, as_params(problem.spec, start))
-    weights = population.train(problem, draw(problem, 1, generator)).weights
-    outputs = evaluate(problem.module, problem.spec, weights, problem.inputs)
+    weights = population.take_steps(problem, draw(problem, 1, generator)).weights
+    outputs = outputs_of(problem.module, problem.spec, weights, problem.inputs)
     assert not taken
     assert weights.dtype == outputs.dtype == dtype
 
@@ -600,7 +600,7 @@ def test_a_loss_of_ones_own_takes_the_other_way(
     problem = Sum(module=plain.module, spec=plain.spec, inputs=plain.inputs, targets=plain.targets)
     start = normal(problem.spec, generator)
     population = Population.start(problem.spec, SGDRule(1.0), as_params(problem.spec, start))
-    trained = population.train(problem, draw(problem, 1, generator))
+    trained = population.take_steps(problem, draw(problem, 1, generator))
     assert not taken
     torch.testing.assert_close(trained.weights, start - 1)
 
@@ -610,7 +610,7 @@ def test_outputs_with_a_gradient_take_the_other_way(
 ) -> None:
     problem = classification(small_cnn(padding=1), (1, 8, 8), generator)
     weights = powers(problem.spec, generator).requires_grad_()
-    outputs = evaluate(problem.module, problem.spec, weights, problem.inputs)
+    outputs = outputs_of(problem.module, problem.spec, weights, problem.inputs)
     outputs.sum().backward()
     assert not taken
     assert weights.grad is not None
@@ -623,20 +623,20 @@ def test_samples_and_classes_that_there_are_not_are_refused(generator: torch.Gen
     population = Population.start(problem.spec, SGDRule(1.0), as_params(problem.spec, start))
     for wrong in (-1, SAMPLES):
         with pytest.raises(IndexError, match=f"there are {SAMPLES} samples; got {wrong}"):
-            population.train(problem, [(torch.full((N, BATCH), wrong),)])
+            population.take_steps(problem, [(torch.full((N, BATCH), wrong),)])
     twelve = replace(problem, targets=torch.full((SAMPLES,), 12))
     with pytest.raises(IndexError, match="there are 10 classes; got 12"):
-        population.train(twelve, draw(problem, 1, generator))
+        population.take_steps(twelve, draw(problem, 1, generator))
     index, *keep = next(draw(problem, 1, generator, 0.5))
     with pytest.raises(ValueError, match=r"160 dropout factors .* have 240"):
-        population.train(problem, [(index, *keep[:2])])
+        population.take_steps(problem, [(index, *keep[:2])])
     with pytest.raises(ValueError, match=r"shape \(3, 7\), but a network has"):
-        evaluate(problem.module, problem.spec, start[:, :7], problem.inputs)
+        outputs_of(problem.module, problem.spec, start[:, :7], problem.inputs)
     points = regression([8], 2, 1, generator)
     start = normal(points.spec, generator)
     population = Population.start(points.spec, SGDRule(1.0), as_params(points.spec, start))
     with pytest.raises(ValueError, match="targets have 2 values each, the network 1"):
-        population.train(
+        population.take_steps(
             replace(points, targets=points.targets.expand(-1, -1, 2)), draw(points, 1, generator)
         )
 
@@ -703,7 +703,7 @@ def test_native_code_can_be_turned_off(
     problem = regression([8], 2, 1, generator)
     start, draws = normal(problem.spec, generator), list(draw(problem, 2, generator))
     population = Population.start(problem.spec, SGDRule(0.1), as_params(problem.spec, start))
-    trained = population.train(problem, draws)
+    trained = population.take_steps(problem, draws)
     assert not native_code.can_build()
     assert not taken
     assert not torch.equal(trained.weights, start)

@@ -11,7 +11,7 @@ from meta_train.population._stacked import forward
 from meta_train.tasks import Dataset, load_data, stack
 from meta_train.zoo import ClassifierConfig, Zoo, small_cnn, train_classifiers
 from meta_train.zoo._hyperparameters import draw, draw_checkpoints, initial
-from meta_train.zoo._training import Trainer
+from meta_train.zoo._training import ClassifierTrainer
 from nfn_optim import NetworkSpec
 
 SHORT = ClassifierConfig(checkpoints=(0, 2), num_evaluated=50)
@@ -60,10 +60,10 @@ def test_stacked_networks_and_their_gradients_are_those_of_the_modules(
             torch.testing.assert_close(found, param.grad, rtol=1e-4, atol=1e-5)
 
 
-def trainer(optimizer: str, config: ClassifierConfig) -> Trainer:
+def trainer(optimizer: str, config: ClassifierConfig) -> ClassifierTrainer:
     module = build_mlp(nn.Tanh)
     spec = NetworkSpec.from_module(module)
-    return Trainer(spec, module, optimizer, load_data("digits"), config)
+    return ClassifierTrainer(spec, module, optimizer, load_data("digits"), config)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_networks_of_a_chunk_are_trained_as_torch_trains_each_alone(
     settings = draw(config, 3, generator)
     draw_checkpoints(config, 3, generator)
     start = initial(ours.spec, settings["init_scale"], generator)
-    draws = list(ours._draws(settings, 5, generator))
+    draws = list(ours._batches(settings, 5, generator))
     inputs, labels = ours.data.x_train, ours.data.y_train
     for index in range(3):
         params = {n: p[index].clone().requires_grad_() for n, p in start.items()}
@@ -151,7 +151,7 @@ def test_networks_join_at_some_checkpoints_of_their_own() -> None:
 def test_a_network_sees_its_part_of_the_training_data() -> None:
     ours = trainer("sgd", ClassifierConfig(train_fractions=(0.01,)))
     settings = draw(ours.config, 2, torch.Generator().manual_seed(0))
-    for index, *_ in ours._draws(settings, 3, torch.Generator().manual_seed(1)):
+    for index, *_ in ours._batches(settings, 3, torch.Generator().manual_seed(1)):
         assert index.max() < int(0.01 * len(ours.data.y_train))
 
 
@@ -176,7 +176,7 @@ def test_dropout_drops_the_part_asked_for_and_keeps_the_mean() -> None:
     config = ClassifierConfig(dropout=(0.5, 0.5), batch_size=1000)
     ours = trainer("sgd", config)
     settings = draw(config, 2, torch.Generator().manual_seed(0))
-    _, keep = next(ours._draws(settings, 1, torch.Generator().manual_seed(1)))
+    _, keep = next(ours._batches(settings, 1, torch.Generator().manual_seed(1)))
     assert keep.shape == (2, 1000, 16)
     assert set(keep.unique().tolist()) == {0.0, 2.0}
     assert keep.mean() == pytest.approx(1, abs=0.05)

@@ -64,7 +64,7 @@ def test_training_equals_an_ordinary_loop_with_masks(generator: torch.Generator)
     masks = networks.keep_largest(starts.abs(), networks.num_kept())
     trained = networks.train_masked(starts, masks, 5, 3, quiet)
     data = networks.data
-    draws = list(networks._draws(2, 5, chunk_seed(3, slice(0, 2))))
+    draws = list(networks._batches(2, 5, chunk_seed(3, slice(0, 2))))
     for index in range(2):
         weights = starts[index].clone().requires_grad_()
         optimizer = torch.optim.Adam([weights], lr=CONFIG.lr)
