@@ -48,6 +48,7 @@ def train(task: EvaluationTask, contender: Contender, setting: Setting, seed: in
         problem = task.start(seed)
         try:
             optimizer = make_optimizer(contender, problem.model, setting.rate, task.num_steps)
+            seed_all(seed)  # making the optimizer may have drawn
             fit(problem, optimizer, losses, SCHEDULES[setting.schedule])
             scores = _score(problem, optimizer) if np.isfinite(losses).all() else {}
         except Exception as error:  # an optimizer's mistake is its result
@@ -125,14 +126,19 @@ def seeded(seed: int) -> Iterator[None]:
     """Python's, numpy's and torch's global random numbers from a seed, and afterwards as before."""
     python, of_numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)
+        seed_all(seed)
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(of_numpy)
+
+
+def seed_all(seed: int) -> None:
+    """Seeds Python's, numpy's and torch's global random numbers."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def _score(problem: Problem, optimizer: Optimizer) -> Mapping[str, float]:

@@ -111,6 +111,28 @@ def test_global_randomness_is_seeded_within_a_run_and_untouched_after_it() -> No
         assert numbers() == inside
 
 
+def test_an_optimizer_that_draws_when_it_is_made_sees_the_same_batches() -> None:
+    def loss(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        return model(batch).sum() * 0 + batch.sum()
+
+    def batches() -> Iterator[torch.Tensor]:
+        while True:
+            yield torch.rand(3, 2)
+
+    def drawing(module: nn.Module, lr: float, num_steps: int) -> torch.optim.Optimizer:
+        torch.rand(7)
+        return torch.optim.SGD(module.parameters(), lr=lr)
+
+    task = EvaluationTask(
+        name="some", problem=lambda _: Problem(nn.Linear(2, 1), batches(), loss), num_steps=4
+    )
+    runs = [
+        train(task, contender, CONSTANT, 0)
+        for contender in (SGD, Contender(name="drawing", make_optimizer=drawing))
+    ]
+    np.testing.assert_array_equal(runs[0].losses, runs[1].losses)
+
+
 # Before the long run
 
 
