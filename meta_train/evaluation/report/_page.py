@@ -31,7 +31,7 @@ def write_page(evaluation: Evaluation, path: Path, notes: str = "") -> None:
     curves, profiles = (path.with_name(f"{path.stem}-{k}.png") for k in ("curves", "profiles"))
     plot_curves(evaluation, curves)
     parts = [f"# {_title(evaluation)}", notes]
-    if evaluation.names("tuned", "untuned"):
+    if evaluation.names("tuned", "untuned") and len(evaluation.tasks) > 1:
         plot_profiles(evaluation, profiles)
         parts.append(f"![Performance profiles]({profiles.name})")
     parts += [f"![Training losses]({curves.name})", to_markdown(evaluation)]

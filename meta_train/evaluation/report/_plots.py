@@ -19,11 +19,12 @@ _PEERS = ("tab:blue", "tab:green", "tab:purple", "tab:brown", "tab:cyan", "tab:o
 
 def plot_curves(evaluation: Evaluation, path: Path) -> None:
     """Writes the learning curves, one panel a task: mean over seeds, shaded from best to worst."""
-    shown = evaluation.names("judged", "tuned") or evaluation.names("untuned")
+    groups: tuple[Group, ...] = ("judged", "tuned", "untuned")
+    shown = evaluation.names(*groups[: 3 if len(evaluation.tasks) == 1 else 2])
     styles = _styles(evaluation, shown)
     columns = min(4, len(evaluation.tasks))
     rows = math.ceil(len(evaluation.tasks) / columns)
-    figure, panels = _figure(rows, columns, (3.6, 2.8))
+    figure, panels = _figure(rows, columns, (7, 5) if columns == 1 else (3.6, 2.8))
     for panel, task in zip(panels, evaluation.tasks, strict=False):
         for name in shown:
             draw_curve(panel, name, evaluation.row(task.name, name).curve, styles[name])
@@ -31,7 +32,9 @@ def plot_curves(evaluation: Evaluation, path: Path) -> None:
         panel.tick_params(labelsize=7)
     for panel in panels[len(evaluation.tasks) :]:
         panel.set_visible(False)
-    _legend(figure, panels)
+    figure.supxlabel("step", fontsize=9)
+    figure.supylabel("training loss, mean of a tenth of the run", fontsize=9)
+    _legend(figure, panels, ncols=2 * columns + 2)
     _save(figure, path)
 
 
@@ -93,10 +96,12 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, li
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def _legend(figure: Any, panels: Sequence[Any]) -> None:
+def _legend(figure: Any, panels: Sequence[Any], ncols: int) -> None:
     lines = [panel.get_legend_handles_labels() for panel in panels]
     labels = {n: h for handles, names in lines for h, n in zip(handles, names, strict=True)}
-    figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=8, fontsize=8)
+    figure.legend(
+        labels.values(), labels.keys(), loc="outside lower center", ncols=ncols, fontsize=8
+    )
 
 
 def _save(figure: Any, path: Path) -> None:
