@@ -8,6 +8,7 @@ from .estimators import TruncatedBPTT as TruncatedBPTT
 from .evaluation import Contender as Contender
 from .evaluation import Evaluation as Evaluation
 from .evaluation import EvaluationTask as EvaluationTask
+from .evaluation import Problem as Problem
 from .evaluation import evaluate as evaluate
 from .higher import register_higher as register_higher
 from .inner import InnerConfig as InnerConfig

@@ -34,10 +34,10 @@ ROWS = {
         "inner",
         "population estimators",
         "zoo higher",
-        "training evaluation suites.harness",
-        "suites.data suites.networks",
-        "suites.tasks",
-        "suites",
+        "training suites.harness evaluation._statistics evaluation.contenders evaluation.field",
+        "suites.data suites.networks evaluation.sweep",
+        "suites.tasks evaluation.report",
+        "suites evaluation",
         "commands",
         "__init__",
         "__main__",
@@ -46,7 +46,17 @@ ROWS = {
 DEPENDENCIES = {
     "nfn_optim": {"torch", "numpy", "safetensors"},
     "meta_train": {
-        *("torch", "numpy", "safetensors", "sklearn", "scipy", "matplotlib", "rich", "tyro"),
+        *(
+            "torch",
+            "numpy",
+            "safetensors",
+            "sklearn",
+            "scipy",
+            "matplotlib",
+            "rich",
+            "tyro",
+            "joblib",
+        ),
         "nfn_optim",
     },
 }

@@ -18,6 +18,7 @@ def progress_bars() -> progress.Progress:
         progress.TaskProgressColumn(),
         progress.TimeRemainingColumn(),
         console=Console(stderr=True),
+        speed_estimate_period=600,  # seconds; some steps of a bar take minutes
     )
 
 

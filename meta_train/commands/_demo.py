@@ -46,7 +46,9 @@ def demo(
         adam = _demo_runs.run_adam(steps, lambda: bars.advance(first))
         learned = _demo_runs.run_learned(checkpoint, steps, lambda: bars.advance(second))
     rows = [run.summary(adam.final_loss) for run in (adam, learned)]
-    _print_table(f"{_demo_runs.TASK}, {steps} steps, training loss as mean of 25 batches", rows)
+    _print_table(
+        f"{_demo_runs.TASK}, {steps} steps, training loss as mean of a tenth of the steps", rows
+    )
     _demo_runs.plot((adam, learned), out)
     print(f"Loss curves: {out.resolve()}")
     write_json(json, clean({"versions": versions(), "task": _demo_runs.TASK, "runs": rows}))

@@ -18,19 +18,18 @@ from nfn_optim import NFNOptimizer
 
 from ..evaluation import (
     ADAM,
-    STEPS,
-    WINDOW,
-    draw_curve,
-    final_loss,
+    end_loss,
     find_tasks,
     loss_at,
     smoothed,
     steps_to,
+    window,
 )
 from ..tasks import ModuleTask
 
 TASK = "digits-64-32-10"
 NUM_RATES = len(ADAM.rates)
+STEPS = (50, 100, 200, 500)  # where losses are shown
 
 OnStep = Callable[[], None]
 
@@ -57,8 +56,8 @@ class Run:
 
     @property
     def final_loss(self) -> float:
-        """Mean of the last minibatch losses."""
-        return float(final_loss(self.losses))
+        """Mean of the last tenth of the minibatch losses."""
+        return float(end_loss(self.losses))
 
     def summary(self, target: float) -> dict[str, float | str | None]:
         """The run's row of the table; `target` is the loss to reach."""
@@ -125,9 +124,10 @@ def plot(runs: tuple[Run, ...], path: Path) -> None:
     panel = figure.subplots()
     for run in runs:
         label = run.optimizer if run.rate is None else f"{run.optimizer}, tuned (lr {run.rate:.2g})"
-        draw_curve(panel, label, smoothed(run.losses)[:, None], emphasis=run.rate is None)
+        steps = np.arange(window(len(run.losses)), len(run.losses) + 1)
+        panel.semilogy(steps, smoothed(run.losses), label=label)
     panel.axhline(runs[0].final_loss, color="gray", linewidth=0.8, linestyle="--")
-    panel.set_title(f"{TASK}: training loss, mean of {WINDOW} batches")
+    panel.set_title(f"{TASK}: training loss, mean of {window(len(runs[0].losses))} batches")
     panel.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
@@ -138,6 +138,8 @@ def _adam(lr: float, model: nn.Module) -> Optimizer:
 
 
 def _task() -> ModuleTask:
-    task = find_tasks([TASK])[0].build()
+    build = find_tasks([TASK])[0].task
+    assert build is not None
+    task = build()
     assert isinstance(task, ModuleTask)
     return task

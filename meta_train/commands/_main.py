@@ -13,6 +13,7 @@ import tyro
 from ._demo import demo
 from ._evaluate import evaluate
 from ._info import info
+from ._race import race
 from ._suite import suite
 from ._train import train, with_settings
 
@@ -20,6 +21,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
+    "race": race,
     "suite": suite,
     "info": info,
 }

@@ -1,19 +1,21 @@
-"""Comparing optimizers: tasks, contenders, tuned sweeps, figures."""
+"""Comparing optimizers: tasks, contenders, tuned sweeps, figures, reports."""
 
-from ._contenders import ADAM as ADAM
-from ._contenders import Contender as Contender
-from ._contenders import find_baseline as find_baseline
+from ._evaluate import EXTENSIONS as EXTENSIONS
+from ._evaluate import PEERS as PEERS
 from ._evaluate import evaluate as evaluate
-from ._measures import STEPS as STEPS
-from ._report import draw_curve as draw_curve
-from ._report import plot as plot
-from ._report import to_json as to_json
-from ._report import to_markdown as to_markdown
-from ._results import Evaluation as Evaluation
-from ._statistics import WINDOW as WINDOW
-from ._statistics import final_loss as final_loss
+from ._statistics import end_loss as end_loss
 from ._statistics import loss_at as loss_at
 from ._statistics import smoothed as smoothed
 from ._statistics import steps_to as steps_to
-from ._tasks import EvaluationTask as EvaluationTask
-from ._tasks import find_tasks as find_tasks
+from ._statistics import window as window
+from .contenders import ADAM as ADAM
+from .contenders import Contender as Contender
+from .contenders import find_contender as find_contender
+from .field import EvaluationTask as EvaluationTask
+from .field import Problem as Problem
+from .field import find_tasks as find_tasks
+from .field import users_task as users_task
+from .report import Evaluation as Evaluation
+from .report import to_json as to_json
+from .report import to_markdown as to_markdown
+from .report import write_page as write_page

@@ -1,183 +1,106 @@
-"""Compares a learned rule with baselines tuned for every task, as docs/evaluation.md says."""
+"""Compares a learned rule with what people would pick instead, as docs/evaluation.md says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-from torch import nn
-from torch.optim import Optimizer
+from nfn_optim import UpdateRule
 
-from nfn_optim import NFNOptimizer, UpdateRule, load_rule
+from .contenders import TUNED, UNTUNED, Contender, learned, require_packages, untrained
+from .field import EvaluationTask
+from .report import Evaluation, Group, Row, TaskInfo, end_of, measure
+from .sweep import (
+    Entry,
+    OnProgress,
+    Session,
+    Starts,
+    look_at_all,
+    peak_bytes,
+    seconds_per_step,
+)
 
-from ..tasks import ModuleTask, Task
-from ._contenders import BASELINES, Contender
-from ._measures import aggregate, best_rates, compare, curve, measure
-from ._results import Comparison, Evaluation, TaskResult
-from ._statistics import diverged
-from ._sweep import Sweep
-from ._sweep_cache import SweepCache
-from ._tasks import EvaluationTask
-from ._timing import seconds_per_step
-
-OURS = "ours"
-_MAX_EXTENSIONS = 2
-_OVERHEAD = 4_000  # work of a network's step that does not grow with its weights, in weights
-
-OnProgress = Callable[[str, float, float], None]
+PEERS = (*TUNED, *UNTUNED)
+EXTENSIONS = 2
 
 
 def evaluate(
     checkpoint: UpdateRule | str | Path,
     tasks: Sequence[EvaluationTask],
     *,
-    baselines: Sequence[Contender] = tuple(BASELINES.values()),
-    num_seeds: int = 5,
+    peers: Sequence[Contender] = PEERS,
+    num_seeds: int = 2,
     told: bool = False,
+    extensions: int = EXTENSIONS,
     cache: Path | None = None,
+    processes: int = 1,
     on_progress: OnProgress = lambda label, done, total: None,
 ) -> Evaluation:
-    """Compares a learned rule with baselines, each tuned for every task.
+    """Compares a learned rule, and the same without learning, with tuned and untuned peers.
 
-    Args:
-        checkpoint: A rule, or what `load_rule` takes. Seconds are measured for checkpoints only.
+    Main arguments:
+        checkpoint: A rule, or what `load_rule` takes.
         tasks: What to train.
-        baselines: What to compare with.
-        num_seeds: Networks trained with every setting.
+        peers: What to compare with: those with a grid are tuned for every task.
+
+    Other arguments:
+        num_seeds: Networks trained with the settings that tuning finds.
         told: Whether the learned rule is told the number of steps.
-        cache: Folder that keeps the baselines' curves; without one they are computed every time.
+        extensions: How often a grid may grow where its best rate is an end.
+        cache: Folder that keeps finished runs; without one they are computed every time.
+        processes: Runs at the same time, each on one thread.
         on_progress: Told what is running, how much work is done, and how much there is.
 
     Raises:
-        ValueError: If there are no tasks, no baselines or no seeds.
+        ValueError: If there are no tasks or no seeds, two contenders have one name, a package is
+            missing, or a problem cannot be trained; all before the first run.
     """
-    if not tasks or not baselines or num_seeds < 1:
-        raise ValueError("evaluate needs at least one task, one baseline and one seed. Give them.")
-    in_memory = isinstance(checkpoint, UpdateRule)
-    rule = checkpoint if isinstance(checkpoint, UpdateRule) else load_rule(checkpoint)
-    name = str(checkpoint)
-    make = None if in_memory else lambda module, lr: NFNOptimizer(module, checkpoint=name, lr=lr)
-    ours = Contender(OURS, lambda lr: rule, (1.0,), ("constant",), make, told)
-    session = _Session(ours, tuple(baselines), range(num_seeds), cache, on_progress)
-    results = session.run(tasks)
-    return Evaluation(
-        checkpoint=type(rule).__name__ if in_memory else str(checkpoint),
-        num_seeds=num_seeds,
-        tasks=results,
-        aggregate={
-            b.name: aggregate([result.baselines[b.name].speedup for result in results])
-            for b in baselines
-        },
-    )
+    judged = (learned(checkpoint, told=told), untrained(told=told))
+    contenders = (*judged, *peers)
+    _check(tasks, contenders, num_seeds, processes)
+    seeds = tuple(range(num_seeds))
+    starts = look_at_all(tasks, seeds, processes, on_progress)
+    session = Session(starts, seeds, extensions, cache, processes, on_progress)
+    entries = session.run(tasks, contenders)
+    rows: list[Row] = []
+    for done, task in enumerate(tasks):
+        on_progress(f"{task.name}: what a step costs", done, len(tasks))
+        rows += _rows(task, [e for e in entries if e.task is task], len(judged))
+    infos = (TaskInfo(t.name, t.num_steps, _num_weights(starts, t)) for t in tasks)
+    return Evaluation(tuple(infos), seeds, tuple(rows))
 
 
-@dataclass
-class _Work:
-    """Counts work for the progress bar."""
-
-    on_progress: OnProgress
-    total: float = 0.0
-    done: float = 0.0
-
-    def advance(self, label: str, cost: float, networks: int) -> None:
-        self.done += cost * networks
-        self.on_progress(label, self.done, self.total)
-
-
-@dataclass(frozen=True)
-class _Session:
-    """One evaluation: who competes, from which seeds."""
-
-    ours: Contender
-    baselines: tuple[Contender, ...]
-    seeds: Sequence[int]
-    cache: Path | None
-    on_progress: OnProgress
-
-    def run(self, tasks: Sequence[EvaluationTask]) -> tuple[TaskResult, ...]:
-        work = _Work(self.on_progress)
-        built = [(named, named.build()) for named in tasks]
-        for named, task in built:
-            fields = [self.ours, *(_prescribed(b, named) for b in self.baselines)]
-            networks = sum(len(c.settings) for c in fields) * len(self.seeds)
-            work.total += networks * named.num_steps * _cost(task)
-        return tuple(self._compare(named, task, work) for named, task in built)
-
-    def _compare(self, named: EvaluationTask, task: Task, work: _Work) -> TaskResult:
-        ours = self._sweep(named, task, self.ours, work, None)
-        seconds = self._seconds(task)
-        comparisons: dict[str, Comparison] = {}
-        curves = {self.ours.name: curve(ours)}
-        for baseline in self.baselines:
-            sweep, extended = self._tune(named, task, _prescribed(baseline, named), work)
-            comparison = compare(ours, sweep, seconds, (self.ours.name, baseline.name))
-            comparisons[baseline.name] = replace(comparison, extended_rates=extended)
-            curves[baseline.name] = curve(sweep)
-        return TaskResult(
-            task=named.name,
-            num_steps=named.num_steps,
-            num_weights=task.spec.num_entries,
-            ours=measure(ours),
-            num_diverged=int(diverged(ours.losses).sum()),
-            baselines=comparisons,
-            seconds_per_step=seconds,
-            curves=curves,
-        )
-
-    def _tune(
-        self, named: EvaluationTask, task: Task, baseline: Contender, work: _Work
-    ) -> tuple[Sweep, tuple[float, ...]]:
-        """A sweep with its best rates inside the grid where possible; the rates added for it."""
-        sweep = self._sweep(named, task, baseline, work, self.cache)
-        extended: tuple[float, ...] = ()
-        for _ in range(0 if named.rates else _MAX_EXTENSIONS):
-            beyond = [more for rate in best_rates(sweep) if (more := baseline.beyond(rate))]
-            for more in {b.rates: b for b in beyond}.values():
-                work.total += _cost(task) * len(more.settings) * len(self.seeds) * named.num_steps
-                sweep += self._sweep(named, task, more, work, self.cache)
-                extended += more.rates
-                baseline = replace(baseline, rates=tuple(sorted(baseline.rates + more.rates)))
-        return sweep, extended
-
-    def _sweep(
-        self,
-        named: EvaluationTask,
-        task: Task,
-        contender: Contender,
-        work: _Work,
-        cache: Path | None,
-    ) -> Sweep:
-        advance = partial(work.advance, f"{named.name}: {contender.name}", _cost(task))
-        steps = named.num_steps
-        return SweepCache(cache).run(named.name, task, contender, self.seeds, steps, advance)
-
-    def _seconds(self, task: Task) -> dict[str, float]:
-        """Seconds a step at a rate that trains; the rate does not change them."""
-        if self.ours.make_optimizer is None or not isinstance(task, ModuleTask):
-            return {}
-        makes = {
-            c.name: partial(_call, c.make_optimizer, min(c.rates))
-            for c in (self.ours, *self.baselines)
-            if c.make_optimizer
-        }
-        return seconds_per_step(task, makes)
+def _rows(task: EvaluationTask, entries: Sequence[Entry], num_judged: int) -> list[Row]:
+    """One a contender; the first ones are judged, and the others are their peers."""
+    contenders = [entry.contender for entry in entries]
+    seconds = seconds_per_step(task, contenders)
+    targets = {e.contender.name: end_of(e) for e in entries[num_judged:]}
+    rows = []
+    for index, entry in enumerate(entries):
+        peer: Group = "tuned" if entry.contender.is_tuned else "untuned"
+        group: Group = "judged" if index < num_judged else peer
+        time = seconds.get(entry.contender.name)
+        rows.append(measure(entry, group, targets, time, peak_bytes(task, entry.contender)))
+    return rows
 
 
-def _call(make: Callable[[nn.Module, float], Optimizer], lr: float, module: nn.Module) -> Optimizer:
-    return make(module, lr)
+def _num_weights(starts: Starts, task: EvaluationTask) -> int:
+    return starts[task.name, 0].num_weights
 
 
-def _prescribed(baseline: Contender, named: EvaluationTask) -> Contender:
-    """The baseline on the grid that the task's protocol prescribes, if it does."""
-    return replace(
-        baseline,
-        rates=named.rates or baseline.rates,
-        schedules=named.schedules or baseline.schedules,
-    )
-
-
-def _cost(task: Task) -> float:
-    """Work of one network's step."""
-    return task.spec.num_entries + _OVERHEAD
+def _check(
+    tasks: Sequence[EvaluationTask],
+    contenders: Sequence[Contender],
+    num_seeds: int,
+    processes: int,
+) -> None:
+    if not tasks or num_seeds < 1:
+        raise ValueError("evaluate needs at least one task and one seed. Give them.")
+    if processes < 1:
+        raise ValueError(f"processes must be at least 1; got {processes}.")
+    names = [contender.name for contender in contenders]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"contenders {', '.join(twice)} are given twice. Give other names.")
+    for contender in contenders:
+        require_packages(contender)

@@ -14,3 +14,4 @@ from ._paths import check_overwrite as check_overwrite
 from ._progress import Progress as Progress
 from ._provenance import provenance as provenance
 from ._provenance import versions as versions
+from ._reference import load_reference as load_reference

@@ -42,19 +42,67 @@ def test_demo_writes_a_picture_and_numbers(
     assert runs[0]["steps_to_adam_final_loss"] <= 30
 
 
-def test_evaluate_writes_table_curves_and_numbers(
+def test_evaluate_writes_a_page_with_pictures_and_numbers(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    numbers = tmp_path / "numbers.json"
-    options = ("--out", str(tmp_path / "out"), "--json", str(numbers), "--quick")
-    main(("evaluate", "--checkpoint", checkpoint, "--tasks", "diabetes-10-32-32-1", *options))
+    numbers, out = tmp_path / "numbers.json", tmp_path / "out"
+    options = ("--out", str(out), "--json", str(numbers), "--seeds", "1", "--processes", "1")
+    given = ("evaluate", "--checkpoint", checkpoint, "--tasks", "diabetes-10-32-32-1")
+    main((*given, *options, "--peers", "sgd", "adamw@0.001"))
     printed = capsys.readouterr().out
     assert "| diabetes-10-32-32-1 |" in printed
-    assert (tmp_path / "out" / "table.md").read_text() in printed
-    assert (tmp_path / "out" / "curves.png").exists()
+    page = (out / "page.md").read_text()
+    assert "## Against tuned peers" in page
+    assert "(page-curves.png)" in page
+    assert (out / "page-curves.png").exists()
     content = json.loads(numbers.read_text())
-    assert content["num_seeds"] == 2
-    assert list(content["tasks"][0]["baselines"]) == ["adam"]
+    assert content["seeds"] == [0]
+    names = ["rule", "untrained", "sgd", "adamw@0.001"]
+    assert [row["contender"] for row in content["rows"]] == names
+
+
+def test_race_trains_the_users_model(
+    checkpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "my_race.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def loss(model, batch): return model(batch).square().mean()\n"
+        "def problem(): return nn.Linear(3, 2), [torch.ones(4, 3)], loss\n"
+        "def endless(): return nn.Linear(3, 2), iter([torch.ones(4, 3)]), loss\n"
+        "def nan(): return nn.Linear(3, 2), [torch.full((4, 3), float('nan'))], loss\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    given = ("race", "my_race:problem", "--checkpoint", checkpoint, "--processes", "1")
+    main((*given, "--steps", "20", "--peers", "sgd@0.1", "--json", "race.json"))
+    assert "| my_race:problem |" in capsys.readouterr().out
+    assert Path("out/race/page-curves.png").exists()
+    rows = json.loads(Path("race.json").read_text())["rows"]
+    assert [row["contender"] for row in rows] == ["rule", "untrained", "sgd@0.1"]
+    wrong = ("--peers", "sgd@0.1", "--processes", "1", "--checkpoint", checkpoint)
+    assert "the loss is nan before the first" in fails(capsys, "race", "my_race:nan", *wrong)
+    assert "batches ran out" in fails(capsys, "race", "my_race:endless", *wrong)
+    assert "cannot be loaded" in fails(capsys, "race", "my_race:none", *wrong)
+    assert "--steps must be" in fails(capsys, "race", "my_race:problem", "--steps", "0")
+
+
+def test_an_interrupted_comparison_says_how_to_go_on(
+    checkpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("meta_train.evaluation._evaluate.Session.run", interrupted)
+    given = ("evaluate", "--checkpoint", checkpoint, "--tasks", "sines-8-32-1", "--processes", "1")
+    with pytest.raises(SystemExit) as exit_:
+        main((*given, "--peers", "sgd", "--out", str(tmp_path)))
+    assert exit_.value.code == 130
+    assert "give the same command again to go on" in capsys.readouterr().out
 
 
 def test_info_prints_the_card(
@@ -85,7 +133,8 @@ def test_mistakes_end_with_one_line(
     assert "no checkpoint" in fails(capsys, "info", "--checkpoint", str(tmp_path / "none"))
     assert "truncated" in fails(capsys, "info", "--checkpoint", str(tmp_path / "torn.safetensors"))
     assert "evaluation tasks 'nope'" in fails(capsys, *given, "--tasks", "nope")
-    assert "baseline 'nope'" in fails(capsys, *given, "--baselines", "nope")
+    assert "contender 'nope'" in fails(capsys, *given, "--peers", "nope")
+    assert "is no positive number: 'x'" in fails(capsys, *given, "--peers", "sgd@x")
     assert "one seed" in fails(capsys, *given, "--tasks", "digits-64-32-10", "--seeds", "0")
     assert "--steps must be" in fails(capsys, "demo", "--steps", "0", "--checkpoint", checkpoint)
     assert "no checkpoint" in fails(capsys, "demo", "--checkpoint", str(tmp_path / "none"))
@@ -95,7 +144,7 @@ def test_mistakes_end_with_one_line(
     ("command", "work"),
     [
         ("demo", "meta_train.commands._demo_runs.run_adam"),
-        ("evaluate", "meta_train.evaluation._evaluate.evaluate"),
+        ("evaluate", "meta_train.evaluation.evaluate"),
         ("train", "meta_train.training.run_meta_training"),
     ],
 )

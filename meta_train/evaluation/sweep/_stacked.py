@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from ..inner import unroll
-from ..tasks import Batch, Task, stack
-from ._contenders import SCHEDULES, Contender, Setting
+from ...inner import unroll
+from ...tasks import Batch, Task, stack
+from ..contenders import SCHEDULES, Contender, Setting
+from ._run import Run
 
 _MEMORY = 1e8  # bytes of a chunk; larger ones leave the processor caches and are slower
 _FLOATS = 200  # per weight: the state and intermediate channels of the hungriest rule
 
-Advance = Callable[[int], None]
-_Run = tuple[Setting, int]
+_Key = tuple[Setting, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +40,18 @@ class Sweep:
     losses: np.ndarray
     scores: dict[str, np.ndarray]
 
-    def __add__(self, other: Sweep) -> Sweep:
-        return Sweep(
-            self.settings + other.settings,
-            self.seeds,
-            np.concatenate([self.losses, other.losses], axis=1),
-            {k: np.concatenate([v, other.scores[k]]) for k, v in self.scores.items()},
-        )
+    def runs(self) -> list[Run]:
+        """Every network's own curve and scores."""
+        return [
+            Run(
+                setting,
+                seed,
+                self.losses[:, row, column],
+                {name: float(values[row, column]) for name, values in self.scores.items()},
+            )
+            for row, setting in enumerate(self.settings)
+            for column, seed in enumerate(self.seeds)
+        ]
 
 
 def run_sweep(
@@ -54,7 +59,6 @@ def run_sweep(
     contender: Contender,
     seeds: Sequence[int],
     num_steps: int,
-    advance: Advance = lambda networks: None,
 ) -> Sweep:
     """Trains with every setting from every seed.
 
@@ -65,12 +69,11 @@ def run_sweep(
         contender: Optimizer and settings.
         seeds: One network each.
         num_steps: Steps of every run.
-        advance: Called after each step with the number of networks that took it.
     """
     runs = [(setting, seed) for setting in contender.settings for seed in seeds]
     size = networks_at_once(task)
     chunks = [runs[i : i + size] for i in range(0, len(runs), size)]
-    trained = [_train(task, contender, chunk, num_steps, advance) for chunk in chunks]
+    trained = [_train(task, contender, chunk, num_steps) for chunk in chunks]
     grid = (len(contender.settings), len(seeds))
     losses = torch.cat([losses for losses, _ in trained], dim=1)  # (steps, n)
     scores = stack([score for _, chunk in trained for score in chunk])
@@ -97,7 +100,7 @@ def draw_batches(
 
 
 def _train(
-    task: Task, contender: Contender, runs: Sequence[_Run], num_steps: int, advance: Advance
+    task: Task, contender: Contender, runs: Sequence[_Key], num_steps: int
 ) -> tuple[Tensor, list[dict[str, Tensor]]]:
     """Losses `(steps, n)` and the scores of every network."""
     seeds = sorted({seed for _, seed in runs})
@@ -110,8 +113,8 @@ def _train(
     def batches() -> Iterator[Batch]:
         for batch in draw_batches(task, generators, num_steps):
             yield expand(batch)
-            advance(len(runs))
 
+    assert contender.make_rule is not None
     params = expand(stack([task.init(generator) for generator in generators]))
     rule = contender.make_rule(torch.tensor([setting.rate for setting, _ in runs]))
     factors = _factors([setting for setting, _ in runs], num_steps)

@@ -1,13 +1,12 @@
-"""The named tasks that optimizers are compared on, each with its number of steps.
+"""Small networks that rules train as one stack: near what the bundled families contain.
 
-None of them is drawn from a family: they are fixed problems, most of them outside of what the
-bundled families contain. Data is read when a task is built, not when it is listed.
+None of them is drawn from a family: they are fixed problems. Data is read when a task is built, not
+when it is listed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,27 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..tasks import ModuleTask, Params, Task, load_data, mlp
-
-
-@dataclass(frozen=True)
-class EvaluationTask:
-    """A task with a name and a length.
-
-    Attributes:
-        name: What reports call it.
-        build: Makes the task; reads its data.
-        num_steps: Inner steps of a run.
-        rates: Learning rates that the task's protocol prescribes for baselines; without any, each
-            baseline is tuned over its own grid.
-        schedules: Schedules that the protocol prescribes, likewise.
-    """
-
-    name: str
-    build: Callable[[], Task]
-    num_steps: int = 500
-    rates: tuple[float, ...] | None = None
-    schedules: tuple[str, ...] | None = None
+from ...tasks import ModuleTask, Params, Task, load_data, mlp
+from ._task import EvaluationTask
 
 
 class Regression(ModuleTask):
@@ -171,41 +151,49 @@ def _diabetes() -> Task:
 
 
 DIGITS = (
-    EvaluationTask("digits-64-32-10", lambda: _mlp("digits", (64, 32, 10))),
-    EvaluationTask("digits-64-128-10", lambda: _mlp("digits", (64, 128, 10))),
-    EvaluationTask("digits-64-32x5-10", lambda: _mlp("digits", (64, *[32] * 5, 10))),
-    EvaluationTask("mnist-784-128-10", lambda: _mlp("mnist", (784, 128, 10))),
-    EvaluationTask("digits-64-32-10-long", lambda: _mlp("digits", (64, 32, 10)), num_steps=5_000),
+    EvaluationTask.from_task("digits-64-32-10", lambda: _mlp("digits", (64, 32, 10))),
+    EvaluationTask.from_task("digits-64-128-10", lambda: _mlp("digits", (64, 128, 10))),
+    EvaluationTask.from_task("digits-64-32x5-10", lambda: _mlp("digits", (64, *[32] * 5, 10))),
+    EvaluationTask.from_task("mnist-784-128-10", lambda: _mlp("mnist", (784, 128, 10))),
+    EvaluationTask.from_task(
+        "digits-64-32-10-long", lambda: _mlp("digits", (64, 32, 10)), num_steps=5_000
+    ),
 )
 
 _FASHION = "fashion_mnist"
 
 HELD_OUT = (
-    EvaluationTask("fashion-784-32-10", lambda: _mlp(_FASHION, (784, 32, 10))),
-    EvaluationTask("fashion-784-128-128-10", lambda: _mlp(_FASHION, (784, 128, 128, 10))),
-    EvaluationTask("fashion-784-64x6-10", lambda: _mlp(_FASHION, (784, *[64] * 6, 10))),
-    EvaluationTask("fashion-cnn-pool", lambda: _cnn(_FASHION, _pool_head)),
-    EvaluationTask("fashion-cnn-flatten", lambda: _cnn(_FASHION, _flatten_head)),
-    EvaluationTask("fashion-cnn-batchnorm", lambda: _normalized_cnn(_FASHION)),
-    EvaluationTask("fashion-resnet", lambda: _resnet(_FASHION)),
-    EvaluationTask("digits-autoencoder", _digits_autoencoder),
-    EvaluationTask("diabetes-10-32-32-1", _diabetes),
-    EvaluationTask(
+    EvaluationTask.from_task("fashion-784-32-10", lambda: _mlp(_FASHION, (784, 32, 10))),
+    EvaluationTask.from_task("fashion-784-128-128-10", lambda: _mlp(_FASHION, (784, 128, 128, 10))),
+    EvaluationTask.from_task("fashion-784-64x6-10", lambda: _mlp(_FASHION, (784, *[64] * 6, 10))),
+    EvaluationTask.from_task("fashion-cnn-pool", lambda: _cnn(_FASHION, _pool_head)),
+    EvaluationTask.from_task("fashion-cnn-flatten", lambda: _cnn(_FASHION, _flatten_head)),
+    EvaluationTask.from_task("fashion-cnn-batchnorm", lambda: _normalized_cnn(_FASHION)),
+    EvaluationTask.from_task("fashion-resnet", lambda: _resnet(_FASHION)),
+    EvaluationTask.from_task("digits-autoencoder", _digits_autoencoder),
+    EvaluationTask.from_task("diabetes-10-32-32-1", _diabetes),
+    EvaluationTask.from_task(
         "fashion-784-32-10-1000-steps", lambda: _mlp(_FASHION, (784, 32, 10)), num_steps=1_000
     ),
-    EvaluationTask(
+    EvaluationTask.from_task(
         "fashion-8x8-64-32-10-10000-steps",
         lambda: _mlp(_FASHION, (64, 32, 10), size=8),
         num_steps=10_000,
     ),
-    EvaluationTask("fashion-784-32-10-batch-16", lambda: _mlp(_FASHION, (784, 32, 10), batch=16)),
-    EvaluationTask("fashion-784-32-10-batch-512", lambda: _mlp(_FASHION, (784, 32, 10), batch=512)),
-    EvaluationTask("fashion-8x8-64-1024-10", lambda: _mlp(_FASHION, (64, 1024, 10), size=8)),
+    EvaluationTask.from_task(
+        "fashion-784-32-10-batch-16", lambda: _mlp(_FASHION, (784, 32, 10), batch=16)
+    ),
+    EvaluationTask.from_task(
+        "fashion-784-32-10-batch-512", lambda: _mlp(_FASHION, (784, 32, 10), batch=512)
+    ),
+    EvaluationTask.from_task(
+        "fashion-8x8-64-1024-10", lambda: _mlp(_FASHION, (64, 1024, 10), size=8)
+    ),
 )
 
 # The learned-optimizer task of arXiv 2507.01649 with its own tuning of Adam.
 YARDSTICK = (
-    EvaluationTask(
+    EvaluationTask.from_task(
         "fashion-8x8-64-32-10-batch-128",
         lambda: _mlp(_FASHION, (64, 32, 10), size=8, batch=128),
         num_steps=2_000,
@@ -213,22 +201,3 @@ YARDSTICK = (
         schedules=("constant",),
     ),
 )
-
-TASK_SETS = {"digits": DIGITS, "held-out": HELD_OUT, "yardstick": YARDSTICK}
-
-
-def find_tasks(names: Sequence[str]) -> list[EvaluationTask]:
-    """Tasks by the names of sets or of single tasks, each once, in the order asked for.
-
-    Raises:
-        ValueError: Naming what is unknown and what there is.
-    """
-    single = {task.name: (task,) for tasks in TASK_SETS.values() for task in tasks}
-    groups = TASK_SETS | single
-    unknown = [name for name in names if name not in groups]
-    if unknown or not names:
-        raise ValueError(
-            f"there are no evaluation tasks {', '.join(map(repr, unknown)) or '(none given)'}. "
-            f"Choose sets ({', '.join(TASK_SETS)}) or tasks ({', '.join(single)})."
-        )
-    return list({task.name: task for name in names for task in groups[name]}.values())

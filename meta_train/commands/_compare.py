@@ -1,0 +1,74 @@
+"""What the commands that compare optimizers have in common: the run, the bar, the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..support import check_overwrite
+from ._console import progress_bars, write_json
+
+if TYPE_CHECKING:
+    from ..evaluation import Contender, EvaluationTask
+
+
+def find_peers(names: Sequence[str] | None, more: Sequence[str]) -> list[Contender]:
+    """Contenders by name: all bundled ones without names, and more."""
+    from ..evaluation import PEERS, find_contender
+
+    first = PEERS if names is None else map(find_contender, names)
+    return [*first, *map(find_contender, more)]
+
+
+def compare(
+    checkpoint: str,
+    tasks: Sequence[EvaluationTask],
+    peers: Sequence[Contender],
+    *,
+    num_seeds: int,
+    told: bool,
+    extensions: int | None,
+    processes: int,
+    cache: Path,
+    page: Path,
+    json: Path | None,
+) -> None:
+    """Runs `meta_train.evaluate` under a progress bar, prints its tables and writes its files."""
+    from ..evaluation import EXTENSIONS, to_json, to_markdown, write_page
+    from ..evaluation import evaluate as run
+
+    check_overwrite(page, json)
+    try:
+        with progress_bars() as bars:
+            bar = bars.add_task("preparing", total=None)
+            evaluation = run(
+                checkpoint,
+                tasks,
+                peers=peers,
+                num_seeds=num_seeds,
+                told=told,
+                extensions=EXTENSIONS if extensions is None else extensions,
+                cache=cache,
+                processes=processes,
+                on_progress=lambda label, done, total: bars.update(
+                    bar, description=label, completed=done, total=total
+                ),
+            )
+    except KeyboardInterrupt:
+        print(f"Finished runs are kept in {cache}: give the same command again to go on.")
+        raise
+    print(to_markdown(evaluation))
+    content = to_json(evaluation)
+    write_page(evaluation, page, _notes(content, num_seeds))
+    print(f"Page: {page}")
+    write_json(json, content)
+
+
+def _notes(content: dict[str, object], num_seeds: int) -> str:
+    """How it was measured."""
+    plural = "" if num_seeds == 1 else "s"
+    return (
+        f"`{content['command']}`, {num_seeds} seed{plural}, commit {str(content['commit'])[:10]}, "
+        f"{content['machine']}. How: [evaluation](evaluation.md)."
+    )

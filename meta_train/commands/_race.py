@@ -1,0 +1,57 @@
+"""The command `nfn-optim race`: the user's own model and data, under all contenders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from ._compare import compare, find_peers
+
+
+def race(
+    problem: tyro.conf.Positional[str],
+    /,
+    *,
+    checkpoint: str = "default",
+    steps: int = 300,
+    peers: tuple[str, ...] | None = None,
+    peer: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    seeds: int = 1,
+    told: bool = False,
+    processes: int = 2,
+    out: Path = Path("out/race"),
+    json: Path | None = None,
+) -> None:
+    """Trains your own model with the learned optimizer and with tuned and untuned peers.
+
+    Args:
+        problem: `module:function`, a function without arguments that returns `(model, batches,
+            loss)`: the module, an iterable of batches, and `loss(model, batch)`, a scalar. It is
+            called anew for every run, under a seed.
+        checkpoint: A file written by `train`, or `default` for the weights in the package.
+        steps: Training steps of each run.
+        peers: What to compare with, as for `evaluate`; all without.
+        peer: One more; also `module:factory`, a function from a module to an optimizer.
+        seeds: Networks trained with the settings that tuning finds.
+        told: Tell the learned optimizer the number of steps (`num_steps=`).
+        processes: Runs at the same time, one thread each.
+        out: Folder for the page, its pictures, and the cache of finished runs.
+        json: Where to write all numbers.
+    """
+    from ..evaluation import users_task
+
+    if steps < 1:
+        raise ValueError(f"--steps must be at least 1; got {steps}.")
+    compare(
+        checkpoint,
+        [users_task(problem, steps)],
+        find_peers(peers, peer),
+        num_seeds=seeds,
+        told=told,
+        extensions=None,
+        processes=processes,
+        cache=out / "cache",
+        page=out / "page.md",
+        json=json,
+    )

@@ -1,0 +1,68 @@
+"""The learned optimizer, and what it is before it has learned anything."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from nfn_optim import NFNOptimizer, NFNRule, UpdateRule, load_rule
+
+from ...support import describe
+from ._contender import Contender
+
+SHIPPED = "shipped"
+UNTRAINED = "untrained"
+_DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """Makes the optimizer of a rule; `weights` tells one set of weights from another."""
+
+    rule: NFNRule
+    weights: str
+    told: bool
+
+    def __call__(self, module: nn.Module, lr: float, num_steps: int) -> Optimizer:
+        steps = num_steps if self.told else None
+        return NFNOptimizer(module, checkpoint=self.rule, lr=lr, num_steps=steps)
+
+
+def learned(checkpoint: UpdateRule | str | Path, *, told: bool = False) -> Contender:
+    """A learned rule as a contender with nothing to tune.
+
+    The shipped weights are called `shipped`, other files by their name without the suffix, and
+    rules in memory by their class.
+
+    Args:
+        checkpoint: A rule, or what `load_rule` takes.
+        told: Whether it is told the number of steps.
+    """
+    if isinstance(checkpoint, UpdateRule):
+        return _contender(type(checkpoint).__name__, checkpoint, told)
+    name = SHIPPED if str(checkpoint) == _DEFAULT else Path(checkpoint).stem
+    return _contender(name, load_rule(checkpoint), told)
+
+
+def untrained(*, told: bool = False) -> Contender:
+    """The rule that meta-training starts from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _contender(UNTRAINED, NFNRule(), told)
+
+
+def _contender(name: str, rule: UpdateRule, told: bool) -> Contender:
+    weights = hashlib.sha256(describe(dict(rule.state_dict())).encode()).hexdigest()
+    return Contender(
+        name=name,
+        schedules=("constant",),
+        make_optimizer=_Learned(rule, weights, told) if isinstance(rule, NFNRule) else None,
+        make_rule=lambda lr: rule,
+        told=told,
+        packages=("nfn_optim",),
+    )

@@ -1,0 +1,13 @@
+"""What an evaluation measured: values, JSON, a page with pictures."""
+
+from ._json import to_json as to_json
+from ._measure import end_of as end_of
+from ._measure import measure as measure
+from ._over_tasks import versus as versus
+from ._page import to_markdown as to_markdown
+from ._page import write_page as write_page
+from ._results import Evaluation as Evaluation
+from ._results import Group as Group
+from ._results import Measured as Measured
+from ._results import Row as Row
+from ._results import TaskInfo as TaskInfo
