@@ -7,7 +7,6 @@ from ._checks import require_positive as require_positive
 from ._checks import require_shares as require_shares
 from ._device import find_device as find_device
 from ._fingerprint import fingerprint as fingerprint
-from ._fingerprint import source_of as source_of
 from ._json import clean as clean
 from ._paths import check_output as check_output
 from ._paths import check_overwrite as check_overwrite

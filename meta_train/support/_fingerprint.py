@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
-
-from torch import nn
 
 from ._code import code_of
 from ._values import describe
@@ -22,11 +19,3 @@ def fingerprint(*values: object) -> str:
     for text in code_of(*values):
         digest.update(text.encode())
     return digest.hexdigest()[:32]
-
-
-def source_of(module: nn.Module) -> str:
-    """Source of a module's class, or its name where there is no source file."""
-    try:
-        return inspect.getsource(type(module))
-    except (OSError, TypeError):  # defined in an interactive session
-        return type(module).__qualname__

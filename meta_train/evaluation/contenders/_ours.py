@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch.optim import Optimizer
 
 from nfn_optim import NFNOptimizer, NFNRule, UpdateRule, load_rule
 
-from ...support import describe
+from ...support import fingerprint
 from ._contender import Contender
 
 SHIPPED = "shipped"
@@ -57,7 +56,7 @@ def untrained(*, told: bool = False) -> Contender:
 
 
 def _contender(name: str, rule: UpdateRule, told: bool) -> Contender:
-    weights = hashlib.sha256(describe(dict(rule.state_dict())).encode()).hexdigest()
+    weights = fingerprint(dict(rule.state_dict()))
     return Contender(
         name=name,
         schedules=("constant",),

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...support import describe
+from nfn_optim import UpdateRule
+
+from ...support import fingerprint
 from ..contenders import Contender, Setting
 from ..field import EvaluationTask
-from ._code import code_of
 from ._run import Run
+from ._source import source_of
 
 _VERSION = 3  # of the protocol: raise it when equal inputs give other curves
 _OWN = ("meta_train.evaluation.sweep._run", "meta_train.evaluation.sweep._stacked")
@@ -63,11 +65,11 @@ class RunCache:
 
 
 def file_name(
-    task: EvaluationTask, fingerprint: str, contender: Contender, setting: Setting, seed: int
+    task: EvaluationTask, start: str, contender: Contender, setting: Setting, seed: int
 ) -> str:
-    """Name of a run's file; `fingerprint` is of where the task starts."""
+    """Name of a run's file; `start` is the fingerprint of where the task starts."""
     numbers = (_VERSION, torch.__version__, task.num_steps, setting, seed, contender.told)
-    names = (fingerprint, fingerprint_of(contender))
+    names = (start, fingerprint_of(contender))
     digest = hashlib.sha256(repr((numbers, names)).encode()).hexdigest()[:16]
     label = re.sub(r"[^\w.-]", "_", f"{task.name}-{contender.name}")
     return f"{label}-{digest}.npz"
@@ -76,10 +78,7 @@ def file_name(
 @cache
 def fingerprint_of(contender: Contender) -> str:
     """Hash of a contender's code and of the weights of its rule."""
-    code = [code_of(package) for package in (*_OWN, *contender.packages)]
-    described = describe((contender.make_optimizer, contender.make_rule))
-    weights = ""
-    if contender.make_rule is not None:
-        rule = contender.make_rule(torch.ones(1))
-        weights = describe((rule, dict(rule.state_dict())))
-    return hashlib.sha256(repr((code, described, weights)).encode()).hexdigest()
+    code = [source_of(package) for package in (*_OWN, *contender.packages)]
+    made = () if contender.make_rule is None else contender.make_rule(torch.ones(1))
+    weights = dict(made.state_dict()) if isinstance(made, UpdateRule) else {}
+    return fingerprint(code, contender.make_optimizer, contender.make_rule, made, weights)

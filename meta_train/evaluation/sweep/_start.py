@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ...support import bytes_of, describe
+from ...support import fingerprint
 from ..field import EvaluationTask
-from ._code import code_of
 from ._run import endless, seeded
+from ._source import source_of
 
 _BATCHES = 3
 
@@ -38,13 +37,12 @@ def look_at(task: EvaluationTask, seed: int) -> Start:
     Raises:
         ValueError: If the first loss is not one finite number with a gradient.
     """
-    code = [code_of(package) for package in task.packages]
-    digest = hashlib.sha256(repr((describe(task.problem), code)).encode())
+    code = [source_of(package) for package in task.packages]
+    seen: list[object] = []
     with seeded(seed):
         problem = task.start(seed)
         trained = [p for p in problem.model.parameters() if p.requires_grad]
-        for param in problem.model.parameters():
-            digest.update(bytes_of(param))
+        seen += problem.model.parameters()
         seconds = np.inf
         for _, batch in zip(range(_BATCHES), endless(problem.batches), strict=False):
             start = time.process_time()
@@ -52,8 +50,8 @@ def look_at(task: EvaluationTask, seed: int) -> Start:
             _check(task, loss)
             torch.autograd.grad(loss, trained, allow_unused=True)
             seconds = min(seconds, time.process_time() - start)
-            digest.update(f"{loss.item():.3e}".encode())
-    return Start(digest.hexdigest(), seconds, sum(p.numel() for p in trained))
+            seen.append(f"{loss.item():.3e}")
+    return Start(fingerprint(task.problem, code, seen), seconds, sum(p.numel() for p in trained))
 
 
 def _check(task: EvaluationTask, loss: object) -> None:

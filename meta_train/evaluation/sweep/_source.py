@@ -12,7 +12,7 @@ _SUFFIXES = {".py", ".cpp", ".h", ".cu"}
 
 
 @cache
-def code_of(package: str) -> str:
+def source_of(package: str) -> str:
     """Hash of all source files of an importable package or module; empty where there is none."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
