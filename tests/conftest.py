@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from nfn_optim import NetworkSpec
+from nfn_optim.native import Library, NoCompiler, TurnedOff, population, step
 from nfn_optim.symmetry._permute import permute_params, random_permutations
 
 # Small tensors are slower on several threads, and stall where other processes use the cores.
@@ -84,6 +85,31 @@ def assert_renumbering_keeps_the_function(
         return spec
 
     return check
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[Library], None]:
+    """Skips a test where there is no native code; code that does not compile fails it."""
+
+    def load(library: Library) -> None:
+        try:
+            library.load()
+        except (NoCompiler, TurnedOff) as error:
+            pytest.skip(str(error))
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def native_step(need: Callable[[Library], None]) -> None:
+    """For tests of the native step."""
+    need(step.LIBRARY)
+
+
+@pytest.fixture(scope="session")
+def native_population(need: Callable[[Library], None]) -> None:
+    """For tests of native populations."""
+    need(population.LIBRARY)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

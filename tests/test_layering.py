@@ -24,7 +24,7 @@ ROWS = {
         "layers",
         "networks",
         "rules",
-        "native.step",
+        "native.step native.population",
         "optimizer",
         "testing __init__",
     ],

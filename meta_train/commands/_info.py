@@ -1,4 +1,4 @@
-"""The command `nfn-optim info`: versions and the card of a checkpoint."""
+"""The command `nfn-optim info`: versions, native code and the card of a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from ._console import dumps, write_json
 
 
 def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
-    """Prints versions and the card of a checkpoint.
+    """Prints versions, the state of native code, and the card of a checkpoint.
+
+    Native code that was not compiled before is compiled for it, in some seconds.
 
     Args:
         checkpoint: A file written by `train`, or `default` for the weights in the package.
         json: Where to write the same.
     """
     from nfn_optim import read_card
+    from nfn_optim.native import population, step
 
-    content = {"versions": versions(), "checkpoint": checkpoint, "card": read_card(checkpoint)}
+    native = {"step": step.LIBRARY.status(), "population": population.LIBRARY.status()}
+    content = {
+        "versions": versions(),
+        "native code": native,
+        "checkpoint": checkpoint,
+        "card": read_card(checkpoint),
+    }
     print(dumps(content))
     write_json(json, content)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nfn_optim import NetworkSpec, UpdateRule
+from nfn_optim.native import population as native
 from nfn_optim.rules import RuleState
 
 from ..inner import unroll
 from ..tasks import Params
-from . import _native
-from ._problem import Problem
+from ._problem import Classification, Problem, Regression
+from ._program import read
 from ._rows import as_params, as_rows
 from ._stacked import forward
 
@@ -77,30 +78,32 @@ class Population:
             batches: The samples of each step.
             lr: Multiplies the learning rate of step `k`.
         """
-        program = _native.read(problem.module, self.spec, problem.sample_shape)
-        if program is None or not _native.can_train(self.rule, problem, self.weights):
+        program = read(problem.module, self.spec, problem.sample_shape)
+        samples = native.Samples(problem.inputs, problem.targets, problem.l2, problem.masks)
+        has_loss = type(problem) in (Classification, Regression)
+        if program is None or not (has_loss and native.can_train(self.rule, samples, self.weights)):
             return self._unroll(problem, batches, lr)
         trained, done = self, 0
         for _, alike in groupby(batches, lambda batch: [tensor.shape for tensor in batch]):
             while some := list(islice(alike, _STEPS_AT_ONCE)):
                 rates = [lr(done + k) for k in range(len(some))]
-                trained = trained._train_natively(program, problem, some, rates)
+                trained = trained._train_natively(program, samples, some, rates)
                 done += len(some)
         return trained
 
     def _train_natively(
         self,
-        program: _native.Program,
-        problem: Problem,
+        program: native.Program,
+        samples: native.Samples,
         batches: list[IndexedBatch],
         rates: list[float],
     ) -> Population:
-        weights = _native.copy(self.weights)
-        slots = {name: _native.copy(slot) for name, slot in self.state.slots[_FLAT].items()}
+        weights = _copy(self.weights)
+        slots = {name: _copy(slot) for name, slot in self.state.slots[_FLAT].items()}
         index = torch.stack([index for index, *_ in batches], dim=1)
         dropped = [torch.cat([k.flatten(1) for k in keep], 1) for _, *keep in batches if keep]
         keep = torch.stack(dropped, dim=1) if dropped else None
-        _native.train(program, self.rule, problem, index, keep, rates, weights, slots)
+        native.train(program, self.rule, samples, index, keep, rates, weights, slots)
         return replace(self, weights=weights, state=replace(self.state, slots={_FLAT: slots}))
 
     def _unroll(
@@ -117,13 +120,18 @@ class Population:
 
 def outputs_of(module: nn.Sequential, spec: NetworkSpec, weights: Tensor, images: Tensor) -> Tensor:
     """Outputs of all networks `(n, d)` for the same images `(m, c, h, w)`: `(n, m, classes)`."""
-    program = _native.read(module, spec, images.shape[1:])
+    program = read(module, spec, images.shape[1:])
     needs_gradient = torch.is_grad_enabled() and weights.requires_grad
-    if program is not None and not needs_gradient and _native.fits(weights, images):
-        return _native.evaluate(program, weights, images)
+    if program is not None and not needs_gradient and native.can_evaluate(weights, images):
+        return native.evaluate(program, weights, images)
     params = as_params(spec, weights)
     pieces = [piece.expand(len(weights), *piece.shape) for piece in images.split(_SAMPLES_AT_ONCE)]
     return torch.cat([forward(module, params, piece) for piece in pieces], dim=1)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """To be written to."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def chunks(total: int, size: int) -> Iterator[slice]:

@@ -28,8 +28,13 @@ class FlattenWeights(nn.Module):
     def forward(self, feats: WeightSpaceFeatures) -> Tensor:
         """Flattens features of the spec's network."""
         check_features(self, feats, self.spec)
-        batch, channels = feats.batch_shape, feats.channels
-        return torch.cat([t.reshape(*batch, -1, channels) for t in feats.values()], dim=-2)
+        return torch.cat(entries_of(feats), dim=-2)
+
+
+def entries_of(feats: WeightSpaceFeatures) -> list[Tensor]:
+    """Each parameter's entries side by side, `(*batch, entries, c)`."""
+    batch, channels = feats.batch_shape, feats.channels
+    return [t.reshape(*batch, prod(feats.spec.shapes[n]), channels) for n, t in feats.items()]
 
 
 class UnflattenWeights(nn.Module):

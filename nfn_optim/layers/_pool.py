@@ -41,7 +41,8 @@ class InvariantPool(nn.Module):
         for fold, tensor in zip(self._folds, feats.values(), strict=True):
             folded = fold.fold(tensor)  # (B, *n, f*c)
             pooled.append(folded.flatten(1, -2).mean(1) if fold.labels else folded)
-        return torch.cat(pooled, dim=-1).reshape(*feats.batch_shape, -1)
+        joined = torch.cat(pooled, dim=-1)
+        return joined.reshape(*feats.batch_shape, joined.shape[-1])
 
 
 class NPPool(InvariantPool):

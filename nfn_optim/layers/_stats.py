@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._check import check_features
+from ._flatten import entries_of
 
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -35,16 +36,17 @@ class StatFeaturizer(nn.Module):
     def forward(self, feats: WeightSpaceFeatures) -> Tensor:
         """Computes the statistics of the spec's network."""
         check_features(self, feats, self.spec)
-        batch, channels = feats.batch_shape, feats.channels
-        stats = [self._statistics(t.reshape(*batch, -1, channels)) for t in feats.values()]
+        stats = [self._statistics(entries) for entries in entries_of(feats)]
         return torch.cat(stats, dim=-2).flatten(-2)
 
     def _statistics(self, entries: Tensor) -> Tensor:
         """`(*batch, entries, c)` to `(*batch, 7, c)`, in single precision at least."""
         wide = entries if entries.dtype == torch.float64 else entries.float()
         quantiles = _quantiles(wide)
-        variance = wide.var(-2, correction=min(1, wide.shape[-2] - 1), keepdim=True)
-        stats = torch.cat([wide.mean(-2, keepdim=True), variance, quantiles], dim=-2)
+        mean = wide.mean(-2, keepdim=True)
+        squares = (wide - mean).square().sum(-2, keepdim=True)
+        variance = squares / max(1, wide.shape[-2] - 1)  # `var` warns of an empty batch
+        stats = torch.cat([mean, variance, quantiles], dim=-2)
         return stats.to(entries.dtype)
 
 

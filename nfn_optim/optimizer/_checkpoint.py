@@ -57,7 +57,8 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
     path = checkpoint_path(checkpoint)
     header, tensors = _read(path)
     try:
-        rule = NFNRule(_config(header))
+        with torch.device("cpu"):
+            rule = NFNRule(_config(header)).float()  # whatever torch's default type is
         rule.load_state_dict(tensors)
     except (RuntimeError, TypeError, KeyError) as error:
         raise ValueError(

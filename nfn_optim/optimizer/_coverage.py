@@ -137,6 +137,10 @@ class Assignment:
         """Whether the learned rule drives a parameter."""
         return self.spec is not None and name in self.spec.axes
 
+    def shape_of(self, name: str) -> Shape | None:
+        """How the spec says that a parameter is stored; None for those that are not in it."""
+        return None if self.spec is None else self.spec.stored.get(name)
+
     def knows(self, name: str) -> bool:
         """Whether it is decided what drives a parameter."""
         return self.covers(name) or name in self.reasons

@@ -16,6 +16,7 @@ from ..symmetry import NetworkSpec
 from ._coverage import Assignment
 from ._fallback import NO_SPEC, FallbackRule
 from ._groups import Entry
+from ._shapes import check_live
 
 _Rule = TypeVar("_Rule", NFNRule, FallbackRule)
 
@@ -40,10 +41,25 @@ class Driver:
     skipped_steps: int = 0
     norms: dict[str, list[tuple[Tensor, float]]] = field(default_factory=dict)
     _parts: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
+    _slots: dict[tuple[Any, ...], dict[str, Tensor]] = field(default_factory=dict)
 
     def rule_of(self, name: str) -> NFNRule | FallbackRule:
         """The rule that drives a parameter."""
         return self.rule if self.assignment.covers(name) else self.fallback
+
+    def expected_slots(self, name: str, param: Tensor) -> dict[str, Tensor]:
+        """Slots such as a parameter's rule gives it, without memory: shapes and types."""
+        rule, key = self.rule_of(name), (self.assignment.covers(name), param.shape, param.dtype)
+        if key not in self._slots:
+            self._slots[key] = rule.init_slots(torch.empty_like(param, device="meta"), 0)
+        return self._slots[key]
+
+    def check(self, entries: Sequence[Entry], state: Mapping[Tensor, dict[str, Tensor]]) -> None:
+        """Refuses parameters that no step can be taken on, see `check_live`."""
+        for entry in entries:
+            name, param = entry.name, entry.param
+            stored, slots = self.assignment.shape_of(name), self.expected_slots(name, param)
+            check_live(name, param, state.get(param, {}), stored, slots)
 
     def extend(self, known: dict[str, Any], added: dict[str, Any]) -> None:
         """Assigns parameters that join later, by their shapes."""
@@ -76,34 +92,35 @@ class Driver:
         slots: Callable[[Tensor], dict[str, Tensor]],
         spec: NetworkSpec,
     ) -> None:
-        for entry in entries:
-            state = slots(entry.param)
-            if not state:
-                state.update(rule.new_slots(entry.param, num_steps=entry.group["num_steps"]))
         params = {entry.name: entry.param for entry in entries}
         grads = {entry.name: entry.gradient for entry in entries}
-        held = {entry.name: dict(slots(entry.param)) for entry in entries}
+        held = {
+            entry.name: dict(slots(entry.param))
+            or rule.new_slots(entry.param, num_steps=entry.group["num_steps"])
+            for entry in entries
+        }
         decays = any(entry.group["weight_decay"] for entry in entries)
         size = rule.step_size if decays else 0.0
         rates = [(entry.group["lr"], kept_share(entry.group, size)) for entry in entries]
-        if isinstance(rule, NFNRule) and self._is_fused(rule, params, held):
+        if isinstance(rule, NFNRule) and self._is_fused(rule, params, grads, held):
             norms: Sequence[Tensor] = native_step.step(rule, params, grads, held, spec, rates)
         else:
             delta, new = rule(params, grads, RuleState(held, spec))
-            norms = torch._foreach_norm(list(delta.values()))
+            norms, held = torch._foreach_norm(list(delta.values())), new.slots
             for entry, (lr, keep) in zip(entries, rates, strict=True):
-                slots(entry.param).update(new.slots[entry.name])
                 if keep != 1:
                     entry.param.mul_(keep)
                 entry.param.add_(delta[entry.name], alpha=lr)
+        for entry in entries:
+            slots(entry.param).update(held[entry.name])
         lrs = (lr for lr, _ in rates)
         self.norms.setdefault(driver, []).extend(zip(norms, lrs, strict=True))
 
-    def _is_fused(self, rule: NFNRule, params: Params, slots: Slots) -> bool:
+    def _is_fused(self, rule: NFNRule, params: Params, grads: Params, slots: Slots) -> bool:
         """Whether the native step is wanted, possible, and, if not asked for, to be had."""
-        if self.fused is False or not native_step.fits(rule, params, slots):
+        if self.fused is False or not native_step.fits(rule, params, grads, slots):
             return False
-        return self.fused or native_step.can_build()
+        return self.fused or native_step.LIBRARY.can_load()
 
     def _part(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -80,20 +81,24 @@ class Entry:
     param: Tensor
     group: Mapping[str, Any]
 
-    @property
+    @cached_property
     def gradient(self) -> Tensor:
-        """Of what is to become smaller."""
-        assert self.param.grad is not None
-        return -self.param.grad if self.group["maximize"] else self.param.grad
+        """Of what is to become smaller; if not of the parameter's type, of its accumulators'."""
+        grad = self.param.grad
+        assert grad is not None
+        if grad.dtype != self.param.dtype:
+            is_half = self.param.dtype in (torch.float16, torch.bfloat16)
+            grad = grad.to(torch.float32 if is_half else self.param.dtype)
+        return -grad if self.group["maximize"] else grad
 
 
 def with_gradients(groups: Sequence[dict[str, Any]]) -> list[Entry]:
-    """Parameters of some entries that have a gradient."""
+    """Parameters that have a gradient."""
     return [
         Entry(name, param, group)
         for group in groups
         for name, param in zip(group["param_names"], group["params"], strict=True)
-        if param.grad is not None and param.numel()
+        if param.grad is not None
     ]
 
 
@@ -131,13 +136,23 @@ def _are_usable(grads: list[Tensor], dtype: torch.dtype) -> bool:
 def restore_slots(
     groups: Sequence[dict[str, Any]],
     state: MutableMapping[Tensor, dict[str, Tensor]],
-    saved: Mapping[int, Mapping[str, Tensor]],
+    saved: Mapping[str, Any],
+    like: Callable[[str, Tensor], Mapping[str, Tensor]],
 ) -> None:
-    """Takes saved slots over with their own type, which torch casts to the parameter's."""
-    params = [param for group in groups for param in group["params"]]
-    for position, param in enumerate(params):
-        for key, value in saved.get(position, {}).items():
-            state[param][key] = value.to(param.device, copy=True)
+    """Takes saved slots over in the types of new ones; torch has cast them to the parameter's.
+
+    Args:
+        groups: The optimizer's own groups.
+        state: What is written to.
+        saved: The state that is loaded.
+        like: Slots such as a parameter has, by name and tensor.
+    """
+    for group, of in zip(groups, saved["param_groups"], strict=True):
+        named = zip(of["params"], group["param_names"], group["params"], strict=True)
+        for key, name, param in named:
+            for slot, value in saved["state"].get(key, {}).items():
+                dtype = like(name, param)[slot].dtype
+                state[param][slot] = value.to(param.device, dtype, copy=True)
 
 
 def update_norms(norms: Mapping[str, Sequence[tuple[Tensor, float]]]) -> dict[str, float]:

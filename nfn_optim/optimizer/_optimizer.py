@@ -30,7 +30,6 @@ from ._groups import (
 )
 from ._validation import (
     Group,
-    check_gradient,
     check_module,
     check_options,
     check_parameter,
@@ -104,7 +103,7 @@ class NFNOptimizer(Optimizer):
         fused: bool | None = None,
     ) -> None:
         if fused:
-            native_step.library()
+            native_step.LIBRARY.load()
         if isinstance(params, nn.Module):
             model, params = params, params.named_parameters()
         if model is not None:
@@ -188,14 +187,15 @@ class NFNOptimizer(Optimizer):
 
         Raises:
             RuntimeError: If a gradient is sparse.
+            ValueError: If a parameter or its state has changed its shape or device.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         entries = with_gradients(self.param_groups)
-        for entry in entries:
-            check_gradient(entry.name, entry.param)
+        self._driver.check(entries, self.state)
+        entries = [entry for entry in entries if entry.param.numel()]
         if not entries:
             return loss
         if all_usable([entry.gradient for entry in entries]):
@@ -209,13 +209,13 @@ class NFNOptimizer(Optimizer):
         """Restores `state_dict()`; accumulators of bf16 and fp16 parameters stay float32.
 
         Raises:
-            ValueError: If the state belongs to other meta-trained weights or other parameters; then
-                nothing changes.
+            ValueError: If the state belongs to other meta-trained weights, other parameters, or
+                parameters of other shapes; then nothing changes.
         """
         final: dict[str, Any] = {}
 
         def check(_: Optimizer, given: dict[str, Any]) -> None:
-            check_saved(self.param_groups, given, self._slot_names)
+            check_saved(self.param_groups, given, self._driver.expected_slots)
             final.update(given)
 
         hook = self.register_load_state_dict_pre_hook(check)  # after those of the user
@@ -223,11 +223,8 @@ class NFNOptimizer(Optimizer):
             super().load_state_dict(state_dict)
         finally:
             hook.remove()
-        restore_slots(self.param_groups, self.state, final["state"])
+        restore_slots(self.param_groups, self.state, final, self._driver.expected_slots)
 
     def __getstate__(self) -> dict[str, Any]:
         """What torch copies and pickles, and what moves parameters; not hooks and schedulers."""
         return super().__getstate__() | {"_driver": self._driver}
-
-    def _slot_names(self, name: str) -> frozenset[str]:
-        return frozenset(self._driver.rule_of(name).init_slots(torch.zeros(1), 0))

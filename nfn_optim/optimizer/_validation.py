@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ._shapes import check_slots
+
 Group = dict[str, Any]
 
 
@@ -61,35 +63,21 @@ def check_parameter(name: str, param: Tensor) -> None:
         )
 
 
-def check_gradient(name: str, param: Tensor) -> None:
-    """Refuses sparse gradients.
-
-    Raises:
-        RuntimeError: Naming the parameter.
-    """
-    if param.grad is not None and param.grad.is_sparse:
-        raise RuntimeError(
-            f"the gradient of {name!r} is sparse, which NFNOptimizer cannot read. Make it dense "
-            "(nn.Embedding(..., sparse=False)), or train this one with torch.optim.SparseAdam."
-        )
-
-
 def check_saved(
     groups: Sequence[Group],
     state_dict: Mapping[str, Any],
-    slots: Callable[[str], frozenset[str]],
+    slots: Callable[[str, Tensor], Mapping[str, Tensor]],
 ) -> None:
     """Refuses a state that was made with other meta-trained weights, parameters or drivers.
 
     Args:
         groups: The optimizer's own groups.
         state_dict: What is to be loaded.
-        slots: Which slots a parameter, given by name, has in this optimizer.
+        slots: Slots such as a parameter has in this optimizer, by name and tensor.
 
     Raises:
         ValueError: Naming the difference.
     """
-    first = 0
     for own, saved in zip(groups, state_dict["param_groups"], strict=False):
         if saved.get("rule") != own["rule"]:
             raise ValueError(
@@ -101,15 +89,17 @@ def check_saved(
                 f"this state belongs to parameters {saved['param_names']}, the optimizer has "
                 f"{own['param_names']}. Construct it from the same model."
             )
-        for position, name in enumerate(own["param_names"], start=first):
-            found = frozenset(state_dict["state"].get(position, {}))
-            if found and found != slots(name):
+        named = zip(saved["params"], own["param_names"], own["params"], strict=False)
+        for key, name, param in named:
+            found, expected = state_dict["state"].get(key, {}), slots(name, param)
+            if found and set(found) != set(expected):
                 raise ValueError(
                     f"the state of {name!r} has slots {sorted(found)}, the optimizer needs "
-                    f"{sorted(slots(name))}: it was driven otherwise. Construct the optimizer in "
+                    f"{sorted(expected)}: it was driven otherwise. Construct the optimizer in "
                     "the same way, from the model or from its parameters."
                 )
-        first += len(own["param_names"])
+            if found:
+                check_slots(name, found, expected, _ORIGINAL)
 
 
 def warn_skipped(count: int) -> None:
@@ -122,4 +112,5 @@ def warn_skipped(count: int) -> None:
         )
 
 
+_ORIGINAL = "This is the state of another network; make the optimizer from the model it belongs to."
 _WHOLE = "NFNOptimizer reads whole weight matrices, so it needs whole parameters on every process."

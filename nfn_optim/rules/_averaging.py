@@ -68,9 +68,10 @@ class ScheduleFreeRule(UpdateRule):
 
     def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         """The rule's own, a count of steps `(*batch)` and the lead."""
+        count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
         return {
             **self.rule.init_slots(param, batch_dims),
-            "averaged": torch.zeros(param.shape[:batch_dims], device=param.device),
+            "averaged": count,
             "lead": torch.zeros_like(param),
         }
 

@@ -18,6 +18,13 @@ def expand(value: Tensor, like: Tensor) -> Tensor:
     return value.reshape(value.shape + (1,) * (like.dim() - value.dim()))
 
 
+def _number(value: Scalar) -> Tensor:
+    """A hyperparameter as a tensor, whatever torch's default type and device are."""
+    if isinstance(value, Tensor):
+        return value
+    return torch.tensor(value, dtype=torch.float32, device="cpu")
+
+
 class SGDRule(UpdateRule):
     """Gradient descent with heavy-ball momentum: `torch.optim.SGD`.
 
@@ -33,9 +40,9 @@ class SGDRule(UpdateRule):
 
     def __init__(self, lr: Scalar, *, momentum: Scalar = 0.0, weight_decay: Scalar = 0.0) -> None:
         super().__init__()
-        self.register_buffer("lr", torch.as_tensor(lr))
-        self.register_buffer("momentum", torch.as_tensor(momentum))
-        self.register_buffer("weight_decay", torch.as_tensor(weight_decay))
+        self.register_buffer("lr", _number(lr))
+        self.register_buffer("momentum", _number(momentum))
+        self.register_buffer("weight_decay", _number(weight_decay))
 
     def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         """One momentum buffer."""
@@ -75,13 +82,13 @@ class AdamRule(UpdateRule):
     ) -> None:
         super().__init__()
         self.betas, self.eps = betas, eps
-        self.register_buffer("lr", torch.as_tensor(lr))
-        self.register_buffer("weight_decay", torch.as_tensor(weight_decay))
+        self.register_buffer("lr", _number(lr))
+        self.register_buffer("weight_decay", _number(weight_decay))
 
     def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         """Step count and two moments."""
         return {
-            "step": torch.zeros((), device=param.device),
+            "step": torch.zeros((), dtype=torch.float32, device=param.device),
             "exp_avg": torch.zeros_like(param),
             "exp_avg_sq": torch.zeros_like(param),
         }

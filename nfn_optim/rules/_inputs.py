@@ -36,9 +36,10 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         `square` and `lead` of the fast iterate over the parameter `(*shape)`.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
+    count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
     return {
-        "step": torch.zeros(param.shape[:batch_dims], device=param.device),
-        "num_steps": torch.zeros(param.shape[:batch_dims], device=param.device),
+        "step": count,
+        "num_steps": count.clone(),
         "momenta": torch.stack([zeros] * len(DECAYS)),
         "square": zeros,
         "lead": zeros.clone(),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ._plan import Own, Plan, Pooled
-from ._program import Program
+from ._products import is_long, product
 
 
 class Write(NamedTuple):
@@ -97,11 +97,6 @@ class Mixer:
             for level, added in zip(levels, writes, strict=True)
         )
 
-    @cached_property
-    def program(self) -> Program:
-        """The plan as native code reads it."""
-        return Program.of(self.plan)
-
     @property
     def num_params(self) -> int:
         """Number of parameters of the network."""
@@ -170,8 +165,8 @@ def _product(
     x: Tensor, weight: Tensor, added: list[Tensor], writes: Sequence[Write], *, in_place: bool
 ) -> Tensor:
     """`x @ weight` plus shares of what is broadcast to all its columns."""
-    if len(added) < 2:
-        level = x.matmul(weight)
+    if len(added) < 2 or (in_place and is_long(x, weight.shape[1])):
+        level = product(x, weight) if in_place else x.matmul(weight)
         for tensor, write in zip(added, writes, strict=True):
             add = level.add_ if in_place else level.add
             level = add(tensor, alpha=write.share)

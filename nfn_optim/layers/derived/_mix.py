@@ -8,14 +8,13 @@ stays differentiable. Compilers, transforms of functions (vmap) and autocast get
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import gcd
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import _native
 from ._gather import Mixer, batch_of, gather, scatter
+from ._products import outer
 
 
 def mix(
@@ -62,16 +61,10 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, mixer: Mixer, bias: Tensor, *args: Tensor) -> tuple[Tensor, ...]:
         tensors, weights = args[: mixer.num_params], args[mixer.num_params :]
-        ctx.mixer, ctx.native = mixer, _native.fits(mixer, (bias, *args))
+        ctx.mixer = mixer
         ctx.set_materialize_grads(False)
-        if ctx.native:
-            gathered = _native.gather(mixer, tensors)
-            ctx.save_for_backward(*args, gathered.arena)
-            batch = batch_of(mixer.plan, tensors[0])
-            results = _native.scatter(mixer, gathered, weights, batch, bias)
-        else:
-            results, levels = _plain(mixer, tensors, weights, bias, in_place=True)
-            ctx.save_for_backward(*args, *levels)
+        results, levels = _plain(mixer, tensors, weights, bias, in_place=True)
+        ctx.save_for_backward(*args, *levels)
         # Detached: autograd lets no one write in place to what it takes for a view.
         return tuple(result.detach() for result in results)
 
@@ -87,8 +80,6 @@ class _Mix(torch.autograd.Function):
         ]
         needed = ctx.needs_input_grad[2:]
         needs = any(needed[:num_params]), any(needed[num_params:])
-        if ctx.native and not torch.is_grad_enabled():
-            return None, *_native_adjoint(mixer, tensors, weights, levels[0], filled, needs)
         if torch.is_grad_enabled():
             # What was gathered in the forward pass has no history for a second derivative.
             levels = tuple(gather(mixer, tensors)) if needs[1] else ()
@@ -109,40 +100,8 @@ def _adjoint(
     sums = gather(mixer.transposed, grads)
     # Weights first, while the cotangents that were just read are in the cache.
     if needs[1]:
-        grad_weights = [_outer(x, g) for x, g in zip(levels, sums, strict=True)]
+        grad_weights = [outer(x, g) for x, g in zip(levels, sums, strict=True)]
     if needs[0]:
         batch, transposed = batch_of(mixer.plan, tensors[0]), [weight.t() for weight in weights]
         grad_tensors = scatter(mixer.transposed, sums, transposed, batch, in_place=True)
     return sums[-1].sum(0), *grad_tensors, *grad_weights
-
-
-def _native_adjoint(
-    mixer: Mixer,
-    tensors: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    arena: Tensor,
-    grads: Sequence[Tensor],
-    needs: tuple[bool, bool],
-) -> tuple[Tensor | None, ...]:
-    """The same in native code."""
-    grad_tensors: Sequence[Tensor | None] = [None] * len(tensors)
-    grad_weights: Sequence[Tensor | None] = [None] * len(weights)
-    sums = _native.gather(mixer.transposed, grads)
-    if needs[1]:
-        gathered = _native.Gathered(_native.fold(mixer, tensors), arena)
-        grad_weights = _native.outer(mixer, gathered, sums)
-    if needs[0]:
-        batch = batch_of(mixer.plan, tensors[0])
-        grad_tensors = _native.scatter(mixer.transposed, sums, weights, batch)
-    return sums.last(mixer.transposed).sum(0), *grad_tensors, *grad_weights
-
-
-def _outer(x: Tensor, grad: Tensor) -> Tensor:
-    """Gradient of a weight, the sum over entries of `x^T grad`."""
-    rows, grad_rows = x.flatten(0, -2), grad.flatten(0, -2)
-    entries, blocks = rows.shape[0], gcd(rows.shape[0], 64)
-    if entries < 8 * blocks * max(rows.shape[1], grad_rows.shape[1]):
-        return rows.t() @ grad_rows
-    # A long sum into a small matrix occupies one core badly and two not at all; blocks of it do.
-    split, grad_split = rows.unflatten(0, (blocks, -1)), grad_rows.unflatten(0, (blocks, -1))
-    return torch.bmm(split.transpose(1, 2), grad_split).sum(0)

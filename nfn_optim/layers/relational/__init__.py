@@ -7,4 +7,5 @@ from ._parts import Terms as Terms
 from ._parts import add_terms as add_terms
 from ._pointwise import SharedPointwise as SharedPointwise
 from ._roles import ParameterAxes as ParameterAxes
+from ._roles import Roles as Roles
 from ._roles import roles_of as roles_of

@@ -8,31 +8,26 @@ from __future__ import annotations
 import ctypes
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ...layers.relational import roles_of
-from ...rules import NFNRule, Params, Spectral, log_fans
+from ...rules import NFNRule, Params
 from ...symmetry import NetworkSpec
-from .. import address, has_memory
-from ._library import can_build, library
+from .. import are_float32, check, dense, pointer, table
+from ._layout import LAYER, SLOTS, Layout, layout_of, weights_of
+from ._library import LIBRARY
 
-__all__ = ["can_build", "fits", "library", "step"]
-
-_LAYER = ("entry", "vector", "taps", "own", "neurons", "network", "bias")
-_WRITTEN = ("momenta", "square", "lead")
+__all__ = ["LIBRARY", "fits", "step"]
 
 
-def fits(rule: NFNRule, params: Params, slots: Mapping[str, dict[str, Tensor]]) -> bool:
+def fits(
+    rule: NFNRule, params: Params, grads: Params, slots: Mapping[str, dict[str, Tensor]]
+) -> bool:
     """Whether a step can be native: a plain rule, float32 on a CPU, and nothing is compiling."""
     if type(rule) is not NFNRule or torch.compiler.is_compiling():
         return False
-    held = (tensor for name in params for tensor in (params[name], *slots[name].values()))
-    tensors = (rule.schedule.bias, *held)
-    return all(map(has_memory, tensors))
+    return are_float32([*_weights(rule), *_held(params, params, grads, slots)])
 
 
 def step(
@@ -55,101 +50,75 @@ def step(
 
     Returns:
         The norm of each parameter's `delta`.
+
+    Raises:
+        ValueError: If a tensor is not what the spec says; then nothing has changed.
     """
-    layout = _layout(spec, rule.direction)
-    opened = [_Opened.of(layout.spec, n, params[n], grads[n], slots[n]) for n in layout.names]
-    pointers = [pointer for one in opened for pointer in one.pointers]
+    layout, weights = layout_of(spec, rule.direction), _weights(rule)
+    held = _held(layout.names, params, grads, slots)
+    check([*held, *weights], [*layout.tensors, *weights_of(rule.config.hidden)])
+    opened, weights = _open(layout, held), list(map(dense, weights))
     by_name = dict(zip(params, rates, strict=True))
     factors = [factor for name in layout.names for factor in by_name[name]]
-    norms = torch.empty(len(opened))
-    library().nfn_step(
-        ctypes.c_long(len(opened)),
-        address(layout.numbers),
-        address(layout.fans),
+    norms = torch.empty(len(layout.names), dtype=torch.float32, device="cpu")
+    LIBRARY.load().nfn_step(
+        ctypes.c_long(len(layout.names)),
+        table(layout.numbers),
+        table(layout.fans),
         ctypes.c_long(len(layout.sizes)),
-        address(layout.sizes),
-        address(array("Q", pointers)),
-        address(array("d", factors)),
-        address(array("Q", _weights(rule))),
-        address(array("f", _limits(rule))),
+        table(layout.sizes),
+        table(array("Q", map(pointer, opened))),
+        table(array("d", factors)),
+        table(array("Q", map(pointer, weights))),
+        table(array("f", _limits(rule))),
         ctypes.c_int(rule.config.hidden),
         ctypes.c_int(torch.get_num_threads()),
-        ctypes.c_void_p(norms.data_ptr()),
+        ctypes.c_void_p(pointer(norms)),
     )
-    for one in opened:
-        one.close()
+    _write_back(layout, held, opened)
     torch.autograd.graph.increment_version(params.values())
     found = dict(zip(layout.names, norms.unbind(), strict=True))
     return [found[name] for name in params]
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """One parameter's tensors, dense and in the order of the spec's axes.
-
-    Attributes:
-        dense: What the step reads and writes.
-        copied: Copies of what is not stored so, and what they have to go back to.
-    """
-
-    dense: list[Tensor]
-    copied: list[tuple[Tensor, Tensor]]
-
-    @classmethod
-    def of(
-        cls, spec: NetworkSpec, name: str, param: Tensor, grad: Tensor, slot: dict[str, Tensor]
-    ) -> _Opened:
-        views = [spec.view(name, x) for x in (param, grad, *(slot[key] for key in _WRITTEN))]
-        dense = [view.contiguous() for view in views]
-        copied = [(x, view) for x, view in zip(dense, views, strict=True) if x is not view]
-        return cls([*dense, slot["step"], slot["num_steps"]], copied)
-
-    @property
-    def pointers(self) -> list[int]:
-        return [tensor.data_ptr() for tensor in self.dense]
-
-    def close(self) -> None:
-        """Writes copies back."""
-        for copy, view in self.copied:
-            view.copy_(copy)
+def _held(
+    names: Sequence[str] | Params,
+    params: Params,
+    grads: Params,
+    slots: Mapping[str, dict[str, Tensor]],
+) -> list[Tensor]:
+    """Value, gradient and slots of each parameter."""
+    return [
+        tensor
+        for name in names
+        for tensor in (params[name], grads[name], *[slots[name][slot] for slot in SLOTS])
+    ]
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """A network as numbers: six a parameter, three fans a parameter, and sizes of populations.
-
-    `spec` has the order of axes that they are for.
-    """
-
-    spec: NetworkSpec
-    names: list[str]
-    numbers: array[int]
-    fans: array[float]
-    sizes: array[int]
+def _open(layout: Layout, held: list[Tensor]) -> list[Tensor]:
+    """The tensors in the order of the spec's axes, dense: themselves where they are, or copies."""
+    opened = list(map(dense, held))
+    for i, name in enumerate(layout.reordered):
+        if name is not None:
+            opened[i] = dense(layout.spec.view(name, opened[i]))
+    return opened
 
 
-@lru_cache(maxsize=64)
-def _layout(spec: NetworkSpec, direction: Spectral) -> _Layout:
-    roles, numbers, fans = roles_of(spec), array("q"), array("f")
-    spec = roles.spec
-    for p in roles.parameters:
-        shape = spec.shapes[p.name]
-        taps = torch.Size(shape[len(shape) - p.taps :]).numel()
-        rows, columns = (1, shape[0]) if p.source is None else shape[:2]
-        source = -1 if p.source is None else p.source
-        is_polar = direction.is_polar(shape)
-        numbers.extend((rows, columns, taps, p.out, source, is_polar))
-        fans.extend(log_fans(spec, p.name))
-    return _Layout(spec, [p.name for p in roles.parameters], numbers, fans, array("q", roles.sizes))
+def _write_back(layout: Layout, held: list[Tensor], opened: list[Tensor]) -> None:
+    """Copies go back to what they are copies of."""
+    for i, (tensor, used) in enumerate(zip(held, opened, strict=True)):
+        if used is not tensor and layout.tensors[i].is_written:
+            name = layout.reordered[i]
+            tensor.copy_(used if name is None else layout.spec.unview(name, used))
+
+
+def _weights(rule: NFNRule) -> list[Tensor]:
+    """The meta-parameters."""
+    layers = [getattr(layer, name) for layer in (rule.read, rule.write) for name in LAYER]
+    return [*layers, rule.schedule.weight, rule.schedule.bias]
 
 
 def _limits(rule: NFNRule) -> tuple[float, ...]:
     """As `Limits` of `step.cpp` has them."""
     limits = rule.config.limits
     return limits.horizon, limits.memory, limits.log_fan_in, limits.weight_size
-
-
-def _weights(rule: NFNRule) -> list[int]:
-    """Addresses of the meta-parameters."""
-    tensors = [getattr(layer, name) for layer in (rule.read, rule.write) for name in _LAYER]
-    return [t.data_ptr() for t in (*tensors, rule.schedule.weight, rule.schedule.bias)]

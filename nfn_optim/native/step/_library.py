@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from ... import native as native
 from ...rules import constants
+from .. import Library
 
 
 def _definitions() -> tuple[str, ...]:
@@ -34,4 +34,4 @@ def _definitions() -> tuple[str, ...]:
     return tuple(f"-DRULE_{name}={value}" for name, value in (numbers | joined).items())
 
 
-library, can_build = native.loaders(Path(str(files(__package__))) / "step.cpp", _definitions)
+LIBRARY = Library(Path(str(files(__package__))) / "step.cpp", _definitions)

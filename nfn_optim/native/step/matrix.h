@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lanes.h"
+#include "product.h"
 
 namespace nfn {
 
@@ -30,22 +31,14 @@ struct Matrix {
 template <int ROWS>
 inline void multiply(const float* a, long a_stride, const float* b, long k, float alpha, float beta,
                      const float* d, long d_stride, float* c, long c_stride) {
-  Vec left[ROWS] = {}, right[ROWS] = {};
-  for (long i = 0; i < k; ++i) {
-    const Vec x = load(b + i * PANEL), y = load(b + i * PANEL + LANES);
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; ++r) {
-      const float factor = a[r * a_stride + i];
-      left[r] += factor * x;
-      right[r] += factor * y;
-    }
-  }
+  Vec sums[ROWS][2] = {};
+  accumulate(sums, k, b, PANEL, [=](long r, long i) { return a[r * a_stride + i]; });
   for (int r = 0; r < ROWS; ++r) {
     const float* from = d + r * d_stride;
     float* to = c + r * c_stride;
     const Vec x = load(from), y = load(from + LANES);
-    store(to, alpha * left[r] + beta * x);
-    store(to + LANES, alpha * right[r] + beta * y);
+    store(to, alpha * sums[r][0] + beta * x);
+    store(to + LANES, alpha * sums[r][1] + beta * y);
   }
 }
 

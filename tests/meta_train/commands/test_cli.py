@@ -7,6 +7,7 @@ import pytest
 
 from meta_train.commands._main import main
 from nfn_optim import NFNRule, save_rule
+from nfn_optim.native import Library, population, step
 
 
 @pytest.fixture
@@ -112,6 +113,25 @@ def test_info_prints_the_card(
     content = json.loads((tmp_path / "info.json").read_text())
     assert content["card"] == {"family": "none"}
     assert '"family": "none"' in capsys.readouterr().out
+
+
+def test_info_says_what_native_code_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.cpp"
+    broken.write_text("int nonsense = ;\n")
+    monkeypatch.setattr(step, "LIBRARY", Library(step.LIBRARY.source, step.LIBRARY.definitions))
+    monkeypatch.setattr(population, "LIBRARY", Library(broken))
+    main(("info", "--json", str(tmp_path / "info.json")))
+    states = json.loads((tmp_path / "info.json").read_text())["native code"]
+    assert states["step"] in ("compiled", "no compiler", "turned off by NFN_NATIVE=0")
+    if states["step"] == "compiled":
+        assert "failed: " in states["population"]
+        assert "broken.cpp:1:" in states["population"]
+    monkeypatch.setenv("NFN_NATIVE", "0")
+    monkeypatch.setattr(step, "LIBRARY", Library(step.LIBRARY.source))
+    main(("info",))
+    assert '"step": "turned off by NFN_NATIVE=0"' in capsys.readouterr().out
 
 
 def test_train_writes_a_checkpoint_that_info_reads(

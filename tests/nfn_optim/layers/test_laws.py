@@ -25,6 +25,7 @@ from nfn_optim.layers import (
     NPPool,
     Pointwise,
     ResidualBlock,
+    SharedNPLinear,
     StatFeaturizer,
     UnflattenWeights,
     WeightSpaceLayerNorm,
@@ -67,6 +68,10 @@ INVARIANT = {
     "StatFeaturizer": (lambda s: StatFeaturizer(s), "np"),
 }
 EVERY = EQUIVARIANT | INVARIANT
+FLAT = {
+    "FlattenWeights": (lambda s: FlattenWeights(s), ""),
+    "UnflattenWeights": (lambda s: nn.Sequential(FlattenWeights(s), UnflattenWeights(s)), ""),
+}
 MIXED = chain_spec([2, 3, 4, 3], kernels=[(3, 3), (2,), ()], biases=[True, False, True])
 SPECS = {
     "mixed": MIXED,
@@ -167,6 +172,24 @@ def test_any_number_of_batch_axes(build, group, batch, generator):
     expected = tensors_of(layer(WeightSpaceFeatures(MIXED, flat)))
     for name, got in tensors_of(layer(feats)).items():
         torch.testing.assert_close(got, expected[name].unflatten(0, batch or (1,)).view(got.shape))
+
+
+@table(EVERY | {"SharedNPLinear": (lambda s: SharedNPLinear(C, 3), "np"), **FLAT})
+@pytest.mark.parametrize("batch", [(0,), (2, 0)])
+def test_an_empty_batch_gives_empty_results_and_gradients(build, group, batch, generator):
+    layer = build(MIXED)
+    feats = random_features(MIXED, C, generator, batch=batch, dtype=torch.float32)
+    leaves = {n: t.requires_grad_() for n, t in feats.items()}
+    full = {n: t.new_ones(2, *t.shape[len(batch) :]) for n, t in leaves.items()}
+    expected = tensors_of(layer(WeightSpaceFeatures(MIXED, full)))
+    results = tensors_of(layer(WeightSpaceFeatures(MIXED, leaves)))
+    for name, got in results.items():
+        assert got.shape == (*batch, *expected[name].shape[1:])
+    sum(t.sum() for t in results.values()).backward()
+    for leaf in leaves.values():
+        assert leaf.grad is None or leaf.grad.shape == leaf.shape
+    for parameter in layer.parameters():
+        assert parameter.grad is None or not parameter.grad.any()
 
 
 @table({n: e for n, e in EVERY.items() if "Dropout" not in n})

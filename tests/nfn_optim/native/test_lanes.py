@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nfn_optim import native as native
-from nfn_optim.native import step as _native
+from nfn_optim.native import Library
 
-pytestmark = pytest.mark.skipif(not _native.can_build(), reason="there is no C++ compiler")
+pytestmark = pytest.mark.usefixtures("native_step")
 
 _SOURCE = """
 #include "lanes.h"
@@ -46,7 +45,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Funct
     source.write_text(_SOURCE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        library = native.build(source)
+        library = Library(source).load()
 
     def named(name: str) -> Function:
         def call(x: Tensor) -> Tensor:

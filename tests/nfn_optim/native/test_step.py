@@ -8,11 +8,10 @@ from torch import nn
 
 from nfn_optim import NetworkSpec, NFNOptimizer, load_rule
 from nfn_optim.native import step as _native
-from nfn_optim.native.step import _library
 from nfn_optim.rules import Limits, NFNRule, NFNRuleConfig
 from nfn_optim.testing import chain_spec, chain_specs, residual_spec, scattered_spec
 
-pytestmark = pytest.mark.skipif(not _native.can_build(), reason="there is no C++ compiler")
+pytestmark = pytest.mark.usefixtures("native_step")
 
 
 def random_rule(hidden=16, limits=None):
@@ -215,42 +214,3 @@ def test_autograd_notices_the_step():
     optimizer.step()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
-
-
-@pytest.fixture
-def nothing_built(monkeypatch, tmp_path):
-    """A machine on which nothing was compiled yet."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for cached in (_library.library, _library.can_build):
-        cached.cache_clear()
-    yield tmp_path
-    for cached in (_library.library, _library.can_build):
-        cached.cache_clear()
-
-
-def test_without_a_compiler_steps_are_taken_by_torch(nothing_built, monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    taken, model = native_steps(monkeypatch), convolutional()
-    with pytest.raises(RuntimeError, match=r"no \$CXX .* Install one"):
-        NFNOptimizer(model, fused=True)
-    train(model, NFNOptimizer(model))
-    assert not taken
-
-
-def test_what_the_compiler_says_is_passed_on(nothing_built, monkeypatch):
-    compiler = nothing_built / "compiler"
-    compiler.write_text("#!/bin/sh\necho 'the disk is full' >&2\nexit 1\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CXX", str(compiler))
-    with pytest.raises(RuntimeError, match="the disk is full"):
-        NFNOptimizer(convolutional(), fused=True)
-    assert not list((nothing_built / "nfn_optim").iterdir())
-
-
-def test_the_native_step_is_compiled_once(nothing_built):
-    _library.library()
-    (built,) = (nothing_built / "nfn_optim").iterdir()
-    changed = built.stat().st_mtime_ns
-    _library.library.cache_clear()
-    _library.library()
-    assert built.stat().st_mtime_ns == changed

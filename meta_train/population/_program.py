@@ -1,62 +1,18 @@
-"""What native code has to know of a network: its layers as `network.h` has them."""
+"""Reads a module's layers for native code, which has convolutions, linear layers and sines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 from torch import nn
 
 from nfn_optim import NetworkSpec
+from nfn_optim.native.population import Layer, Program
 
-from .._sine import Sine
-from .._stacked import is_plain
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution and what follows it, as `network.h` has it.
-
-    A linear layer is one with a kernel as large as its input.
-    """
-
-    channels: int
-    height: int
-    width: int
-    kernel_height: int
-    kernel_width: int
-    stride: int
-    padding: int
-    out: int
-    activation: int
-    pooled: int
-    weight: int
-    bias: int
-
-    @property
-    def result(self) -> tuple[int, int, int]:
-        """Shape of what it writes."""
-        if self.pooled:
-            return self.out, 1, 1
-        sides = ((self.height, self.kernel_height), (self.width, self.kernel_width))
-        height, width = ((n + 2 * self.padding - k) // self.stride + 1 for n, k in sides)
-        return self.out, height, width
-
-
-@dataclass(frozen=True)
-class Program:
-    """A network's layers, for native code.
-
-    Attributes:
-        layers: One after another.
-        parameters: How many a network has.
-        omega: Frequency factor of its sines.
-    """
-
-    layers: tuple[Layer, ...]
-    parameters: int
-    omega: float
+from ._sine import Sine
+from ._stacked import is_plain
 
 
 def read(module: nn.Sequential, spec: NetworkSpec, shape: Sequence[int]) -> Program | None:
@@ -89,7 +45,7 @@ def read(module: nn.Sequential, spec: NetworkSpec, shape: Sequence[int]) -> Prog
             omegas |= {part.omega} if isinstance(part, Sine) else set()
     if not layers or len(omegas) > 1 or layers[-1].result[1:] != (1, 1):
         return None
-    return Program(tuple(layers), sum(sizes), max(omegas, default=1.0))
+    return Program(tuple(layers), tuple(shape), sum(sizes), max(omegas, default=1.0))
 
 
 def _can_read(part: nn.Conv2d | nn.Linear, size: tuple[int, int, int]) -> bool:

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lanes.h"
+#include "product.h"
 
 namespace nfn {
 
@@ -143,22 +144,13 @@ inline void activate(Vec z, int64_t kind, float omega, Vec& y, Vec& slope) {
 template <long P, long V>
 inline void product(const Layer& l, const float* x, const float* weight, long p, long c,
                     Vec (&sums)[P][V]) {
-  const float *at[P], *w = weight + c, *bias = w + l.taps * l.out;
+  const float *at[P], *rows = weight + c, *bias = rows + l.taps * l.out;
   for (long i = 0; i < P; ++i) {
     at[i] = x + l.base[p + i];
     for (long v = 0; v < V; ++v) sums[i][v] = load(bias + v * LANES);
   }
-  const long taps = l.taps, out = l.out, *offset = l.offset.data();
-  for (long t = 0; t < taps; ++t, w += out) {
-    Vec row[V];
-    for (long v = 0; v < V; ++v) row[v] = load(w + v * LANES);
-    const long o = offset[t];
-#pragma GCC unroll 8
-    for (long i = 0; i < P; ++i) {
-      const float factor = at[i][o];
-      for (long v = 0; v < V; ++v) sums[i][v] += factor * row[v];
-    }
-  }
+  const long* offset = l.offset.data();
+  accumulate(sums, l.taps, rows, l.out, [&](long i, long t) { return at[i][offset[t]]; });
 }
 
 // Writes `y`, and its slopes `(place, out)`. `keep` are factors of the channels, `(sample, channel)`.
@@ -199,16 +191,7 @@ inline void correlate(const Layer& l, const float* x, const float* g, float* gra
       Vec sums[T][V] = {};
       long offset[T];
       for (long i = 0; i < T; ++i) offset[i] = l.offset[t + i];
-      for (long p = 0; p < places; ++p) {
-        const float *at = x + base[p], *row = g + p * out + c;
-        Vec value[V];
-        for (long v = 0; v < V; ++v) value[v] = load(row + v * LANES);
-#pragma GCC unroll 8
-        for (long i = 0; i < T; ++i) {
-          const float factor = at[offset[i]];
-          for (long v = 0; v < V; ++v) sums[i][v] += factor * value[v];
-        }
-      }
+      accumulate(sums, places, g + c, out, [&](long i, long p) { return x[base[p] + offset[i]]; });
       for (long i = 0; i < T; ++i) {
         for (long v = 0; v < V; ++v) store(grad + (t + i) * out + c + v * LANES, sums[i][v]);
       }
@@ -236,16 +219,9 @@ inline void spread(const Layer& l, const float* g, const float* turned, float* d
           at[i] = dx + l.base[p + i] + l.corner[k] + c;
           for (long v = 0; v < V; ++v) sums[i][v] = load(at[i] + v * LANES);
         }
-        const float *w = turned + k * outs * in + c, *factors = g + p * out;
-        for (long o = 0; o < outs; ++o, w += in) {
-          Vec row[V];
-          for (long v = 0; v < V; ++v) row[v] = load(w + v * LANES);
-#pragma GCC unroll 8
-          for (long i = 0; i < P; ++i) {
-            const float factor = factors[i * out + o];
-            for (long v = 0; v < V; ++v) sums[i][v] += factor * row[v];
-          }
-        }
+        const float* factors = g + p * out;
+        accumulate(sums, outs, turned + k * outs * in + c, in,
+                   [&](long i, long o) { return factors[i * out + o]; });
         for (long i = 0; i < P; ++i) {
           for (long v = 0; v < V; ++v) store(at[i] + v * LANES, sums[i][v]);
         }

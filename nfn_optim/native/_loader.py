@@ -1,0 +1,165 @@
+"""Compiles native code once a machine, when it is first needed, and loads it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from ..cache import cache_folder
+
+_HEADERS = Path(str(files(__package__)))
+_INSTRUCTIONS = {
+    "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
+    "AVX2": ("-mavx2", "-mfma"),
+}
+_FLAGS = (
+    *("-std=c++17", "-O3", "-fPIC", "-shared", f"-I{_HEADERS}"),
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffinite-math-only"),
+    "-fassociative-math",
+)
+
+
+class BuildError(RuntimeError):
+    """Native code cannot be had."""
+
+
+class TurnedOff(BuildError):
+    """`$NFN_NATIVE=0` turns all native code off."""
+
+
+class NoCompiler(BuildError):
+    """There is no C++ compiler on this machine."""
+
+
+class CompileFailed(BuildError):
+    """There is a compiler, and it fails, or what it made cannot be kept or loaded."""
+
+
+class Library:
+    """Native code of one source file, compiled when it is first used and then kept.
+
+    It is kept in `~/.cache/nfn_optim` under a name that tells the source, the compiler, the flags
+    and the processor's instructions apart. The compiler is `$CXX`, or `c++`.
+
+    Args:
+        source: The file; what else is in its folder may be included.
+        definitions: Makes options that define macros.
+    """
+
+    def __init__(self, source: Path, definitions: Callable[[], tuple[str, ...]] = tuple) -> None:
+        self.source, self.definitions = source, definitions
+
+    def load(self) -> ctypes.CDLL:
+        """The native code; compiles it (some seconds) where that was not done before.
+
+        Raises:
+            TurnedOff: If `$NFN_NATIVE` is 0.
+            NoCompiler: If there is no compiler.
+            CompileFailed: If it fails; with what it said.
+        """
+        if isinstance(self._outcome, BuildError):
+            raise self._outcome
+        return self._outcome
+
+    def can_load(self) -> bool:
+        """Whether `load` works here; if it is the compiler that fails, it is warned of once."""
+        return self._is_usable
+
+    def status(self) -> str:
+        """One line: compiled, turned off, no compiler, or what the compiler said first."""
+        match self._outcome:
+            case TurnedOff():
+                return "turned off by NFN_NATIVE=0"
+            case NoCompiler():
+                return "no compiler"
+            case CompileFailed() as error:
+                return f"failed: {_first_error(str(error))}"
+        return "compiled"
+
+    @cached_property
+    def _outcome(self) -> ctypes.CDLL | BuildError:
+        try:
+            return _build(self.source, self.definitions())
+        except BuildError as error:
+            return error
+
+    @cached_property
+    def _is_usable(self) -> bool:
+        if isinstance(self._outcome, CompileFailed):
+            warnings.warn(
+                f"{self._outcome}\nPyTorch's operations do the same more slowly. Mend the compiler "
+                "or name another one in $CXX; NFN_NATIVE=0 turns native code and this warning off.",
+                stacklevel=2,
+            )
+        return not isinstance(self._outcome, BuildError)
+
+
+def _build(source: Path, definitions: tuple[str, ...]) -> ctypes.CDLL:
+    if os.environ.get("NFN_NATIVE") == "0":
+        raise TurnedOff("native code is turned off by NFN_NATIVE=0. Unset it.")
+    instructions = _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
+    options = (*instructions, *definitions, *_threads())
+    made_by = (platform.machine(), _compiler(), _FLAGS, options)
+    digest = hashlib.sha256(repr(made_by).encode())
+    for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.glob("*.h")]):
+        digest.update(path.read_bytes())
+    target = cache_folder() / f"{source.stem}-{digest.hexdigest()[:16]}.so"
+    try:
+        if not target.is_file():
+            _compile(source, (*_FLAGS, *options), target)
+        return ctypes.CDLL(str(target))
+    except OSError as error:
+        raise CompileFailed(
+            f"native code cannot be kept or loaded: {error}. $XDG_CACHE_HOME names another "
+            "folder for it."
+        ) from error
+
+
+def _compile(source: Path, flags: tuple[str, ...], target: Path) -> None:
+    compiler = shutil.which(_compiler())
+    if compiler is None:
+        raise NoCompiler(
+            "native code needs a C++ compiler, and there is no $CXX and no c++ on the PATH. "
+            "Install one (Debian: g++)."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = Path(folder) / target.name
+        command = [compiler, str(source), *flags, "-o", str(made)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CompileFailed(
+                f"{source.name} does not compile:\n{done.stderr}The command was {' '.join(command)}"
+            )
+        os.replace(made, target)
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "c++")
+
+
+def _threads() -> tuple[str, ...]:
+    """OpenMP from the library that torch has loaded, so that both share their threads."""
+    if sys.platform != "linux":
+        return ()
+    own = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*"))
+    return (*map(str, own[:1]), "-fopenmp")
+
+
+def _first_error(message: str) -> str:
+    """The first line that says what is wrong, or else the first one."""
+    lines = message.splitlines()
+    return next((line for line in lines if "error:" in line), lines[0])

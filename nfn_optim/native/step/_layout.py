@@ -1,0 +1,95 @@
+"""What the native step is told of a network and of a rule: numbers, and shapes of tensors."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+
+from ...layers.relational import ParameterAxes, Roles, roles_of
+from ...rules import Spectral, constants, log_fans
+from ...symmetry import NetworkSpec, Shape
+from .. import Expected
+
+SLOTS = ("momenta", "square", "lead", "step", "num_steps")
+LAYER = ("entry", "vector", "taps", "own", "neurons", "network", "bias")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A network as numbers, and what its tensors are.
+
+    Attributes:
+        spec: The network, with every parameter's axes in the order of the native step.
+        names: Parameters in the order of the native step.
+        numbers: Six of each parameter.
+        fans: Three of each parameter.
+        sizes: Neurons of each population.
+        tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
+        reordered: For each of these, the parameter whose axes are stored in another order than
+            those of `spec`; None where there is nothing to reorder.
+    """
+
+    spec: NetworkSpec
+    names: tuple[str, ...]
+    numbers: array[int]
+    fans: array[float]
+    sizes: array[int]
+    tensors: list[Expected]
+    reordered: list[str | None]
+
+
+@lru_cache(maxsize=64)
+def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
+    """The layout of a network, whose steps point in a direction."""
+    roles, numbers, fans = roles_of(spec), array("q"), array("f")
+    spec = roles.spec
+    for p in roles.parameters:
+        shape = spec.shapes[p.name]
+        rows, columns, taps = _matrix(roles, p, shape)
+        source = -1 if p.source is None else p.source
+        numbers.extend((rows, columns, taps, p.out, source, direction.is_polar(shape)))
+        fans.extend(log_fans(spec, p.name))
+    names = tuple(p.name for p in roles.parameters)
+    tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
+    orders = [name if name in spec.orders else None for name in names]
+    reordered = [order for name in orders for order in (*[name] * 5, None, None)]
+    return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered)
+
+
+@lru_cache(maxsize=8)
+def weights_of(hidden: int) -> list[Expected]:
+    """The meta-parameters: `LAYER` of both layers, then weight and bias of the schedule."""
+    shapes = {
+        f"{layer}.{name}": shape
+        for layer, c, o in (("read", constants.ENTRY_CHANNELS, hidden), ("write", hidden, 2))
+        for name, shape in zip(LAYER, _layer(c, o), strict=True)
+    }
+    schedule = {"schedule.weight": (2, constants.SCHEDULE_CHANNELS), "schedule.bias": (2,)}
+    return [Expected(f"the rule's {name}", shape) for name, shape in (shapes | schedule).items()]
+
+
+def _matrix(roles: Roles, p: ParameterAxes, shape: Shape) -> tuple[int, int, int]:
+    """Rows, columns and taps of a parameter; a vector is a row."""
+    populations = (p.out,) if p.source is None else (p.out, p.source)
+    neurons = shape[: len(populations)]
+    assert neurons == tuple(roles.sizes[population] for population in populations)
+    rows, columns = (1, *neurons) if p.source is None else neurons
+    return rows, columns, prod(shape[len(shape) - p.taps :])
+
+
+def _tensors(name: str, shape: Shape) -> list[Expected]:
+    momenta = (len(constants.DECAYS), *shape)
+    slots = zip(SLOTS, (momenta, shape, shape, (), ()), strict=True)
+    return [
+        Expected(f"parameter {name!r}", shape, is_written=True),
+        Expected(f"the gradient of {name!r}", shape),
+        *(Expected(f"slot {k!r} of parameter {name!r}", s, is_written=True) for k, s in slots),
+    ]
+
+
+def _layer(c: int, o: int) -> list[Shape]:
+    """Shapes of the parameters of a `SharedNPLinear`."""
+    network = (2, o, 3 * c + constants.CONTEXT_CHANNELS)
+    return [(o, c), (o, c), (o, c), (2, o, c), (3 * o, 3 * c), network, (2, o, 1)]

@@ -1,0 +1,110 @@
+"""What a step is taken on: shapes, types and devices, checked before anything has moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..symmetry import Shape
+
+_ANEW = "Make a new NFNOptimizer for the model as it is now, or clear its state of this parameter."
+
+
+def check_live(
+    name: str,
+    param: Tensor,
+    slots: Mapping[str, Any],
+    stored: Shape | None,
+    expected: Mapping[str, Tensor],
+) -> None:
+    """Refuses what a step cannot be taken on, before it has changed anything.
+
+    Args:
+        name: The parameter.
+        param: Its tensor, with a gradient.
+        slots: Its state; empty before the first step.
+        stored: Its shape when the optimizer was made, where that is known.
+        expected: Slots such as it has to have.
+
+    Raises:
+        RuntimeError: If the gradient is sparse.
+        ValueError: If a shape, type or device is another than it was.
+    """
+    check_gradient(name, param)
+    if stored is not None and param.shape != stored:
+        raise ValueError(
+            f"parameter {name!r} has shape {tuple(param.shape)}; when the optimizer was made, it "
+            f"had {tuple(stored)}. Make a new NFNOptimizer for the model as it is now."
+        )
+    if not param.is_contiguous() and is_expanded(param):
+        raise ValueError(
+            f"parameter {name!r} is an expanded tensor, whose entries share memory, so that they "
+            "cannot move by themselves. Give the model a .clone() of it."
+        )
+    if slots:
+        check_slots(name, slots, expected, _ANEW)
+        for key, like in expected.items():
+            found, wanted = (slots[key].dtype, slots[key].device), (like.dtype, param.device)
+            if found != wanted:
+                raise ValueError(
+                    f"slot {key!r} of parameter {name!r} is {found[0]} on {found[1]}; the "
+                    f"optimizer needs {wanted[0]} on {wanted[1]}. {_ANEW}"
+                )
+
+
+def check_gradient(name: str, param: Tensor) -> None:
+    """Refuses gradients that do not fit their parameter.
+
+    Raises:
+        RuntimeError: If the gradient is sparse.
+        ValueError: If it is of another shape, on another device or not of a real type.
+    """
+    grad = param.grad
+    assert grad is not None
+    if grad.layout is not torch.strided:
+        raise RuntimeError(
+            f"the gradient of {name!r} is sparse, which NFNOptimizer cannot read. Make it dense "
+            "(nn.Embedding(..., sparse=False)), or train this one with torch.optim.SparseAdam."
+        )
+    found, wanted = (grad.shape, grad.device), (param.shape, param.device)
+    if found != wanted or not grad.dtype.is_floating_point:
+        raise ValueError(
+            f"the gradient of {name!r} is {grad.dtype} of shape {tuple(grad.shape)} on "
+            f"{grad.device}, the parameter has shape {tuple(param.shape)} and is on "
+            f"{param.device}. Call zero_grad() after a change of the parameter."
+        )
+
+
+def check_slots(
+    name: str, slots: Mapping[str, Any], expected: Mapping[str, Tensor], remedy: str
+) -> None:
+    """Refuses slots that are not a parameter's.
+
+    Args:
+        name: The parameter.
+        slots: Its state.
+        expected: Slots such as it has to have.
+        remedy: What to do instead.
+
+    Raises:
+        ValueError: Naming the first slot that is missing, of another shape or no real number.
+    """
+    for key, like in expected.items():
+        found: Any = slots.get(key)
+        is_tensor = isinstance(found, Tensor)
+        if is_tensor and found.is_floating_point() and found.shape == like.shape:
+            continue
+        kind = f"{found.dtype} of shape {tuple(found.shape)}" if is_tensor else type(found).__name__
+        raise ValueError(
+            f"slot {key!r} of parameter {name!r} is {kind}; the optimizer needs {like.dtype} of "
+            f"shape {tuple(like.shape)}. {remedy}"
+        )
+
+
+def is_expanded(tensor: Tensor) -> bool:
+    """Whether entries of a tensor share memory, as those of `torch.Tensor.expand` do."""
+    pairs = zip(tensor.stride(), tensor.shape, strict=True)
+    return any(stride == 0 and size > 1 for stride, size in pairs)
