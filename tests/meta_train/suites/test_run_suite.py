@@ -1,7 +1,7 @@
 """Suites run end to end, from the cache where they can, with networks of one's own."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from torch import nn
 from meta_train import run_suite
 from meta_train.commands._main import main
 from meta_train.suites import SUITES
-from meta_train.suites.harness import _supervised
 from meta_train.suites.networks import Equivariant, MaskGenerator
 from meta_train.suites.tasks._inr_editing import Editor
 from meta_train.tasks import Dataset
@@ -26,10 +25,10 @@ def stats(spec: NetworkSpec) -> nn.Module:
 
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From when it is called, training is an error."""
+    """From when it is called, training is an error; our own code stays, for the cache knows it."""
 
     def forbid() -> None:
-        monkeypatch.setattr(_supervised, "fit", lambda *_: pytest.fail("trained again"))
+        monkeypatch.setattr(torch.optim, "AdamW", lambda *_, **__: pytest.fail("trained again"))
 
     return forbid
 
@@ -101,15 +100,15 @@ def test_a_change_of_the_editor_is_another_outcome(monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("small_suites")
 def test_an_interrupted_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     methods = ["mlp", "np"]
-    trained = []
+    trained, optimizer = [], torch.optim.AdamW
 
-    def counted(model: nn.Module, *rest: object) -> tuple[float, float]:
-        trained.append(model)
+    def counted(parameters: Iterator[nn.Parameter], **settings: float) -> torch.optim.AdamW:
+        trained.append(parameters)
         if len(trained) == 2:
             raise KeyboardInterrupt
-        return 0.5, 1.0
+        return optimizer(parameters, **settings)
 
-    monkeypatch.setattr(_supervised, "fit", counted)
+    monkeypatch.setattr(torch.optim, "AdamW", counted)
     with pytest.raises(KeyboardInterrupt):
         run_suite("inr-classification", methods=methods, size="tiny")
     run_suite("inr-classification", methods=methods, size="tiny")
