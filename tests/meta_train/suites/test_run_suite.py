@@ -79,6 +79,20 @@ def test_every_suite_has_three_sizes_and_the_papers_numbers(name: str) -> None:
 
 
 @pytest.mark.usefixtures("small_suites")
+def test_only_the_papers_networks_have_the_papers_number_beside_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    suite = SUITES["inr-classification"]
+    size = suite.sizes["tiny"]
+    methods = {"mlp": size.methods["mlp"], "mlp+": size.methods["mlp"]}
+    sizes, paper = {"tiny": replace(size, methods=methods)}, {"digits": {"mlp": 0.987}}
+    monkeypatch.setitem(SUITES, suite.name, replace(suite, sizes=sizes, paper=paper))
+    main(("suite", suite.name, "--size", "tiny", "--out", str(tmp_path)))
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ mlp")]
+    assert ["0.987" in row for row in rows] == [True, False]
+
+
+@pytest.mark.usefixtures("small_suites")
 def test_a_second_run_reads_the_first_ones_outcomes(no_training: Callable[[], None]) -> None:
     first = run_suite("inr-classification", methods=["np", "mlp-aug"], size="tiny")
     no_training()
