@@ -95,7 +95,8 @@ def _print_list() -> None:
 def _print_result(result: SuiteResult) -> None:
     title = f"{result.suite} on {result.data}, {result.size}: {result.metric}"
     further = dict.fromkeys(name for reached in result.methods.values() for name in reached.more)
-    table = Table("method", "ours", "paper", *further, "parameters", "seconds", title=title)
+    paper = "paper" if result.size == "paper" else "paper, full size"
+    table = Table("method", "ours", paper, *further, "parameters", "seconds", title=title)
     for name, reached in result.methods.items():
         spread = f" ± {reached.std:.2g}" if result.num_seeds > 1 and isfinite(reached.std) else ""
         table.add_row(

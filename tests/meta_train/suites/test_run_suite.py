@@ -1,7 +1,7 @@
 """Suites run end to end, from the cache where they can, with networks of one's own."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from torch import nn
 from meta_train import run_suite
 from meta_train.commands._main import main
 from meta_train.suites import SUITES
-from meta_train.suites.harness import _supervised
 from meta_train.suites.networks import Equivariant, MaskGenerator
 from meta_train.suites.tasks._inr_editing import Editor
 from meta_train.tasks import Dataset
@@ -26,10 +25,10 @@ def stats(spec: NetworkSpec) -> nn.Module:
 
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From when it is called, training is an error."""
+    """From when it is called, training is an error; our own code stays, for the cache knows it."""
 
     def forbid() -> None:
-        monkeypatch.setattr(_supervised, "fit", lambda *_: pytest.fail("trained again"))
+        monkeypatch.setattr(torch.optim, "AdamW", lambda *_, **__: pytest.fail("trained again"))
 
     return forbid
 
@@ -80,6 +79,20 @@ def test_every_suite_has_three_sizes_and_the_papers_numbers(name: str) -> None:
 
 
 @pytest.mark.usefixtures("small_suites")
+def test_only_the_papers_networks_have_the_papers_number_beside_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    suite = SUITES["inr-classification"]
+    size = suite.sizes["tiny"]
+    methods = {"mlp": size.methods["mlp"], "mlp+": size.methods["mlp"]}
+    sizes, paper = {"tiny": replace(size, methods=methods)}, {"digits": {"mlp": 0.987}}
+    monkeypatch.setitem(SUITES, suite.name, replace(suite, sizes=sizes, paper=paper))
+    main(("suite", suite.name, "--size", "tiny", "--out", str(tmp_path)))
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ mlp")]
+    assert ["0.987" in row for row in rows] == [True, False]
+
+
+@pytest.mark.usefixtures("small_suites")
 def test_a_second_run_reads_the_first_ones_outcomes(no_training: Callable[[], None]) -> None:
     first = run_suite("inr-classification", methods=["np", "mlp-aug"], size="tiny")
     no_training()
@@ -101,15 +114,15 @@ def test_a_change_of_the_editor_is_another_outcome(monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("small_suites")
 def test_an_interrupted_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     methods = ["mlp", "np"]
-    trained = []
+    trained, optimizer = [], torch.optim.AdamW
 
-    def counted(model: nn.Module, *rest: object) -> tuple[float, float]:
-        trained.append(model)
+    def counted(parameters: Iterator[nn.Parameter], **settings: float) -> torch.optim.AdamW:
+        trained.append(parameters)
         if len(trained) == 2:
             raise KeyboardInterrupt
-        return 0.5, 1.0
+        return optimizer(parameters, **settings)
 
-    monkeypatch.setattr(_supervised, "fit", counted)
+    monkeypatch.setattr(torch.optim, "AdamW", counted)
     with pytest.raises(KeyboardInterrupt):
         run_suite("inr-classification", methods=methods, size="tiny")
     run_suite("inr-classification", methods=methods, size="tiny")
