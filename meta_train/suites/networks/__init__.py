@@ -14,6 +14,8 @@ from ._mask_vae import encoder_interface as encoder_interface
 from ._mask_vae import join_channels as join_channels
 from ._mask_vae import negative_bound as negative_bound
 from ._multitask import Multitask as Multitask
+from ._paper import paper_methods as paper_methods
+from ._paper import paper_transformer as paper_transformer
 from ._probes import Probed as Probed
 from ._sine_gate import SineGated as SineGated
 from ._siren_pass import Places as Places

@@ -6,22 +6,18 @@ from dataclasses import replace
 
 from torch import nn
 
-from nfn_optim.networks import HeadConfig, InputConfig, TransformerConfig
+from nfn_optim.networks import HeadConfig, InputConfig
 
 from ...tasks import Dataset
 from ...zoo import ClassifierConfig, small_cnn
 from ..data import num_classes
-from ..harness import FitConfig, Method, Suite
-from ..networks import Transformer
+from ..harness import FitConfig, Method
+from ..networks import paper_methods, paper_transformer
 from ._generalization import (
     Activation,
     GeneralizationSize,
     and_beyond,
-    plot,
-    prepare,
-    r_squared,
-    read_interface,
-    read_weights,
+    generalization_suite,
 )
 
 _SMALLEST_UNPADDED = 15
@@ -44,11 +40,10 @@ def _methods(
     dropout: float = 0.0,
 ) -> dict[str, Method]:
     """All methods; the transformer is as wide as the first NF-Layer: 5 channels make no heads."""
-    config = TransformerConfig(
-        InputConfig(), hidden[0], blocks, widening=2, dropout=dropout, latents=4
-    )
-    nft = Transformer(config, head.hidden[-1], head.dropout)
-    return and_beyond({**read_weights(hidden, positions, head, dropout), "nft": nft}, head)
+    names = ("statnn", "np", "hnp")
+    methods = paper_methods(names, hidden, head, InputConfig(), positions, dropout)
+    methods["nft"] = paper_transformer(hidden[0], blocks, head, InputConfig(), dropout)
+    return and_beyond(methods, head)
 
 
 _PAPER = GeneralizationSize(
@@ -103,18 +98,13 @@ _TINY = replace(
     num_seeds=1,
 )
 
-SUITE = Suite(
+SUITE = generalization_suite(
     name="cnn-generalization",
     summary="predicts the test accuracy of a small CNN from its weights",
-    metric="Kendall's tau of test networks",
     data=("digits", "mnist", "fashion_mnist", "cifar10", "svhn"),
     sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
     paper={
         "cifar10": {"statnn": 0.915, "np": 0.922, "hnp": 0.934, "nft": 0.926},
         "svhn": {"statnn": 0.843, "np": 0.856, "hnp": 0.931, "nft": 0.858},
     },
-    interface=read_interface,
-    prepare=prepare,
-    plot=plot,
-    more={"R2": r_squared},
 )

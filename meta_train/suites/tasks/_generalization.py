@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nfn_optim import NetworkSpec
-from nfn_optim.layers import HNPLinear, NPLinear
-from nfn_optim.networks import EquivariantConfig, HeadConfig, InputConfig
+from nfn_optim.networks import HeadConfig
 
 from ...support import require_counts
 from ...tasks import Dataset
@@ -48,10 +47,11 @@ from ..harness import (
     Outcome,
     Size,
     StageProgress,
+    Suite,
     Supervised,
     plot_scatter,
 )
-from ..networks import Equivariant, InUnits, Multitask, Probed, Statistics
+from ..networks import Equivariant, InUnits, Multitask, Probed
 from ._accuracies import Accuracies, AccuracyLoss
 
 Activation = Callable[[], nn.Module]
@@ -97,26 +97,6 @@ class GeneralizationSize(Size):
                 f"test_part and validation_part must be between 0 and 1; got {self.test_part} and "
                 f"{self.validation_part}."
             )
-
-
-def read_weights(
-    hidden: tuple[int, ...], positions: InputConfig, head: HeadConfig, dropout: float = 0.0
-) -> dict[str, Method]:
-    """The paper's methods that all suites on generalization have.
-
-    Args:
-        hidden: Channels of the NF-Layers.
-        positions: How weights become channels for NP, which needs a code of inputs and outputs.
-        head: The MLP at the end.
-        dropout: Of channels of the NF-Layers.
-    """
-    np = EquivariantConfig(positions, NPLinear, hidden, dropout=dropout)
-    hnp = EquivariantConfig(InputConfig(), HNPLinear, hidden, dropout=dropout)
-    return {
-        "statnn": Statistics(head),
-        "np": Equivariant(np, head),
-        "hnp": Equivariant(hnp, head),
-    }
 
 
 def and_beyond(methods: Mapping[str, Method], head: HeadConfig) -> dict[str, Method]:
@@ -207,6 +187,28 @@ def plot(experiment: Supervised, outcomes: Mapping[str, Outcome], path: Path) ->
     """Predicted over true accuracies of the test networks."""
     predictions = {name: outcome.predictions for name, outcome in outcomes.items()}
     plot_scatter(predictions, experiment.test.targets.cpu(), "test accuracy", path)
+
+
+def generalization_suite(
+    name: str,
+    summary: str,
+    data: tuple[str, ...],
+    sizes: Mapping[str, GeneralizationSize],
+    paper: Mapping[str, Mapping[str, float]],
+) -> Suite[GeneralizationSize, Supervised]:
+    """A suite on some classifiers; the arguments are its attributes."""
+    return Suite(
+        name=name,
+        summary=summary,
+        metric="Kendall's tau of test networks",
+        data=data,
+        sizes=sizes,
+        paper=paper,
+        interface=read_interface,
+        prepare=prepare,
+        plot=plot,
+        more={"R2": r_squared},
+    )
 
 
 def _is_known(data: Data) -> bool:

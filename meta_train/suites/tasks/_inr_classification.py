@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nfn_optim.layers import HNPLinear, NPLinear
-from nfn_optim.networks import EquivariantConfig, HeadConfig, InputConfig, TransformerConfig
+from nfn_optim.networks import EquivariantConfig, HeadConfig, InputConfig
 
 from ...zoo import FieldConfig
 from ..data import (
@@ -32,7 +32,10 @@ from ..harness import (
     Suite,
     Supervised,
 )
-from ..networks import Equivariant, FlatWeights, Places, Renumbered, SirenPass, Transformer
+from ..networks import Equivariant, Places, SirenPass, paper_methods, paper_transformer
+
+READERS = ("mlp", "mlp-aug", "np", "hnp")
+"""The paper's methods that classify SIRENs, but for the transformer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,23 +73,6 @@ def _prepare(
     return Supervised(train, validation, test, objective, size.fit)
 
 
-def read_weights(
-    inputs: InputConfig, positions: InputConfig, hidden: tuple[int, ...], head: HeadConfig
-) -> dict[str, Method]:
-    """The paper's methods but for the transformer; `positions` are the inputs of NP."""
-    return {
-        "mlp": FlatWeights(head),
-        "mlp-aug": Renumbered(FlatWeights(head)),
-        "np": Equivariant(EquivariantConfig(positions, NPLinear, hidden), head),
-        "hnp": Equivariant(EquivariantConfig(inputs, HNPLinear, hidden), head),
-    }
-
-
-def _transformer(inputs: InputConfig, channels: int, blocks: int, head: HeadConfig) -> Transformer:
-    config = TransformerConfig(inputs, channels, blocks, widening=2, latents=4)
-    return Transformer(config, head.hidden[-1], head.dropout)
-
-
 def _passes(places: Places, head: HeadConfig) -> dict[str, Method]:
     """NP and HNP that start as the SIRENs' forward pass."""
     np, hnp = (
@@ -105,10 +91,14 @@ _TINY = ClassificationSize(
     field=FieldConfig(hidden=(16, 16), omega=3.0, num_steps=300, lr=5e-3),
     augment=INRAugmentation(),
     methods={
-        **read_weights(
-            _TINY_INPUTS, replace(_TINY_INPUTS, bands=3, max_freq=3), (32, 32, 32), _TINY_HEAD
+        **paper_methods(
+            READERS,
+            (32, 32, 32),
+            _TINY_HEAD,
+            _TINY_INPUTS,
+            replace(_TINY_INPUTS, bands=3, max_freq=3),
         ),
-        "nft": _transformer(_TINY_INPUTS, 32, 1, _TINY_HEAD),
+        "nft": paper_transformer(32, 1, _TINY_HEAD, _TINY_INPUTS),
     },
     fit=FitConfig(num_steps=600, batch_size=32, lr=1e-3, warmup=50, final_lr=0.0),
 )
@@ -122,10 +112,14 @@ _PAPER = ClassificationSize(
     field=FieldConfig(num_steps=5_000, lr=5e-5, num_points=784),
     augment=None,
     methods={
-        **read_weights(
-            _PAPER_INPUTS, replace(_PAPER_INPUTS, bands=6), (512, 512, 512), _PAPER_HEAD
+        **paper_methods(
+            READERS,
+            (512, 512, 512),
+            _PAPER_HEAD,
+            _PAPER_INPUTS,
+            replace(_PAPER_INPUTS, bands=6),
         ),
-        "nft": _transformer(_PAPER_INPUTS, 512, 4, _PAPER_HEAD),
+        "nft": paper_transformer(512, 4, _PAPER_HEAD, _PAPER_INPUTS),
     },
     fit=FitConfig(num_steps=200_000, lr=1e-4, warmup=10_000, eval_every=3_000),
     num_seeds=3,
@@ -141,11 +135,15 @@ _SMALL = replace(
     normal=True,
     augment=INRAugmentation(flip=False, linear=0.05, shift=0.04),
     methods={
-        **read_weights(
-            _SMALL_INPUTS, replace(_SMALL_INPUTS, bands=3, max_freq=3), (48, 48, 48), _SMALL_HEAD
+        **paper_methods(
+            READERS,
+            (48, 48, 48),
+            _SMALL_HEAD,
+            _SMALL_INPUTS,
+            replace(_SMALL_INPUTS, bands=3, max_freq=3),
         ),
         **_passes(Places(side=8, span=0.85, omega=FAST_FIELD.omega), _SMALL_HEAD),
-        "nft": _transformer(_SMALL_INPUTS, 48, 1, _SMALL_HEAD),
+        "nft": paper_transformer(48, 1, _SMALL_HEAD, _SMALL_INPUTS),
     },
     fit=FitConfig(num_steps=3_000, lr=1e-3, warmup=100, final_lr=0.0, eval_every=500),
     num_seeds=1,

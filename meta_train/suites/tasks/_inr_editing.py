@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
-from nfn_optim.layers import HNPLinear, LearnedScale, NPLinear, Pointwise
+from nfn_optim.layers import HNPLinear, LearnedScale, NPLinear
 from nfn_optim.networks import EquivariantConfig, HeadConfig, InputConfig
 
 from ...zoo import FieldConfig
@@ -42,7 +42,7 @@ from ..harness import (
     Supervised,
     plot_images,
 )
-from ..networks import Equivariant, FlatWeights, Renumbered, SineGated
+from ..networks import Equivariant, SineGated, paper_methods
 
 _SHOWN = 10
 
@@ -144,16 +144,10 @@ def _plot(experiment: Editing, outcomes: Mapping[str, Outcome], path: Path) -> N
 def _networks(
     inputs: InputConfig, hidden: tuple[int, ...], mlp: tuple[int, ...]
 ) -> dict[str, Method]:
-    """The paper's methods; PT and NP read a code of the positions of inputs and outputs."""
+    """The paper's methods."""
     positions = replace(inputs, bands=3, max_freq=3)
-    flat = FlatWeights(HeadConfig(mlp))
-    return {
-        "mlp": flat,
-        "mlp-aug": Renumbered(flat),
-        "pt": Equivariant(EquivariantConfig(positions, Pointwise, hidden)),
-        "np": Equivariant(EquivariantConfig(positions, NPLinear, hidden)),
-        "hnp": Equivariant(EquivariantConfig(inputs, HNPLinear, hidden)),
-    }
+    names = ("mlp", "mlp-aug", "pt", "np", "hnp")
+    return paper_methods(names, hidden, HeadConfig(mlp), inputs, positions)
 
 
 def _sine_gated(channels: int, hidden: tuple[int, ...]) -> dict[str, Method]:

@@ -12,16 +12,13 @@ from nfn_optim.networks import HeadConfig, InputConfig
 from ...tasks import Dataset, mlp
 from ...zoo import ClassifierConfig
 from ..data import num_classes
-from ..harness import FitConfig, Method, Suite
+from ..harness import FitConfig, Method
+from ..networks import paper_methods
 from ._generalization import (
     Activation,
     GeneralizationSize,
     and_beyond,
-    plot,
-    prepare,
-    r_squared,
-    read_interface,
-    read_weights,
+    generalization_suite,
 )
 
 _WIDTHS = {"tiny": 16, "small": 32, "paper": 128}
@@ -36,7 +33,8 @@ def _mlp(hidden: tuple[int, ...], dataset: Dataset, activation: Activation) -> n
 def _methods(
     hidden: tuple[int, ...], bands: int, head: HeadConfig, dropout: float = 0.0
 ) -> dict[str, Method]:
-    return and_beyond(read_weights(hidden, InputConfig(bands=bands), head, dropout), head)
+    names, positions = ("statnn", "np", "hnp"), InputConfig(bands=bands)
+    return and_beyond(paper_methods(names, hidden, head, InputConfig(), positions, dropout), head)
 
 
 _PAPER = GeneralizationSize(
@@ -100,17 +98,12 @@ _TINY = replace(
 )
 
 
-SUITE = Suite(
+SUITE = generalization_suite(
     name="mlp-generalization",
     summary="predicts the test accuracy of an MLP of 3 layers from its weights",
-    metric="Kendall's tau of test networks",
     data=("digits", "mnist", "fashion_mnist"),
     sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
     paper={"mnist": {"statnn": 0.854, "np": 0.859, "hnp": 0.876}},
-    interface=read_interface,
-    prepare=prepare,
-    plot=plot,
-    more={"R2": r_squared},
 )
 DEEP_SUITE = replace(
     SUITE,

@@ -33,7 +33,8 @@ from ..harness import (
     Suite,
     Supervised,
 )
-from ._inr_classification import accuracy, read_weights
+from ..networks import paper_methods
+from ._inr_classification import READERS, accuracy
 
 _SYNTHETIC, _PAPERS = "synthetic", "shapenet10"
 
@@ -115,7 +116,7 @@ _TINY = ShapeSize(
     num_validation=100,
     num_test=200,
     field=FieldConfig(hidden=(32,), omega=10.0, num_steps=200, lr=1e-2),
-    methods=read_weights(_INPUTS, _POSITIONS, (16, 16, 16), HeadConfig((64, 64))),
+    methods=paper_methods(READERS, (16, 16, 16), HeadConfig((64, 64)), _INPUTS, _POSITIONS),
     fit=FitConfig(num_steps=800, lr=3e-3, warmup=20, final_lr=0.0),
     augment=INRAugmentation(linear=0.1, shift=0.05),
 )
@@ -125,11 +126,12 @@ _PAPER = ShapeSize(
     num_validation=2_000,
     num_test=4_000,
     field=FieldConfig(hidden=(128,), num_steps=1_000, lr=1e-3),
-    methods=read_weights(
-        InputConfig(fourier=128, fourier_scale=1.0),
-        InputConfig(fourier=128, fourier_scale=1.0, bands=6),
+    methods=paper_methods(
+        READERS,
         (512, 512, 512),
         HeadConfig(dropout=0.5),
+        InputConfig(fourier=128, fourier_scale=1.0),
+        InputConfig(fourier=128, fourier_scale=1.0, bands=6),
     ),
     fit=FitConfig(num_steps=200_000, lr=1e-4, warmup=10_000, eval_every=3_000),
     num_seeds=3,
@@ -141,7 +143,7 @@ _SMALL = replace(
     num_validation=300,
     num_test=500,
     field=FieldConfig(hidden=(128,), omega=10.0, num_steps=200, lr=1e-2),
-    methods=read_weights(_INPUTS, _POSITIONS, (32, 32, 32), HeadConfig((256, 256))),
+    methods=paper_methods(READERS, (32, 32, 32), HeadConfig((256, 256)), _INPUTS, _POSITIONS),
     fit=FitConfig(num_steps=1_500, lr=3e-3, warmup=50, final_lr=0.0, eval_every=250),
     num_seeds=1,
     num_places=1024,
