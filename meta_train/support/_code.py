@@ -30,6 +30,8 @@ def code_of(*values: object) -> list[str]:
 
 
 class _Search:
+    """What `code_of` has found so far."""
+
     def __init__(self) -> None:
         self.texts: set[str] = set()
         self._names: set[str] = set()
@@ -123,7 +125,8 @@ def _native_code_beside(file: str | None) -> frozenset[str]:
     """Hashes of the C++ files in a file's folder."""
     if file is None:
         return frozenset()
-    sources = (p for p in Path(file).parent.iterdir() if p.suffix in (".cpp", ".h"))
+    folder = Path(file).parent
+    sources = (*folder.glob("*.cpp"), *folder.glob("*.h"))
     return frozenset(
         f"{source.name} {hashlib.sha256(source.read_bytes()).hexdigest()}" for source in sources
     )
