@@ -60,15 +60,6 @@ def compare(
         raise
     print(to_markdown(evaluation))
     content = to_json(evaluation)
-    write_page(evaluation, page, _notes(content, num_seeds))
+    write_page(content, page)
     print(f"Page: {page}")
     write_json(json, content)
-
-
-def _notes(content: dict[str, object], num_seeds: int) -> str:
-    """How it was measured."""
-    plural = "" if num_seeds == 1 else "s"
-    return (
-        f"`{content['command']}`, {num_seeds} seed{plural}, commit {str(content['commit'])[:10]}, "
-        f"{content['machine']}. How: [evaluation](evaluation.md)."
-    )

@@ -16,6 +16,7 @@ from .field import Problem as Problem
 from .field import find_tasks as find_tasks
 from .field import users_task as users_task
 from .report import Evaluation as Evaluation
+from .report import from_json as from_json
 from .report import to_json as to_json
 from .report import to_markdown as to_markdown
 from .report import write_page as write_page

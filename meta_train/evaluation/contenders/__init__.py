@@ -2,6 +2,8 @@
 
 from ._contender import SCHEDULES as SCHEDULES
 from ._contender import Contender as Contender
+from ._contender import MakeOptimizer as MakeOptimizer
+from ._contender import MakeRule as MakeRule
 from ._contender import Setting as Setting
 from ._find import find_contender as find_contender
 from ._find import require_packages as require_packages

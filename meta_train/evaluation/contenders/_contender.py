@@ -17,6 +17,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 MakeOptimizer = Callable[[nn.Module, float, int], Optimizer]
+MakeRule = Callable[[Tensor], UpdateRule]
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,15 @@ class Contender:
         make_rule: The same as a rule for learning rates `(n,)`, one for each network of a stack;
             with it, tasks of meta-training train all settings at once.
         told: Whether the rule is told the number of steps.
-        packages: Importable packages whose code decides what a run gives.
+        packages: Importable packages whose files decide what a run gives: libraries, and what is
+            loaded by name.
     """
 
     name: str
     rates: tuple[float, ...] = (1.0,)
     schedules: tuple[str, ...] = tuple(SCHEDULES)
     make_optimizer: MakeOptimizer | None = None
-    make_rule: Callable[[Tensor], UpdateRule] | None = None
+    make_rule: MakeRule | None = None
     told: bool = False
     packages: tuple[str, ...] = ()
 

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 
 from nfn_optim import NFNOptimizer, NFNRule, UpdateRule, load_rule
 
-from ...support import fingerprint
 from ._contender import Contender
 
 SHIPPED = "shipped"
@@ -21,10 +20,9 @@ _DEFAULT = "default"
 
 @dataclass(frozen=True)
 class _Learned:
-    """Makes the optimizer of a rule; `weights` tells one set of weights from another."""
+    """Makes the optimizer of a rule."""
 
     rule: NFNRule
-    weights: str
     told: bool
 
     def __call__(self, module: nn.Module, lr: float, num_steps: int) -> Optimizer:
@@ -56,12 +54,10 @@ def untrained(*, told: bool = False) -> Contender:
 
 
 def _contender(name: str, rule: UpdateRule, told: bool) -> Contender:
-    weights = fingerprint(dict(rule.state_dict()))
     return Contender(
         name=name,
         schedules=("constant",),
-        make_optimizer=_Learned(rule, weights, told) if isinstance(rule, NFNRule) else None,
+        make_optimizer=_Learned(rule, told) if isinstance(rule, NFNRule) else None,
         make_rule=lambda lr: rule,
         told=told,
-        packages=("nfn_optim",),
     )

@@ -72,7 +72,6 @@ MUON = Contender(
     name="muon",
     rates=(0.002, 0.0063, 0.02, 0.063, 0.2),
     make_optimizer=_muon,
-    packages=("meta_train.evaluation.contenders._muon",),
 )
 SCHEDULE_FREE = Contender(
     name="schedule-free",

@@ -26,7 +26,7 @@ class EvaluationTask:
         rates: Learning rates that the task's protocol prescribes for peers; without any, each peer
             is tuned over its own grid.
         schedules: Schedules that the protocol prescribes, likewise.
-        packages: Importable modules whose code poses the problem, besides that of `problem`.
+        packages: Importable modules that are loaded by name to pose the problem.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """What an evaluation measured: values, JSON, a page with pictures."""
 
+from ._json import from_json as from_json
 from ._json import to_json as to_json
 from ._measure import end_of as end_of
 from ._measure import measure as measure

@@ -1,16 +1,18 @@
-"""An evaluation as JSON: every figure, and what it was measured with."""
+"""An evaluation as JSON, there and back: every figure, and what it was measured with."""
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ...support import clean, provenance
 from ._over_tasks import FACTORS, profile, versus
-from ._results import Evaluation, Group, Row
+from ._results import Curve, Evaluation, Group, Measured, Row, TaskInfo
 
 _GROUPS: tuple[Group, ...] = ("tuned", "untuned")
 
@@ -28,6 +30,35 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "over_tasks": {group: _over_tasks(evaluation, group) for group in _GROUPS},
     }
     return clean(content)
+
+
+def from_json(content: Mapping[str, Any]) -> Evaluation:
+    """The evaluation that `to_json` wrote; what is missing there was not finite."""
+    return Evaluation(
+        tuple(TaskInfo(**task) for task in content["tasks"]),
+        tuple(content["seeds"]),
+        tuple(_read_row(row) for row in content["rows"]),
+    )
+
+
+def _read_row(row: Mapping[str, Any]) -> Row:
+    known = {name: value for name, value in row.items() if name != "seconds_to"}
+    known["end_loss"], known["mean_loss"] = map(_measured, (row["end_loss"], row["mean_loss"]))
+    known["scores"] = {name: _measured(score) for name, score in row["scores"].items()}
+    known["steps_to"] = {peer: _numbers(steps) for peer, steps in row["steps_to"].items()}
+    known["added_rates"] = tuple(row["added_rates"])
+    known["curve"] = Curve(**{name: _numbers(values) for name, values in row["curve"].items()})
+    return Row(**known)
+
+
+def _measured(values: Mapping[str, Any]) -> Measured:
+    mean, std = _numbers((values["mean"], values["std"]))
+    per_seed = _numbers(values["per_seed"])
+    return Measured(mean, std, per_seed, values["rate"], values["schedule"])
+
+
+def _numbers(values: Sequence[float | None]) -> tuple[Any, ...]:
+    return tuple(math.inf if value is None else value for value in values)
 
 
 def _row(row: Row) -> dict[str, Any]:

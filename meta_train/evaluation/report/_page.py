@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ._json import from_json
 from ._over_tasks import Versus, versus
 from ._plots import plot_curves, plot_profiles
 from ._results import Evaluation, Group, Measured, Row
@@ -20,17 +22,17 @@ _EXPLAINED = (
 )
 
 
-def write_page(evaluation: Evaluation, path: Path, notes: str = "") -> None:
-    """Writes the page and, beside it, its pictures.
+def write_page(content: Mapping[str, Any], path: Path) -> None:
+    """Writes the page of what `to_json` gave and, beside it, its pictures.
 
     Args:
-        evaluation: What was measured.
+        content: What was measured, and how.
         path: Of the page, `.md`.
-        notes: How it was measured, in Markdown.
     """
+    evaluation = from_json(content)
     curves, profiles = (path.with_name(f"{path.stem}-{k}.png") for k in ("curves", "profiles"))
     plot_curves(evaluation, curves)
-    parts = [f"# {_title(evaluation)}", notes]
+    parts = [f"# {_title(evaluation)}", _source(content)]
     if evaluation.names("tuned", "untuned") and len(evaluation.tasks) > 1:
         plot_profiles(evaluation, profiles)
         parts.append(f"![Performance profiles]({profiles.name})")
@@ -49,6 +51,14 @@ def to_markdown(evaluation: Evaluation) -> str:
     notes = _notes(evaluation)
     parts += ["## Notes", "\n".join(f"- {note}" for note in notes)] if notes else []
     return "\n\n".join(parts) + "\n"
+
+
+def _source(content: Mapping[str, Any]) -> str:
+    seeds = ", ".join(map(str, content["seeds"]))
+    return (
+        f"`{content['command']}`, commit {content['commit'][:10]}, seeds {seeds}, "
+        f"{content['machine']}.\n[How optimizers are compared](evaluation.md)."
+    )
 
 
 def _title(evaluation: Evaluation) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -12,16 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nfn_optim import UpdateRule
-
 from ...support import fingerprint
-from ..contenders import Contender, Setting
+from ..contenders import Contender, MakeOptimizer, MakeRule, Setting
 from ..field import EvaluationTask
-from ._run import Run
-from ._source import source_of
-
-_VERSION = 3  # of the protocol: raise it when equal inputs give other curves
-_OWN = ("meta_train.evaluation.sweep._run", "meta_train.evaluation.sweep._stacked")
+from ._packages import files_of
+from ._run import Run, train
+from ._stacked import run_sweep
 
 
 class RunCache:
@@ -68,17 +63,17 @@ def file_name(
     task: EvaluationTask, start: str, contender: Contender, setting: Setting, seed: int
 ) -> str:
     """Name of a run's file; `start` is the fingerprint of where the task starts."""
-    numbers = (_VERSION, torch.__version__, task.num_steps, setting, seed, contender.told)
-    names = (start, fingerprint_of(contender))
-    digest = hashlib.sha256(repr((numbers, names)).encode()).hexdigest()[:16]
+    code = _code_of(contender.make_optimizer, contender.make_rule, contender.packages)
+    numbers = (torch.__version__, task.num_steps, setting, seed, contender.told)
     label = re.sub(r"[^\w.-]", "_", f"{task.name}-{contender.name}")
-    return f"{label}-{digest}.npz"
+    return f"{label}-{fingerprint(numbers, start, code)[:16]}.npz"
 
 
 @cache
-def fingerprint_of(contender: Contender) -> str:
-    """Hash of a contender's code and of the weights of its rule."""
-    code = [source_of(package) for package in (*_OWN, *contender.packages)]
-    made = () if contender.make_rule is None else contender.make_rule(torch.ones(1))
-    weights = dict(made.state_dict()) if isinstance(made, UpdateRule) else {}
-    return fingerprint(code, contender.make_optimizer, contender.make_rule, made, weights)
+def _code_of(
+    make_optimizer: MakeOptimizer | None, make_rule: MakeRule | None, packages: tuple[str, ...]
+) -> str:
+    """Hash of a contender's code, of the weights of its rule, and of the loops that train."""
+    weights = make_rule(torch.ones(1)).state_dict() if make_rule is not None else {}
+    files = [files_of(package) for package in packages]
+    return fingerprint(make_optimizer, make_rule, dict(weights), files, train, run_sweep)

@@ -10,8 +10,8 @@ import torch
 
 from ...support import fingerprint
 from ..field import EvaluationTask
+from ._packages import files_of
 from ._run import endless, seeded
-from ._source import source_of
 
 _BATCHES = 3
 
@@ -37,12 +37,12 @@ def look_at(task: EvaluationTask, seed: int) -> Start:
     Raises:
         ValueError: If the first loss is not one finite number with a gradient.
     """
-    code = [source_of(package) for package in task.packages]
-    seen: list[object] = []
+    files = [files_of(package) for package in task.packages]
+    losses: list[str] = []
     with seeded(seed):
         problem = task.start(seed)
         trained = [p for p in problem.model.parameters() if p.requires_grad]
-        seen += problem.model.parameters()
+        initial = {name: p.detach().clone() for name, p in problem.model.named_parameters()}
         seconds = np.inf
         for _, batch in zip(range(_BATCHES), endless(problem.batches), strict=False):
             start = time.process_time()
@@ -50,8 +50,10 @@ def look_at(task: EvaluationTask, seed: int) -> Start:
             _check(task, loss)
             torch.autograd.grad(loss, trained, allow_unused=True)
             seconds = min(seconds, time.process_time() - start)
-            seen.append(f"{loss.item():.3e}")
-    return Start(fingerprint(task.problem, code, seen), seconds, sum(p.numel() for p in trained))
+            losses.append(f"{loss.item():.3e}")
+    return Start(
+        fingerprint(task.problem, files, initial, losses), seconds, sum(p.numel() for p in trained)
+    )
 
 
 def _check(task: EvaluationTask, loss: object) -> None:

@@ -9,7 +9,15 @@ import pytest
 
 from meta_train.evaluation import EvaluationTask, to_json, to_markdown, write_page
 from meta_train.evaluation.contenders import Contender, Setting
-from meta_train.evaluation.report import Evaluation, Group, Row, TaskInfo, measure, versus
+from meta_train.evaluation.report import (
+    Evaluation,
+    Group,
+    Row,
+    TaskInfo,
+    from_json,
+    measure,
+    versus,
+)
 from meta_train.evaluation.report._over_tasks import FACTORS, profile
 from meta_train.evaluation.sweep import Entry, Run
 
@@ -103,9 +111,9 @@ def test_a_profile_compares_those_judged_with_one_group() -> None:
 
 def test_the_page_shows_pictures_first_and_both_tables(tmp_path: Path) -> None:
     page = tmp_path / "new" / "field.md"
-    write_page(make_evaluation(), page, "Measured by hand.")
+    write_page(to_json(make_evaluation()), page)
     text = page.read_text()
-    parts = ["Measured by hand.", "field-profiles.png", "field-curves.png"]
+    parts = ["seeds 0, 1", "field-profiles.png", "field-curves.png"]
     parts += ["## Against tuned peers", "## Against untuned peers", "## End losses"]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
@@ -132,8 +140,17 @@ def test_json_holds_every_figure_and_how_it_came_about() -> None:
     assert set(content["over_tasks"]["untuned"]["profiles"]) == {"steps", "seconds"}
 
 
+def test_json_gives_the_evaluation_back() -> None:
+    """What was not finite comes back as infinite, which is as bad."""
+    content = json.loads(json.dumps(to_json(make_evaluation())))
+    again = from_json(content)
+    assert again.rows[:4] == make_evaluation().rows[:4]
+    assert math.isinf(again.rows[-1].end_loss.mean)
+    assert to_markdown(again) == to_markdown(make_evaluation())
+
+
 def test_without_peers_there_are_curves_and_losses(tmp_path: Path) -> None:
     alone = Evaluation((TaskInfo("a", STEPS, 10),), (0,), (make_row("a", "ours", "judged", FAST),))
-    write_page(alone, tmp_path / "page.md")
+    write_page(to_json(alone), tmp_path / "page.md")
     assert "profiles" not in (tmp_path / "page.md").read_text()
     assert to_json(alone)["over_tasks"] == {"tuned": {}, "untuned": {}}

@@ -154,7 +154,7 @@ def test_a_change_of_anything_that_matters_is_another_entry(toy_task: Evaluation
         file_name(replace(toy_task, num_steps=31), "a", ADAM, setting, 0),
         file_name(toy_task, "a", replace(ADAM, make_rule=decayed), setting, 0),
         file_name(toy_task, "a", replace(ADAM, make_optimizer=other), setting, 0),
-        file_name(toy_task, "a", replace(ADAM, packages=("nfn_optim",)), setting, 0),
+        file_name(toy_task, "a", replace(ADAM, packages=("tyro",)), setting, 0),
     ]
     assert len(set(names)) == len(names)
     assert file_name(toy_task, "a", ADAM, setting, 0) == names[0]
