@@ -43,36 +43,42 @@ def are_plain(tensors: Sequence[Tensor]) -> bool:
     )
 
 
-def are_float32(tensors: Sequence[Tensor]) -> bool:
-    """Whether tensors are plain float32 numbers."""
-    return {t.dtype for t in tensors} <= {torch.float32} and are_plain(tensors)
+def fit(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
+    """Whether tensors are what a call into native code was made for.
+
+    They are plain numbers of the type and shape, their storage reaches as far as they do, and those
+    that are written have no entry twice. `dense` makes copies of those that are not.
+    """
+    return (
+        are_plain(tensors)
+        and [t.dtype for t in tensors] == [e.dtype for e in expected]
+        and [t.shape for t in tensors] == [e.shape for e in expected]
+        and _are_whole(tensors, expected)
+    )
 
 
 def check(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> None:
-    """Refuses tensors that are not what a call into native code was made for.
+    """Refuses tensors that do not `fit`.
 
     Raises:
-        ValueError: Naming the first one that is not plain numbers of the type and shape, that its
-            storage does not reach to the end of, or that is written but has entries that share
-            memory.
+        ValueError: Naming the first one.
     """
-    if not _are_all(tensors, expected):
-        for tensor, one in zip(tensors, expected, strict=True):
-            if not _are_all([tensor], [one]):
-                alone = ", no entry twice" if one.is_written else ""
-                raise ValueError(
-                    f"{one.name}: got {_describe(tensor)}; native code expects {one.dtype} of "
-                    f"shape {tuple(one.shape)} in the CPU's memory{alone}."
-                )
+    for tensor, one in zip(tensors, expected, strict=True):
+        if not fit([tensor], [one]):
+            alone = ", no entry twice" if one.is_written else ""
+            raise ValueError(
+                f"{one.name}: got {_describe(tensor)}; native code expects {one.dtype} of "
+                f"shape {tuple(one.shape)} in the CPU's memory{alone}."
+            )
 
 
 def dense(tensor: Tensor) -> Tensor:
     """The tensor itself where its numbers lie one after another, else a copy in which they do."""
-    return tensor.resolve_neg().contiguous()
+    return tensor.contiguous() if not tensor.is_neg() else tensor.resolve_neg().contiguous()
 
 
 def pointer(tensor: Tensor) -> int:
-    """Where the numbers of a checked, dense tensor are."""
+    """Where the numbers of a dense tensor are that fits."""
     assert tensor.is_contiguous()
     return tensor.data_ptr()
 
@@ -82,21 +88,18 @@ def table(numbers: array[int] | array[float]) -> ctypes.Array[ctypes.c_char]:
     return (ctypes.c_char * (len(numbers) * numbers.itemsize)).from_buffer(numbers)
 
 
-def _are_all(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
-    return (
-        are_plain(tensors)
-        and [t.dtype for t in tensors] == [e.dtype for e in expected]
-        and [t.shape for t in tensors] == [e.shape for e in expected]
-        and all(map(_is_whole, tensors, expected))
-    )
-
-
-def _is_whole(tensor: Tensor, expected: Expected) -> bool:
-    """Whether all entries are in memory, and none twice if it is written to."""
-    if tensor.is_contiguous():
-        end = (tensor.storage_offset() + tensor.numel()) * tensor.itemsize
-        return end <= tensor.untyped_storage().nbytes()
-    return not expected.is_written or 0 not in tensor.stride()
+def _are_whole(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
+    beyond = [
+        t.storage_offset() * t.itemsize + t.nbytes - t.untyped_storage().nbytes()
+        for t in tensors
+        if t.is_contiguous()
+    ]
+    if max(beyond, default=0) > 0:
+        return False
+    if len(beyond) == len(tensors):
+        return True
+    written = [t for t, e in zip(tensors, expected, strict=True) if e.is_written]
+    return all(t.is_contiguous() or 0 not in t.stride() for t in written)
 
 
 def _describe(tensor: Tensor) -> str:

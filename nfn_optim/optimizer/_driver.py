@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeVar
@@ -40,7 +40,7 @@ class Driver:
     fallback: FallbackRule = field(default_factory=FallbackRule)
     skipped_steps: int = 0
     norms: dict[str, list[tuple[Tensor, float]]] = field(default_factory=dict)
-    _parts: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
+    _specs: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
     _slots: dict[tuple[Any, ...], dict[str, Tensor]] = field(default_factory=dict)
 
     def rule_of(self, name: str) -> NFNRule | FallbackRule:
@@ -54,81 +54,124 @@ class Driver:
             self._slots[key] = rule.init_slots(torch.empty_like(param, device="meta"), 0)
         return self._slots[key]
 
-    def check(self, entries: Sequence[Entry], state: Mapping[Tensor, dict[str, Tensor]]) -> None:
-        """Refuses parameters that no step can be taken on, see `check_live`."""
-        for entry in entries:
-            name, param = entry.name, entry.param
-            stored, slots = self.assignment.shape_of(name), self.expected_slots(name, param)
-            check_live(name, param, state.get(param, {}), stored, slots)
-
     def extend(self, known: dict[str, Any], added: dict[str, Any]) -> None:
         """Assigns parameters that join later, by their shapes."""
         self.assignment.extend(known, added)
-        self._parts.clear()
+        self._specs.clear()
 
-    def step(self, entries: Sequence[Entry], slots: Callable[[Tensor], dict[str, Tensor]]) -> None:
+    def step(self, entries: Sequence[Entry], state: MutableMapping[Tensor, Any]) -> None:
         """Moves parameters and writes their slots, device by device.
 
         Args:
             entries: Parameters with usable gradients.
-            slots: The state of a parameter, which is written to.
+            state: The slots of each parameter.
+
+        Raises:
+            ValueError: If no step can be taken on one of the parameters, see `check_live`; then
+                nothing has changed.
         """
+        parts = list(self._parts_of(entries, state))
+        ready = [self._prepare(part) for part in parts]
         self.norms = {}
+        for part, native in zip(parts, ready, strict=True):
+            self._move(part, native)
+            for entry in part.entries:
+                state[entry.param].update(part.slots[entry.name])
+
+    def _parts_of(self, entries: Sequence[Entry], state: Mapping[Tensor, Any]) -> Iterator[_Part]:
         for device in {entry.param.device for entry in entries}:
             here = [entry for entry in entries if entry.param.device == device]
             covered = [entry for entry in here if self.assignment.covers(entry.name)]
             others = [entry for entry in here if not self.assignment.covers(entry.name)]
             if covered:
-                spec = self._part(tuple(entry.name for entry in covered))
-                self._apply("nfn", _placed(self.rule, device), covered, slots, spec)
+                spec = self._spec(tuple(entry.name for entry in covered))
+                yield _Part.of("nfn", _placed(self.rule, device), covered, state, spec)
             if others:
-                self._apply("fallback", _placed(self.fallback, device), others, slots, NO_SPEC)
+                yield _Part.of("fallback", _placed(self.fallback, device), others, state, NO_SPEC)
 
-    def _apply(
-        self,
-        driver: str,
-        rule: NFNRule | FallbackRule,
-        entries: Sequence[Entry],
-        slots: Callable[[Tensor], dict[str, Tensor]],
-        spec: NetworkSpec,
-    ) -> None:
-        params = {entry.name: entry.param for entry in entries}
-        grads = {entry.name: entry.gradient for entry in entries}
-        held = {
-            entry.name: dict(slots(entry.param))
-            or rule.new_slots(entry.param, num_steps=entry.group["num_steps"])
-            for entry in entries
-        }
-        decays = any(entry.group["weight_decay"] for entry in entries)
-        size = rule.step_size if decays else 0.0
-        rates = [(entry.group["lr"], kept_share(entry.group, size)) for entry in entries]
-        if isinstance(rule, NFNRule) and self._is_fused(rule, params, grads, held):
-            norms: Sequence[Tensor] = native_step.step(rule, params, grads, held, spec, rates)
+    def _prepare(self, part: _Part) -> native_step.Step | None:
+        """The native step, if it is wanted, possible, and, if not asked for, to be had.
+
+        Raises:
+            ValueError: If it is not, and torch cannot take the step either.
+        """
+        rule, is_wanted = part.rule, self.fused is not False
+        if is_wanted and isinstance(rule, NFNRule):
+            native = native_step.prepare(rule, part.params, part.grads, part.slots, part.spec)
+            if native is not None and (self.fused or native_step.LIBRARY.can_load()):
+                return native
+        for entry in part.entries:
+            stored = self.assignment.shape_of(entry.name)
+            expected = self.expected_slots(entry.name, entry.param)
+            check_live(entry.name, entry.param, part.slots[entry.name], stored, expected)
+        return None
+
+    def _move(self, part: _Part, native: native_step.Step | None) -> None:
+        decays = any(entry.group["weight_decay"] for entry in part.entries)
+        size = part.rule.step_size if decays else 0.0
+        rates = [(entry.group["lr"], kept_share(entry.group, size)) for entry in part.entries]
+        if native is not None:
+            norms: Sequence[Tensor] = native.take(rates)
         else:
-            delta, new = rule(params, grads, RuleState(held, spec))
-            norms, held = torch._foreach_norm(list(delta.values())), new.slots
-            for entry, (lr, keep) in zip(entries, rates, strict=True):
+            delta, new = part.rule(part.params, part.grads, RuleState(part.slots, part.spec))
+            norms = torch._foreach_norm(list(delta.values()))
+            part.slots.update(new.slots)
+            for (name, param), (lr, keep) in zip(part.params.items(), rates, strict=True):
                 if keep != 1:
-                    entry.param.mul_(keep)
-                entry.param.add_(delta[entry.name], alpha=lr)
-        for entry in entries:
-            slots(entry.param).update(held[entry.name])
+                    param.mul_(keep)
+                param.add_(delta[name], alpha=lr)
         lrs = (lr for lr, _ in rates)
-        self.norms.setdefault(driver, []).extend(zip(norms, lrs, strict=True))
+        self.norms.setdefault(part.driver, []).extend(zip(norms, lrs, strict=True))
 
-    def _is_fused(self, rule: NFNRule, params: Params, grads: Params, slots: Slots) -> bool:
-        """Whether the native step is wanted, possible, and, if not asked for, to be had."""
-        if self.fused is False or not native_step.fits(rule, params, grads, slots):
-            return False
-        return self.fused or native_step.LIBRARY.can_load()
-
-    def _part(self, names: tuple[str, ...]) -> NetworkSpec:
+    def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""
         spec = self.assignment.spec
         assert spec is not None
-        if names not in self._parts:
-            self._parts[names] = spec.subset(names)
-        return self._parts[names]
+        if names not in self._specs:
+            self._specs[names] = spec.subset(names)
+        return self._specs[names]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Parameters on one device that one rule drives, in a step.
+
+    Attributes:
+        driver: What the rule is called.
+        rule: The rule.
+        entries: The parameters.
+        spec: The spec of them alone.
+        params: Their tensors by name.
+        grads: Their gradients.
+        slots: Their state; new slots where there are none yet.
+    """
+
+    driver: str
+    rule: NFNRule | FallbackRule
+    entries: list[Entry]
+    spec: NetworkSpec
+    params: Params
+    grads: Params
+    slots: Slots
+
+    @classmethod
+    def of(
+        cls,
+        driver: str,
+        rule: NFNRule | FallbackRule,
+        entries: list[Entry],
+        state: Mapping[Tensor, Any],
+        spec: NetworkSpec,
+    ) -> _Part:
+        """Looks parameters up; nothing is written."""
+        params = {entry.name: entry.param for entry in entries}
+        grads = {entry.name: entry.gradient for entry in entries}
+        slots = {
+            entry.name: dict(state.get(entry.param, ()))
+            or rule.new_slots(entry.param, num_steps=entry.group["num_steps"])
+            for entry in entries
+        }
+        return cls(driver, rule, entries, spec, params, grads, slots)
 
 
 def kept_share(group: Mapping[str, Any], step_size: float | Tensor) -> Any:

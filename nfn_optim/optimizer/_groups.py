@@ -98,7 +98,7 @@ def with_gradients(groups: Sequence[dict[str, Any]]) -> list[Entry]:
         Entry(name, param, group)
         for group in groups
         for name, param in zip(group["param_names"], group["params"], strict=True)
-        if param.grad is not None
+        if param.grad is not None and (param.numel() or param.grad.numel())
     ]
 
 

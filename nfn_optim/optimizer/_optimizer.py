@@ -28,6 +28,7 @@ from ._groups import (
     update_norms,
     with_gradients,
 )
+from ._shapes import check_gradient
 from ._validation import (
     Group,
     check_module,
@@ -194,12 +195,12 @@ class NFNOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         entries = with_gradients(self.param_groups)
-        self._driver.check(entries, self.state)
-        entries = [entry for entry in entries if entry.param.numel()]
+        for entry in entries:
+            check_gradient(entry.name, entry.param)
         if not entries:
             return loss
         if all_usable([entry.gradient for entry in entries]):
-            self._driver.step(entries, self.state.__getitem__)
+            self._driver.step(entries, self.state)
         else:
             self._driver.skipped_steps += 1
             warn_skipped(self.skipped_steps)

@@ -25,15 +25,15 @@ def check_live(
     Args:
         name: The parameter.
         param: Its tensor, with a gradient.
-        slots: Its state; empty before the first step.
+        slots: Its state.
         stored: Its shape when the optimizer was made, where that is known.
         expected: Slots such as it has to have.
 
     Raises:
-        RuntimeError: If the gradient is sparse.
         ValueError: If a shape, type or device is another than it was.
     """
-    check_gradient(name, param)
+    grad = param.grad
+    assert grad is not None
     if stored is not None and param.shape != stored:
         raise ValueError(
             f"parameter {name!r} has shape {tuple(param.shape)}; when the optimizer was made, it "
@@ -44,15 +44,19 @@ def check_live(
             f"parameter {name!r} is an expanded tensor, whose entries share memory, so that they "
             "cannot move by themselves. Give the model a .clone() of it."
         )
-    if slots:
-        check_slots(name, slots, expected, _ANEW)
-        for key, like in expected.items():
-            found, wanted = (slots[key].dtype, slots[key].device), (like.dtype, param.device)
-            if found != wanted:
-                raise ValueError(
-                    f"slot {key!r} of parameter {name!r} is {found[0]} on {found[1]}; the "
-                    f"optimizer needs {wanted[0]} on {wanted[1]}. {_ANEW}"
-                )
+    check_slots(name, slots, expected, _ANEW)
+    for key, like in expected.items():
+        found, wanted = (slots[key].dtype, slots[key].device), (like.dtype, param.device)
+        if found != wanted:
+            raise ValueError(
+                f"slot {key!r} of parameter {name!r} is {found[0]} on {found[1]}; the optimizer "
+                f"needs {wanted[0]} on {wanted[1]}. {_ANEW}"
+            )
+    if not all(map(is_in_memory, (param, grad, *[slots[key] for key in expected]))):
+        raise ValueError(
+            f"memory of parameter {name!r}, its gradient or its state was freed. Take steps while "
+            "all of it is there."
+        )
 
 
 def check_gradient(name: str, param: Tensor) -> None:
@@ -102,6 +106,14 @@ def check_slots(
             f"slot {key!r} of parameter {name!r} is {kind}; the optimizer needs {like.dtype} of "
             f"shape {tuple(like.shape)}. {remedy}"
         )
+
+
+def is_in_memory(tensor: Tensor) -> bool:
+    """Whether the storage of a tensor reaches as far as the tensor does."""
+    if tensor.device.type == "meta" or not tensor.is_contiguous():
+        return True
+    end = tensor.storage_offset() * tensor.itemsize + tensor.nbytes
+    return end <= tensor.untyped_storage().nbytes()
 
 
 def is_expanded(tensor: Tensor) -> bool:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...rules import AdamRule, SGDRule, UpdateRule
-from .. import Expected, Library, are_float32, are_plain, check, pointer
+from .. import Expected, Library, are_plain, check, pointer
 from ._program import Layer as Layer
 from ._program import Program as Program
 from ._samples import Samples as Samples
@@ -32,13 +32,15 @@ _DROPOUT = "dropout factors, (n, b, c) of every activation"
 
 def can_evaluate(weights: Tensor, images: Tensor) -> bool:
     """Whether native code can read these tensors, float32 on a CPU, and can be had."""
-    return are_float32([weights, images]) and LIBRARY.can_load()
+    numbers = [weights, images]
+    is_float = {t.dtype for t in numbers} == {torch.float32}
+    return is_float and are_plain(numbers) and LIBRARY.can_load()
 
 
 def can_train(rule: UpdateRule, samples: Samples, weights: Tensor) -> bool:
     """Whether there is native code for this rule and these tensors, and it can be had."""
-    targets = [samples.targets]
-    can_read = are_plain(targets) and (samples.has_classes or are_float32(targets))
+    has_type = samples.targets.dtype in (torch.int64, torch.float32)
+    can_read = has_type and are_plain([samples.targets])
     return _knows(rule) and can_read and can_evaluate(weights, samples.inputs)
 
 

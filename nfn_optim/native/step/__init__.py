@@ -8,91 +8,107 @@ from __future__ import annotations
 import ctypes
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...rules import NFNRule, Params
 from ...symmetry import NetworkSpec
-from .. import are_float32, check, dense, pointer, table
+from .. import dense, fit, pointer, table
 from ._layout import LAYER, SLOTS, Layout, layout_of, weights_of
 from ._library import LIBRARY
 
-__all__ = ["LIBRARY", "fits", "step"]
+__all__ = ["LIBRARY", "Step", "prepare"]
 
 
-def fits(
-    rule: NFNRule, params: Params, grads: Params, slots: Mapping[str, dict[str, Tensor]]
-) -> bool:
-    """Whether a step can be native: a plain rule, float32 on a CPU, and nothing is compiling."""
-    if type(rule) is not NFNRule or torch.compiler.is_compiling():
-        return False
-    return are_float32([*_weights(rule), *_held(params, params, grads, slots)])
+@dataclass(frozen=True)
+class Step:
+    """A step that is ready to be taken: its tensors have passed the gate.
+
+    Attributes:
+        rule: Whose step it is.
+        layout: What the tensors are.
+        weights: The meta-parameters.
+        held: Each parameter's value, gradient and slots, see `Layout.tensors`.
+        order: Parameters in the order in which they were given.
+    """
+
+    rule: NFNRule
+    layout: Layout
+    weights: list[Tensor]
+    held: list[Tensor]
+    order: list[str]
+
+    def take(self, rates: Sequence[tuple[float, float]]) -> Sequence[Tensor]:
+        """Takes the step, in place: parameters become `keep * param + rate * delta`.
+
+        Args:
+            rates: `(rate, keep)` of each parameter, in the order in which they were given.
+
+        Returns:
+            The norm of each parameter's `delta`, likewise.
+        """
+        layout, weights = self.layout, list(map(dense, self.weights))
+        opened = _open(layout, self.held)
+        by_name = dict(zip(self.order, rates, strict=True))
+        factors = [factor for name in layout.names for factor in by_name[name]]
+        norms = torch.empty(len(layout.names), dtype=torch.float32, device="cpu")
+        LIBRARY.load().nfn_step(
+            ctypes.c_long(len(layout.names)),
+            table(layout.numbers),
+            table(layout.fans),
+            ctypes.c_long(len(layout.sizes)),
+            table(layout.sizes),
+            table(array("Q", map(pointer, opened))),
+            table(array("d", factors)),
+            table(array("Q", map(pointer, weights))),
+            table(array("f", _limits(self.rule))),
+            ctypes.c_int(self.rule.config.hidden),
+            ctypes.c_int(torch.get_num_threads()),
+            ctypes.c_void_p(pointer(norms)),
+        )
+        _write_back(layout, self.held, opened)
+        torch.autograd.graph.increment_version(self.held[:: 2 + len(SLOTS)])
+        found = dict(zip(layout.names, norms.unbind(), strict=True))
+        return [found[name] for name in self.order]
 
 
-def step(
+def prepare(
     rule: NFNRule,
     params: Params,
     grads: Params,
     slots: Mapping[str, dict[str, Tensor]],
     spec: NetworkSpec,
-    rates: Sequence[tuple[float, float]],
-) -> Sequence[Tensor]:
-    """Takes one step, in place: parameters become `keep * param + rate * delta`.
+) -> Step | None:
+    """A native step, if rule and tensors are of the kind that native code knows.
 
     Args:
         rule: Whose step it is.
-        params: Float32 tensors by name, as the spec stores them.
+        params: Tensors by name, as the spec stores them.
         grads: Their gradients.
         slots: Their state, which is written to.
         spec: The network's spec.
-        rates: `(rate, keep)` of each parameter, in the order of `params`.
 
     Returns:
-        The norm of each parameter's `delta`.
-
-    Raises:
-        ValueError: If a tensor is not what the spec says; then nothing has changed.
+        None where the step has to be torch's, or nobody's: for other rules than `NFNRule` itself,
+        while something is compiling, and where a tensor is not as `Layout.tensors` says.
     """
-    layout, weights = layout_of(spec, rule.direction), _weights(rule)
-    held = _held(layout.names, params, grads, slots)
-    check([*held, *weights], [*layout.tensors, *weights_of(rule.config.hidden)])
-    opened, weights = _open(layout, held), list(map(dense, weights))
-    by_name = dict(zip(params, rates, strict=True))
-    factors = [factor for name in layout.names for factor in by_name[name]]
-    norms = torch.empty(len(layout.names), dtype=torch.float32, device="cpu")
-    LIBRARY.load().nfn_step(
-        ctypes.c_long(len(layout.names)),
-        table(layout.numbers),
-        table(layout.fans),
-        ctypes.c_long(len(layout.sizes)),
-        table(layout.sizes),
-        table(array("Q", map(pointer, opened))),
-        table(array("d", factors)),
-        table(array("Q", map(pointer, weights))),
-        table(array("f", _limits(rule))),
-        ctypes.c_int(rule.config.hidden),
-        ctypes.c_int(torch.get_num_threads()),
-        ctypes.c_void_p(pointer(norms)),
-    )
-    _write_back(layout, held, opened)
-    torch.autograd.graph.increment_version(params.values())
-    found = dict(zip(layout.names, norms.unbind(), strict=True))
-    return [found[name] for name in params]
-
-
-def _held(
-    names: Sequence[str] | Params,
-    params: Params,
-    grads: Params,
-    slots: Mapping[str, dict[str, Tensor]],
-) -> list[Tensor]:
-    """Value, gradient and slots of each parameter."""
-    return [
+    if type(rule) is not NFNRule or torch.compiler.is_compiling():
+        return None
+    layout = layout_of(spec, rule.direction)
+    weights = [getattr(layer, name) for layer in (rule.read, rule.write) for name in LAYER]
+    weights += [rule.schedule.weight, rule.schedule.bias]
+    if not all(slots[name].keys() >= set(SLOTS) for name in layout.names):
+        return None
+    held = [
         tensor
-        for name in names
+        for name in layout.names
         for tensor in (params[name], grads[name], *[slots[name][slot] for slot in SLOTS])
     ]
+    if not (fit(held, layout.tensors) and fit(weights, weights_of(rule.config.hidden))):
+        return None
+    return Step(rule, layout, weights, held, list(params))
 
 
 def _open(layout: Layout, held: list[Tensor]) -> list[Tensor]:
@@ -110,12 +126,6 @@ def _write_back(layout: Layout, held: list[Tensor], opened: list[Tensor]) -> Non
         if used is not tensor and layout.tensors[i].is_written:
             name = layout.reordered[i]
             tensor.copy_(used if name is None else layout.spec.unview(name, used))
-
-
-def _weights(rule: NFNRule) -> list[Tensor]:
-    """The meta-parameters."""
-    layers = [getattr(layer, name) for layer in (rule.read, rule.write) for name in LAYER]
-    return [*layers, rule.schedule.weight, rule.schedule.bias]
 
 
 def _limits(rule: NFNRule) -> tuple[float, ...]:

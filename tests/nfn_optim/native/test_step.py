@@ -28,6 +28,10 @@ def draw(spec, seed, scale=1.0):
     return {n: scale * torch.randn(s, generator=generator) for n, s in spec.stored.items()}
 
 
+def take(rule, params, grads, slots, spec, rates):
+    return _native.prepare(rule, params, grads, slots, spec).take(rates)
+
+
 def both_ways(rule, spec, *, steps=3, num_steps=None, rates=(1.0, 1.0)):
     """Parameters and slots after some steps, of tensors and natively, from the same start."""
     start = draw(spec, 0)
@@ -40,7 +44,7 @@ def both_ways(rule, spec, *, steps=3, num_steps=None, rates=(1.0, 1.0)):
         rate, keep = rates
         norms = {n: d.norm() for n, d in delta.items()}
         theirs = {n: keep * p + rate * delta[n] for n, p in theirs.items()}
-        found = _native.step(rule, ours, grads, slots, spec, [rates] * len(ours))
+        found = take(rule, ours, grads, slots, spec, [rates] * len(ours))
         torch.testing.assert_close(dict(zip(ours, found, strict=True)), norms, rtol=1e-3, atol=1e-5)
     return (ours, slots), (theirs, state.slots)
 
@@ -115,7 +119,7 @@ def test_late_steps_and_wide_layers_shrink_alike(limits):
     slots = {n: {k: t.clone() for k, t in slot.items()} for n, slot in state.slots.items()}
     ours, grads = {n: p.clone() for n, p in start.items()}, draw(spec, 1)
     delta, _ = rule(start, grads, state)
-    _native.step(rule, ours, grads, slots, spec, [(1.0, 0.0)] * len(ours))
+    take(rule, ours, grads, slots, spec, [(1.0, 0.0)] * len(ours))
     for name in ours:
         torch.testing.assert_close(ours[name], delta[name], rtol=1e-3, atol=1e-6)
 
@@ -144,7 +148,7 @@ def test_gradients_of_zero_move_nothing():
     rule, spec = load_rule().requires_grad_(False), chain_spec([4, 6, 2])
     start = draw(spec, 0)
     ours, slots = {n: p.clone() for n, p in start.items()}, rule.init(start, spec).slots
-    _native.step(rule, ours, {n: 0 * p for n, p in start.items()}, slots, spec, [(1.0, 1.0)] * 4)
+    take(rule, ours, {n: 0 * p for n, p in start.items()}, slots, spec, [(1.0, 1.0)] * 4)
     for name in ours:
         torch.testing.assert_close(ours[name], start[name], rtol=0, atol=1e-6)
 
@@ -179,8 +183,8 @@ def test_the_optimizer_takes_the_same_steps(memory_format, options):
 
 def native_steps(monkeypatch):
     """Counts steps that are taken natively."""
-    taken, step = [], _native.step
-    monkeypatch.setattr(_native, "step", lambda *args: taken.append(1) or step(*args))
+    taken, take = [], _native.Step.take
+    monkeypatch.setattr(_native.Step, "take", lambda *args: taken.append(1) or take(*args))
     return taken
 
 
