@@ -37,8 +37,8 @@ def suite(
         data: The data set; the size's own without.
         method: Which methods; all that the size has without. `np` is the paper's network, `np+` is
             ours that goes beyond it.
-        size: `tiny` takes minutes, `small` about an hour; `paper` is the paper's protocol, for a
-            GPU.
+        size: `tiny` takes minutes, `small` about an hour with the paper's methods; `paper` is the
+            paper's protocol, for a GPU.
         seeds: Networks trained with every method; the size's own number without.
         device: Where networks are trained, as torch names it.
         threads: Intra-op threads; two take two thirds of the time of one where two cores are idle,
