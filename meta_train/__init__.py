@@ -24,3 +24,30 @@ from .training import RuleConfig as RuleConfig
 from .training import RunConfig as RunConfig
 from .training import ValidationConfig as ValidationConfig
 from .training import load_family as load_family
+
+__all__ = [
+    "PES",
+    "Contender",
+    "Evaluation",
+    "EvaluationTask",
+    "FullES",
+    "InnerConfig",
+    "MetaLoss",
+    "MetaTrainer",
+    "NoiseReuseES",
+    "OuterConfig",
+    "Problem",
+    "RuleConfig",
+    "RunConfig",
+    "Task",
+    "TaskFamily",
+    "TruncatedBPTT",
+    "Unrolled",
+    "ValidationConfig",
+    "evaluate",
+    "load_data",
+    "load_family",
+    "register_higher",
+    "run_suite",
+    "unroll",
+]

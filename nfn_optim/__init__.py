@@ -15,3 +15,16 @@ from .symmetry import SpecError as SpecError
 from .symmetry import WeightSpaceFeatures as WeightSpaceFeatures
 
 __version__ = version("nfn-optim")
+
+__all__ = [  # `read_card` is for the commands
+    "AdamRule",
+    "NFNOptimizer",
+    "NFNRule",
+    "NetworkSpec",
+    "SGDRule",
+    "SpecError",
+    "UpdateRule",
+    "WeightSpaceFeatures",
+    "load_rule",
+    "save_rule",
+]

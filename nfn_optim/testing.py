@@ -17,6 +17,18 @@ from .symmetry import NetworkSpec, WeightSpaceFeatures, permute, random_permutat
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+__all__ = [
+    "assert_equivariant",
+    "assert_invariant",
+    "assert_sensitive",
+    "chain_spec",
+    "chain_specs",
+    "equivariance_error",
+    "invariance_error",
+    "random_features",
+    "renumbered",
+]
+
 EquivariantMap = Callable[[WeightSpaceFeatures], WeightSpaceFeatures]
 InvariantMap = Callable[[WeightSpaceFeatures], Tensor]
 

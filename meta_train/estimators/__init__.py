@@ -12,3 +12,14 @@ from ._evolution import NoiseReuseES as NoiseReuseES
 from ._meta_loss import WORST as WORST
 from ._meta_loss import MetaLoss as MetaLoss
 from ._meta_loss import Piece as Piece
+
+__all__ = [  # the other names are for the folders beside
+    "PES",
+    "FullES",
+    "GradientEstimator",
+    "MetaGradient",
+    "MetaLoss",
+    "NoiseReuseES",
+    "TruncatedBPTT",
+    "advance",
+]

@@ -26,3 +26,28 @@ from ._images import Autoencoders as Autoencoders
 from ._images import ImageCNNs as ImageCNNs
 from ._images import ImageMLPs as ImageMLPs
 from ._tables import Tables as Tables
+
+__all__ = [  # the other names are for the folders beside
+    "Autoencoders",
+    "Dataset",
+    "DigitsCNNs",
+    "DigitsMLPs",
+    "ImageCNNs",
+    "ImageMLPs",
+    "Mixture",
+    "ModuleTask",
+    "PermutedInputs",
+    "PermutedLabels",
+    "ReparametrizedWeights",
+    "ScaledLoss",
+    "Tables",
+    "Task",
+    "TaskFamily",
+    "TeacherMLPs",
+    "default_family",
+    "general_family",
+    "light_family",
+    "load_data",
+    "mlp",
+    "stack",
+]

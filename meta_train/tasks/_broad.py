@@ -21,3 +21,4 @@ broad_family = ScaledLoss(
         )
     )
 )
+"""More than the default: image data sets, normalization, autoencoders, other units and orders."""

@@ -136,3 +136,4 @@ class Mixture(TaskFamily):
 
 
 default_family = Mixture(((DigitsMLPs(), 0.55), (TeacherMLPs(), 0.3), (DigitsCNNs(), 0.15)))
+"""What `nfn-optim train` takes without `--tasks`: digits and teachers, MLPs and CNNs."""

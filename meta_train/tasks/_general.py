@@ -24,6 +24,7 @@ general_family = Mixture(
         (ReparametrizedWeights(Mixture(((_digits_mlps, 1.0), (_mnist_mlps, 1.0)))), 0.1),
     )
 )
+"""What the shipped rule is meta-trained on: digits, MNIST, teachers and tables, MLPs and CNNs."""
 
 # For evolution strategies, which train many copies of every network: smaller ones.
 _light_digits_mlps = replace(_digits_mlps, max_weights=12_000)
@@ -40,3 +41,4 @@ light_family = Mixture(
         (ReparametrizedWeights(_light_digits_mlps), 0.05),
     )
 )
+"""`general_family` with smaller networks, for evolution strategies."""

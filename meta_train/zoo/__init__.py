@@ -19,7 +19,7 @@ from ._files import save_zoo as save_zoo
 from ._hyperparameters import ClassifierConfig as ClassifierConfig
 from ._small_cnn_zoo import read_small_cnn_zoo as read_small_cnn_zoo
 
-__all__ = [  # the other names are for the suites
+__all__ = [  # the other names are for the folders beside
     "ClassifierConfig",
     "FieldConfig",
     "Zoo",

@@ -25,3 +25,28 @@ from .derived import NPLinear as NPLinear
 from .derived import fan_in_uniform as fan_in_uniform
 from .derived import keep_variance as keep_variance
 from .relational import SharedNPLinear as SharedNPLinear
+
+__all__ = [  # the other names are for the folders beside
+    "ChannelDropout",
+    "CrossAttnPool",
+    "FlattenWeights",
+    "GaussianFourierFeatures",
+    "HNPLinear",
+    "HNPPool",
+    "IOSinusoidalEncoding",
+    "LearnedPosEmbedding",
+    "LearnedScale",
+    "LowRankHNPLinear",
+    "Map",
+    "NPAttention",
+    "NPLinear",
+    "NPPool",
+    "Pointwise",
+    "ResidualBlock",
+    "SharedNPLinear",
+    "StatFeaturizer",
+    "UnflattenWeights",
+    "WeightSpaceLayerNorm",
+    "fan_in_uniform",
+    "keep_variance",
+]

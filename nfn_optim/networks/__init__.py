@@ -13,3 +13,17 @@ from ._invariant import InvariantNFN as InvariantNFN
 from ._transformer import NFT as NFT
 from ._transformer import NFT2Array as NFT2Array
 from ._transformer import TransformerConfig as TransformerConfig
+
+__all__ = [  # the other names are for the folders beside
+    "NFT",
+    "EquivariantConfig",
+    "EquivariantNFN",
+    "FlatMLP",
+    "HeadConfig",
+    "InputConfig",
+    "InvariantConfig",
+    "InvariantNFN",
+    "NFT2Array",
+    "StatNN",
+    "TransformerConfig",
+]

@@ -16,7 +16,6 @@ from ._nfn import NFNRuleConfig as NFNRuleConfig
 
 __all__ = [  # the other names are for the folders above
     "AdamRule",
-    "ElementwiseRule",
     "Limits",
     "NFNRule",
     "NFNRuleConfig",

@@ -12,6 +12,8 @@ from torch.utils import _pytree
 from ..symmetry import NetworkSpec, SpecError, infer_chain
 
 Params = dict[str, Tensor]
+"""Tensors by the name of their parameter: weights, gradients or changes."""
+
 Slots = dict[str, dict[str, Tensor]]
 
 
