@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 NFN_DATA ?= $(if $(wildcard ../shared/data),$(CURDIR)/../shared/data)
 export NFN_DATA
 
-.PHONY: demo test ecosystem lint types bench clean
+.PHONY: demo test ecosystem lint types bench results api clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -36,6 +36,13 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+# docs/results.md and its plots, from results/*.json; docs/api.md, from the docstrings.
+results: $(STAMP)
+	$(BIN)/python docs/tools/build_results.py
+
+api: $(STAMP)
+	$(BIN)/python docs/tools/build_api.py
 
 clean:
 	rm -rf .venv .venv-ecosystem build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

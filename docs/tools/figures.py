@@ -1,0 +1,156 @@
+"""The plots of docs/results.md, each made from one or more records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+
+from records import ROOT, Record
+
+_SHOWN = (0.6, 1.6)  # of the peers' losses; what lies beyond stands at the edge
+FOLDER = ROOT / "docs" / "figures"
+_MARKS = {
+    "shipped": ("o", "#c1272d"),
+    "untrained": ("s", "#e69f00"),
+    "Muon + AdamW": ("^", "#0072b2"),
+    "Schedule-Free AdamW": ("v", "#009e73"),
+    "Prodigy": ("x", "#777777"),
+    "SOAP": ("D", "#cc79a7"),
+}
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nfn_optim",
+}
+
+Draw = Callable[[Mapping[str, Record]], Figure]
+
+
+def peers(records: Mapping[str, Record]) -> Figure:
+    """Loss at the end over tuned AdamW's, a line for every task."""
+    record = records["peers"]
+    figure, panel = _lines(record.tasks)
+    for place, method in enumerate(record.methods):
+        _dots(panel, [record], method, "end_loss", 0.12 * (place - 2), _SHOWN)
+    panel.set_xlim(*_SHOWN)
+    panel.set_xticks([0.6, 0.8, 1, 1.2, 1.4, 1.6], ["≤ 0.6", "0.8", "1", "1.2", "1.4", "≥ 1.6"])
+    panel.set_xlabel("loss at the end over that of tuned AdamW (left of the line is better)")
+    _legend(figure, panel)
+    return figure
+
+
+def speedup(records: Mapping[str, Record]) -> Figure:
+    """Steps saved against tuned Adam, a line for every task."""
+    parts = [records["digits"], records["held-out"]]
+    figure, panel = _lines([task for record in parts for task in record.tasks])
+    for place, method in enumerate(("shipped", "untrained")):
+        _dots(panel, parts, method, "speedup_adam", 0.2 * (place - 0.5))
+    panel.axhline(len(parts[0].tasks) - 0.5, color="black", linewidth=0.5, linestyle="--")
+    panel.set_xlabel("speed-up in steps to tuned Adam's final loss (right of the line is better)")
+    _legend(figure, panel)
+    return figure
+
+
+def cost(records: Mapping[str, Record]) -> Figure:
+    """Time of a step over Adam's, bars for every network."""
+    record = records["step-cost"]
+    methods = ("NFNOptimizer", "fused=False", "fused=False, compiled")
+    figure, panel = _lines(record.tasks, height=0.5)
+    for place, method in enumerate(methods):
+        numbers = [record.number(task, method, "times_adam") for task in record.tasks]
+        widths = [number.mean if number else 0.0 for number in numbers]
+        heights = [line + 0.25 * (place - 1) for line in range(len(widths))]
+        panel.barh(heights, widths, 0.22, label=method)
+    panel.set_xlabel("time of a step in training, over Adam's")
+    _legend(figure, panel)
+    return figure
+
+
+def suites(records: Mapping[str, Record]) -> Figure:
+    """Scores of the paper's tasks, a panel for every suite."""
+    parts = [record for name, record in records.items() if name.startswith("suite-")]
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    cells: Any = figure.subfigures(3, 2)
+    for part, record in zip(cells.flat, parts, strict=True):
+        panel = part.subplots()
+        for task in record.tasks:
+            _scores(panel, record, task)
+        panel.invert_yaxis()
+        panel.set_xlabel(record.measures["score"])
+        panel.set_title(record.title, fontsize=9)
+        _legend(part, panel)
+    return figure
+
+
+def _scores(panel: Axes, record: Record, task: str) -> None:
+    """The scores of all methods on one task; crosses for the paper's."""
+    measured = [(method, record.number(task, method, "score")) for method in record.methods]
+    shown = [(method, number.mean) for method, number in measured if number]
+    marker, color = ("x", "black") if task.startswith("paper") else ("o", None)
+    panel.scatter(
+        [mean for _, mean in shown], [m for m, _ in shown], marker=marker, c=color, label=task
+    )
+
+
+FIGURES: dict[str, Draw] = {"peers": peers, "speedup": speedup, "cost": cost, "suites": suites}
+
+
+def write_figures(records: Mapping[str, Record], folder: Path = FOLDER) -> None:
+    """Draws all plots into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(_STYLE):
+        for name, draw in FIGURES.items():
+            draw(records).savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
+def _lines(tasks: Sequence[str], height: float = 0.32) -> tuple[Figure, Axes]:
+    """A panel with a line for every task, the first at the top, and a mark at 1."""
+    figure = Figure(figsize=(7.5, 1.2 + height * len(tasks)), layout="constrained")
+    panel = figure.subplots()
+    panel.set_yticks(range(len(tasks)), tasks)
+    panel.set_ylim(len(tasks) - 0.5, -0.5)
+    panel.axvline(1, color="black", linewidth=0.8)
+    panel.grid(axis="y", linewidth=0.4, alpha=0.5)
+    return figure, panel
+
+
+def _dots(
+    panel: Axes,
+    records: Sequence[Record],
+    method: str,
+    measure: str,
+    offset: float,
+    limits: tuple[float, float] = (0.0, math.inf),
+) -> None:
+    """Means with their spreads, on the lines of the records' tasks in their order."""
+    measured = [r.number(task, method, measure) for r in records for task in r.tasks]
+    points = [(k + offset, n.mean, n.spread or 0.0) for k, n in enumerate(measured) if n]
+    heights, means, spreads = zip(*points, strict=True)
+    marker, color = _MARKS[method]
+    panel.errorbar(
+        np.clip(means, *limits),
+        heights,
+        xerr=spreads if any(spreads) else None,
+        fmt=marker,
+        markersize=5,
+        linewidth=1,
+        color=color,
+        label=method,
+        clip_on=False,
+    )
+
+
+def _legend(figure: FigureBase, panel: Axes) -> None:
+    figure.legend(
+        *panel.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8
+    )

@@ -1,0 +1,137 @@
+"""Records as Markdown tables."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from records import Number, Record
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cell(number: Number | None) -> str:
+    """Mean and spread to the last digit that the spread has; empty for None."""
+    if number is None:
+        return ""
+    if not number.spread:
+        return f"{number.mean:.3g}"
+    spread = f"{number.spread:.2g}"
+    decimals = len(spread.partition(".")[2])
+    mean = f"{number.mean:.3g}" if "e" in spread else f"{number.mean:.{decimals}f}"
+    return f"{mean} ± {spread}"
+
+
+def by_method(record: Record, measure: str, more: str = "", best: str = "") -> str:
+    """A row for every task, a column for every method that has the measure.
+
+    Args:
+        record: The figures.
+        measure: What the cells show.
+        more: A further measure, in brackets behind it.
+        best: `lowest` or `highest`: the task's best method is printed in bold.
+    """
+    methods = _methods_with(record, measure)
+    rows = [[task, *_cells(record, task, methods, (measure, more), best)] for task in record.tasks]
+    return table(["", *methods], rows)
+
+
+def _methods_with(record: Record, measure: str) -> list[str]:
+    having = {row.method for row in record.rows if measure in row.values}
+    return [method for method in record.methods if method in having]
+
+
+def _cells(
+    record: Record, task: str, methods: Sequence[str], measures: tuple[str, str], best: str
+) -> list[str]:
+    numbers = [record.number(task, method, measures[0]) for method in methods]
+    means = [number.mean for number in numbers if number]
+    winner = {"lowest": min, "highest": max}[best](means) if best else None
+    cells = []
+    for method, number in zip(methods, numbers, strict=True):
+        more = record.number(task, method, measures[1])
+        text = cell(number) + (f" ({cell(more)})" if more else "")
+        cells.append(f"**{text}**" if number and number.mean == winner else text)
+    return cells
+
+
+def by_task(record: Record, measure: str) -> str:
+    """A row for every method that has the measure, a column for every task."""
+    rows = (
+        [method, *(cell(record.number(task, method, measure)) for task in record.tasks)]
+        for method in _methods_with(record, measure)
+    )
+    return table(["", *record.tasks], rows)
+
+
+def beside(record: Record, columns: Mapping[str, Sequence[str]]) -> str:
+    """A row for every task; a column is a measure, of several methods with slashes between.
+
+    Args:
+        record: The figures.
+        columns: The measure and the methods of each column, by its heading.
+    """
+    rows = (
+        [task, *(_joined(record, task, *column) for column in columns.values())]
+        for task in record.tasks
+    )
+    return table(["", *columns], rows)
+
+
+def _joined(record: Record, task: str, measure: str, *methods: str) -> str:
+    cells = [cell(record.number(task, method, measure)) for method in methods]
+    return " / ".join(cells) if any(cells) else ""
+
+
+def origins(records: Mapping[str, Record]) -> str:
+    """Where every record comes from."""
+    rows = (
+        [
+            f"[{name}](../results/{name}.json)",
+            f"`{record.command}`",
+            f"`{record.commit[:7]}`",
+            record.date.isoformat(),
+            str(len(record.seeds)),
+            "copied" if record.transcribed else "measured",
+        ]
+        for name, record in records.items()
+    )
+    return table(["figures", "command", "code", "date", "seeds", ""], rows)
+
+
+def above(record: Record, method: str, measure: str, bound: float = 1.0) -> list[str]:
+    """Tasks on which a method's measure is above a bound, the highest first."""
+    means = _means(record, method, measure)
+    return sorted((t for t, mean in means.items() if mean > bound), key=means.__getitem__)[::-1]
+
+
+def ahead(record: Record, method: str, other: str, measure: str, best: str) -> str:
+    """On how many tasks one method is better than another, of those that have both.
+
+    Args:
+        record: The figures.
+        method: Who is ahead.
+        other: Of whom.
+        measure: In what.
+        best: `lowest` or `highest`.
+    """
+    ours, theirs = _means(record, method, measure), _means(record, other, measure)
+    sign = {"lowest": 1, "highest": -1}[best]
+    gaps = [sign * (theirs[task] - mean) for task, mean in ours.items() if task in theirs]
+    return f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}"
+
+
+def median_and_worst(record: Record, method: str, measure: str) -> str:
+    """Of a measure's means over tasks, where more is better."""
+    means = _means(record, method, measure)
+    worst = min(means, key=means.__getitem__)
+    return f"median {statistics.median(means.values()):.2f}, worst {means[worst]:.2f} ({worst})"
+
+
+def _means(record: Record, method: str, measure: str) -> dict[str, float]:
+    numbers = ((task, record.number(task, method, measure)) for task in record.tasks)
+    return {task: number.mean for task, number in numbers if number}

@@ -1,0 +1,144 @@
+"""The results page, its plots and the README's table are what the files in results/ say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import build_results
+import figures
+import tables
+from records import Number, Record, read_records, write_record
+
+RECORD: dict[str, Any] = {
+    "title": "Two optimizers",
+    "protocol": "Ten steps.",
+    "command": "nfn-optim evaluate",
+    "commit": "0123abc",
+    "date": "2026-01-01",
+    "machine": "one core",
+    "seeds": [0, 1],
+    "spread": "standard deviation over seeds",
+    "measures": {"loss": "mean loss", "steps": "steps to it"},
+    "rows": [
+        {"task": "a", "method": "ours", "values": {"loss": {"mean": 0.5, "spread": 0.25}}},
+        {"task": "a", "method": "Adam", "values": {"loss": {"mean": 1.5}, "steps": {"mean": 3}}},
+        {"task": "b", "method": "ours", "values": {"loss": {"mean": 2.0}}},
+    ],
+}
+
+
+def record(**changes: Any) -> Record:
+    return Record.model_validate(RECORD | changes)
+
+
+@pytest.fixture(scope="module")
+def records() -> dict[str, Record]:
+    return read_records()
+
+
+def test_the_page_is_as_the_records_say(records: dict[str, Record]) -> None:
+    committed = build_results.PAGE.read_text()
+    assert committed == build_results.make_page(records), "run `make results` and commit the page"
+
+
+def test_the_readme_is_as_the_records_say(records: dict[str, Record]) -> None:
+    committed = build_results.README.read_text()
+    assert committed == build_results.fill_readme(committed, records), "run `make results`"
+    assert committed.count("| untrained |") == 1
+
+
+def test_the_readme_is_short() -> None:
+    assert len(build_results.README.read_text().splitlines()) <= 120
+
+
+def test_every_plot_is_shown_with_a_text_in_its_place() -> None:
+    shown = re.findall(r"!\[([^]]{20,})\]\(figures/(\w+)\.svg\)", build_results.PAGE.read_text())
+    assert {name for _, name in shown} == set(figures.FIGURES)
+    assert {path.stem for path in figures.FOLDER.iterdir()} == set(figures.FIGURES)
+
+
+def test_plots_can_be_drawn(records: dict[str, Record], tmp_path: Path) -> None:
+    figures.write_figures(records, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{n}.svg" for n in figures.FIGURES}
+
+
+def test_the_untrained_rule_stands_beside_the_shipped_one(records: dict[str, Record]) -> None:
+    compared = ("peers", "digits", "held-out", "regressions", "regressions-long")
+    for name in compared:
+        assert {"shipped", "untrained"} <= set(records[name].methods), name
+
+
+def test_a_record_is_the_same_after_it_is_written(tmp_path: Path) -> None:
+    write_record(record(), tmp_path / "two.json")
+    assert read_records(tmp_path) == {"two": record()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"commit": "HEAD"}, "commit"),
+        ({"seeds": []}, "seeds"),
+        ({"measures": {"loss": "mean loss"}}, "no measure is called steps"),
+        ({"rows": [RECORD["rows"][0]] * 2}, "same task and method"),
+        ({"transcribed": True}, "names its source"),
+        ({"source": "a page"}, "names its source"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_record_that_does_not_follow_the_schema_is_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        record(**changes)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (None, ""),
+        (Number(mean=0.12345), "0.123"),
+        (Number(mean=2.788, spread=0.35), "2.79 ± 0.35"),
+        (Number(mean=0.9024, spread=0.0021), "0.9024 ± 0.0021"),
+        (Number(mean=17.04, spread=1.4), "17.0 ± 1.4"),
+        (Number(mean=0.881, spread=0.002), "0.881 ± 0.002"),
+        (Number(mean=8.395e-05, spread=8.3e-05), "8.39e-05 ± 8.3e-05"),
+        (Number(mean=0.0, spread=0.0), "0"),
+    ],
+)
+def test_a_cell_has_as_many_digits_as_its_spread_allows(number: Number | None, text: str) -> None:
+    assert tables.cell(number) == text
+
+
+def test_the_best_method_of_a_task_is_bold_and_what_is_missing_is_empty() -> None:
+    lines = tables.by_method(record(), "loss", more="steps", best="lowest").splitlines()
+    assert lines[0] == "|  | ours | Adam |"
+    assert lines[2:] == ["| a | **0.50 ± 0.25** | 1.5 (3) |", "| b | **2** |  |"]
+
+
+def test_a_method_without_the_measure_has_no_place_in_its_table() -> None:
+    assert tables.by_method(record(), "steps").splitlines()[0] == "|  | Adam |"
+    assert tables.by_task(record(), "steps").splitlines()[2:] == ["| Adam | 3 |  |"]
+
+
+def test_methods_share_a_cell() -> None:
+    lines = tables.beside(record(), {"loss": ["loss", "ours", "Adam"]}).splitlines()
+    assert lines[2:] == ["| a | 0.50 ± 0.25 / 1.5 |", "| b | 2 /  |"]
+
+
+def test_tasks_above_a_bound_come_highest_first() -> None:
+    assert tables.above(record(), "ours", "loss", bound=0.1) == ["b", "a"]
+    assert tables.above(record(), "ours", "loss") == ["b"]
+
+
+def test_the_worst_task_is_named() -> None:
+    assert tables.median_and_worst(record(), "ours", "loss") == "median 1.25, worst 0.50 (a)"
+
+
+def test_being_ahead_is_counted_on_the_tasks_of_both() -> None:
+    assert tables.ahead(record(), "ours", "Adam", "loss", "lowest") == "1 of 1"
+    assert tables.ahead(record(), "ours", "Adam", "loss", "highest") == "0 of 1"
