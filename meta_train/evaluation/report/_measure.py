@@ -12,7 +12,7 @@ from ..contenders import Setting
 from ..sweep import Entry, best_setting, curves
 from ._results import Curve, Group, Measured, Row
 
-_POINTS = 60  # of a curve
+_POINTS = 40  # of a curve
 
 
 def measure(
@@ -67,12 +67,13 @@ def _curve(losses: np.ndarray) -> Curve:
     smooth = statistics.smoothed(losses)
     index = np.unique(np.linspace(0, len(smooth) - 1, _POINTS).astype(int))
     chosen, first = smooth[index], statistics.window(len(losses))
-    return Curve(
-        tuple((index + first).tolist()),
-        tuple(chosen.mean(axis=1).tolist()),
-        tuple(chosen.min(axis=1).tolist()),
-        tuple(chosen.max(axis=1).tolist()),
-    )
+    over_seeds = chosen.mean(axis=1), chosen.min(axis=1), chosen.max(axis=1)
+    return Curve(tuple((index + first).tolist()), *map(_rounded, over_seeds))
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    """Four digits: enough for a picture."""
+    return tuple(float(f"{value:.4g}") for value in values)
 
 
 def _measured(values: np.ndarray | Sequence[float], setting: Setting) -> Measured:

@@ -29,11 +29,10 @@ def plot_curves(evaluation: Evaluation, path: Path) -> None:
         for name in shown:
             draw_curve(panel, name, evaluation.row(task.name, name).curve, styles[name])
         panel.set_title(task.name, fontsize=9)
-        panel.tick_params(labelsize=7)
+        panel.tick_params(labelsize=7, which="both")
     for panel in panels[len(evaluation.tasks) :]:
         panel.set_visible(False)
-    figure.supxlabel("step", fontsize=9)
-    figure.supylabel("training loss, mean of a tenth of the run", fontsize=9)
+    figure.supylabel("training loss (mean of a tenth of the run) against the step", fontsize=9)
     _legend(figure, panels, ncols=2 * columns + 2)
     _save(figure, path)
 
