@@ -68,7 +68,7 @@ def train(
 
     Raises:
         IndexError: If a sample is drawn that there is not, or it has a class without an output.
-        ValueError: If a tensor is not what layers and steps ask for; then nothing has changed.
+        ValueError: If a tensor does not fit layers and steps; then nothing has changed.
     """
     n, (steps, batch), d = len(weights), index.shape[1:], program.parameters
     constants = _constants(rule)

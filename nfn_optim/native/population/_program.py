@@ -1,4 +1,4 @@
-"""A network as native code reads it: layers as `network.h` has them."""
+"""A network as native code reads it: layers as `layer.h` has them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution and what follows it: field by field as `Shape` of `network.h`.
+    """A convolution and what follows it: field by field as `Shape` of `layer.h`.
 
     A linear layer is one with a kernel as large as its input.
     """

@@ -1,5 +1,6 @@
 // Trains small networks, each for all its steps before the next: weights, moments and the
 // activations of a batch stay in the cache.
+#include "losses.h"
 #include "network.h"
 
 namespace nfn {
@@ -25,37 +26,6 @@ struct Training {
   double beta, beta_square, eps;  // of SGD only `beta`, the momentum
   float *weights, *moments, *squares;  // rows of all parameters, `squares` null for SGD
 };
-
-// Gradients `(sample, out)` of the mean cross-entropy.
-void cross_entropy(const float* logits, const int64_t* classes, const int64_t* index, long batch,
-                   long outs, float* grad) {
-  const long out = padded(outs);
-  const float share = 1.0f / batch;
-  for (long b = 0; b < batch; ++b, logits += out, grad += out) {
-    const float largest = *std::max_element(logits, logits + outs);
-    float total = 0;
-    for (long c = 0; c < out; c += LANES) {
-      const Vec e = first(exp(load(logits + c) - largest), outs - c);
-      total += sum(e);
-      store(grad + c, e);
-    }
-    const Vec factor = all(share / total);
-    for (long c = 0; c < out; c += LANES) store(grad + c, load(grad + c) * factor);
-    grad[classes[index[b]]] -= share;
-  }
-}
-
-// Gradients `(sample, out)` of the mean square of errors.
-void mean_square(const float* found, const float* values, const int64_t* index, long batch,
-                 long outs, float* grad) {
-  const long out = padded(outs);
-  const float share = 2.0f / (batch * outs);
-  for (long b = 0; b < batch; ++b) {
-    for (long c = 0; c < outs; ++c) {
-      grad[b * out + c] = share * (found[b * out + c] - values[index[b] * outs + c]);
-    }
-  }
-}
 
 // A row of parameters as it lies in memory while it is trained.
 class Row {
@@ -125,7 +95,7 @@ class Gradient {
     const float* inputs = task.inputs + n * task.inputs_stride;
     for (long b = 0; b < batch; ++b) network.read(inputs + index[b] * network.sample(), b);
     const float* keep = training.keep ? training.keep + at * training.keep_size : nullptr;
-    ask(network.forward(weights, keep, true), index);
+    differentiate(network.forward(weights, keep, true), index);
     network.backward(weights, adjoint.data(), grad.data());
     if (training.l2) shrink(weights);
     for (long e = 0; training.masks && e < size; ++e) grad[e] *= masks.data()[e];
@@ -142,8 +112,8 @@ class Gradient {
 
   long outs() const { return network.layers.back().shape.out; }
 
-  // What the loss says of the outputs.
-  void ask(const float* found, const int64_t* index) {
+  // Gradient of the loss with respect to the outputs.
+  void differentiate(const float* found, const int64_t* index) {
     if (task.has_classes) {
       const int64_t* classes = static_cast<const int64_t*>(task.targets) + n * task.targets_stride;
       cross_entropy(found, classes, index, task.batch, outs(), adjoint.data());
@@ -153,7 +123,7 @@ class Gradient {
     }
   }
 
-  // Adds what L2 says of the weights; biases are behind them.
+  // Adds the gradient of L2 to that of the weights; biases are behind them.
   void shrink(const float* weights) {
     const float twice = 2 * training.l2[n];
     for (size_t i = 0; i < network.layers.size(); ++i) {

@@ -1,0 +1,105 @@
+// Parameters and layers of a step, and the pieces of them that threads share.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "constants.h"
+#include "matrix.h"
+
+namespace nfn {
+
+// Meta-parameters of a `SharedNPLinear`.
+struct Layer {
+  int in, out;
+  const float *entry, *vector, *taps, *own, *neurons, *network, *bias;
+
+  Layer(int in, int out, const float* const* at)
+      : in(in), out(out), entry(at[0]), vector(at[1]), taps(at[2]), own(at[3]), neurons(at[4]),
+        network(at[5]), bias(at[6]) {}
+};
+
+// Limits of meta-training, see `Limits` in rules/_limits.py.
+struct Limits {
+  float horizon, memory, log_fan_in, weight_size;
+};
+
+struct Parameter {
+  long rows, columns, taps;
+  int out, source;  // populations; no source for a vector
+  bool is_polar;
+  float fans[3];
+  float *values, *momenta, *square, *lead, *step;
+  const float *grad, *num_steps;
+  float rate, keep;
+
+  float correct[DECAYS], correct_square, level, loudness[DECAYS], size, context[CONTEXT];
+  float log_size, recency;
+  double moved = 0;
+  std::unique_ptr<float[]> direction;
+
+  Parameter(const int64_t* layout, const float* of_fans, void* const* tensors, const double* rates)
+      : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
+        source(static_cast<int>(layout[4])), is_polar(layout[5]),
+        rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
+    std::copy(of_fans, of_fans + 3, fans);
+    float* const* at = reinterpret_cast<float* const*>(tensors);
+    values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
+    num_steps = at[6];
+  }
+
+  bool is_weight() const { return source >= 0; }
+  long length() const { return columns * taps; }
+  long entries() const { return rows * length(); }
+  long neurons() const { return is_weight() ? rows : columns; }  // of the output axis
+};
+
+struct Network {
+  std::vector<Parameter> parameters;
+  std::vector<long> sizes;  // of populations
+};
+
+// Some rows of a parameter, and sums over them.
+struct Piece {
+  int parameter;
+  long begin, end;
+  double sums[DECAYS + 3];
+  double moved;
+  Matrix columns;  // sums over the rows, a row for every channel
+};
+
+// Means of one parameter, a row for every channel.
+struct Means {
+  Matrix rows, columns;
+};
+
+// What is added to a parameter's channels, a row for each; over taps the same.
+struct Terms {
+  Matrix rows, columns;
+};
+
+// Pieces for each thread: about the same number of entries, in whole rows.
+inline std::vector<std::vector<Piece>> share(const std::vector<Parameter>& parameters, int threads) {
+  long total = 0, seen = 0;
+  for (const Parameter& p : parameters) total += p.entries();
+  threads = static_cast<int>(std::min<long>(threads, 1 + total / 8192));
+  std::vector<std::vector<Piece>> shares(std::max(1, threads));
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& p = parameters[i];
+    for (long row = 0; row < p.rows;) {
+      const size_t t = std::min<size_t>(seen * shares.size() / total, shares.size() - 1);
+      const long until = (static_cast<long>(t) + 1) * total / shares.size();
+      long rows = std::max(1L, (until - seen + p.length() - 1) / p.length());
+      if (t + 1 == shares.size()) rows = p.rows;
+      const long end = std::min(p.rows, row + rows);
+      shares[t].push_back({static_cast<int>(i), row, end, {}, 0, {}});
+      seen += (end - row) * p.length();
+      row = end;
+    }
+  }
+  return shares;
+}
+
+}  // namespace nfn

@@ -1,0 +1,96 @@
+// What is known of whole parameters.
+#pragma once
+
+#include <cmath>
+
+#include "lanes.h"
+#include "parameter.h"
+
+namespace nfn {
+
+// The linear layer that reads the time.
+struct Schedule {
+  const float *weight, *bias;
+};
+
+// Takes gradients in, and sums up what `scale` has to know.
+inline void accumulate(const Parameter& p, Piece& piece) {
+  const long end = piece.end * p.length(), total = p.entries();
+  constexpr float kept = SQUARE_DECAY, taken = 1 - SQUARE_DECAY;
+  for (long begin = piece.begin * p.length(); begin < end; begin += 4096) {
+    Vec sums[DECAYS + 3] = {};
+    for (long e = begin; e < std::min(end, begin + 4096); e += LANES) {
+      const long n = end - e;
+      const Vec value = load(p.values + e, n), grad = load(p.grad + e, n);
+      const Vec gain = grad * grad;
+      const Vec square = kept * load(p.square + e, n) + taken * gain;
+      store(p.square + e, square, n);
+      sums[0] += value * value, sums[1] += gain, sums[2] += square;
+      for (int k = 0; k < DECAYS; ++k) {
+        float* at = p.momenta + k * total + e;
+        Vec momentum = load(at, n);
+        momentum += static_cast<float>(1 - DECAY[k]) * (grad - momentum);
+        store(at, momentum, n);
+        sums[3 + k] += momentum * momentum;
+      }
+    }
+    for (int k = 0; k < DECAYS + 3; ++k) piece.sums[k] += sum(sums[k]);
+  }
+}
+
+inline float rms(double square, long count) {
+  return std::sqrt(static_cast<float>(square / count) + TINY);
+}
+
+// Adam's bias correction.
+inline float correction(double decay, float step) {
+  return static_cast<float>(-1 / std::expm1(step * std::log(decay)));
+}
+
+// Makes the sums of all pieces into factors, and describes the parameter.
+inline void scale(Parameter& p, const double* sums, const Limits& limits) {
+  const float step = *p.step += 1;
+  const long count = p.entries();
+  const float size = rms(sums[0], count), loud = rms(sums[1], count);
+  p.correct_square = correction(SQUARE_DECAY, step);
+  const float level = static_cast<float>(sums[2] / count) * p.correct_square;
+  p.level = p.correct_square / (level + TINY);
+  p.size = 1 / size;
+  const float typical = std::sqrt(level + TINY);
+  float* context = p.context;
+  *context++ = std::log(std::min(size, limits.weight_size) + 1e-4f);
+  for (int k = 0; k < DECAYS; ++k) {
+    const float loudness = rms(sums[3 + k], count);
+    p.correct[k] = correction(DECAY[k], step);
+    p.loudness[k] = 1 / loudness;
+    *context++ = std::log(loudness * p.correct[k] / typical + 1e-4f);
+  }
+  *context++ = std::log(loud / typical + 1e-4f);
+  std::copy(p.fans, p.fans + 3, context);
+}
+
+// How large the parameter's steps are, and how fast it follows them.
+inline void pace(Parameter& p, const Schedule& schedule, const Limits& limits) {
+  const float step = *p.step, total = *p.num_steps, known = total > 0;
+  const float left = std::max(0.0f, 1 - step / std::max(total, 1.0f));
+  float inputs[SCHEDULE], *to = inputs;
+  for (float time : TIME) *to++ = std::tanh(step / time - 1);
+  *to++ = known;
+  *to++ = known * left;
+  *to++ = known * (std::log(left + LAST) / -std::log(LAST));
+  std::copy(p.fans, p.fans + 3, to);
+  float written[WRITTEN];
+  for (int o = 0; o < WRITTEN; ++o) {
+    written[o] = schedule.bias[o];
+    for (int k = 0; k < SCHEDULE; ++k) {
+      written[o] += schedule.weight[o * SCHEDULE + k] * inputs[k];
+    }
+  }
+  const float age = std::log(std::min(step, limits.memory));
+  const float excess = std::max(0.0f, p.fans[1] - limits.log_fan_in);
+  const float late = std::log(std::max(step / limits.horizon, 1.0f));
+  p.log_size = written[0] - excess - late;
+  p.recency = written[1] - age;
+}
+
+}  // namespace nfn

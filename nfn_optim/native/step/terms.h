@@ -1,0 +1,116 @@
+// What neurons and the whole network add to the channels of each parameter.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "parameter.h"
+
+namespace nfn {
+
+// The same for every tap.
+inline Matrix spread(Matrix& columns, long taps) {
+  if (taps == 1) return std::move(columns);
+  Matrix result(columns.rows, columns.columns * taps);
+  for (long k = 0; k < columns.rows; ++k) {
+    for (long i = 0; i < columns.columns; ++i) {
+      std::fill_n(result[k] + i * taps, taps, columns[k][i]);
+    }
+  }
+  return result;
+}
+
+// Means over the parameters that carry a population, three roles after another.
+inline Matrix of_neurons(const Network& network, const std::vector<Means>& means, long c,
+                         std::vector<long>& starts) {
+  long total = 0;
+  for (long size : network.sizes) starts.push_back(total), total += size;
+  std::vector<int> carriers(3 * network.sizes.size());
+  Matrix joined(3 * c, total);
+  const auto each = [&](auto visit) {
+    for (size_t i = 0; i < network.parameters.size(); ++i) {
+      const Parameter& p = network.parameters[i];
+      visit(p.is_weight() ? 0 : 2, p.out, means[i].rows);
+      if (p.is_weight()) visit(1, p.source, means[i].columns);
+    }
+  };
+  each([&](int role, int population, const Matrix&) { ++carriers[3 * population + role]; });
+  each([&](int role, int population, const Matrix& mean) {
+    const float part = 1.0f / carriers[3 * population + role];
+    for (long k = 0; k < c; ++k) {
+      float* to = joined[role * c + k] + starts[population];
+      for (long e = 0; e < network.sizes[population]; ++e) to[e] += part * mean[k][e];
+    }
+  });
+  return joined;
+}
+
+// Maps of means over the network and over all weights or vectors: `(out, parameters)`.
+inline Matrix of_network(const Network& network, const Layer& layer,
+                         const std::vector<Means>& means) {
+  const long c = layer.in, inputs = 3 * c + CONTEXT;
+  const std::vector<Parameter>& parameters = network.parameters;
+  Matrix given(parameters.size(), inputs), result(layer.out, parameters.size());
+  std::vector<float> kinds(2 * c);
+  int counts[2] = {};
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& p = parameters[i];
+    ++counts[!p.is_weight()];
+    for (long k = 0; k < c; ++k) {
+      float total = 0;
+      for (long e = 0; e < p.neurons(); ++e) total += means[i].rows[k][e];
+      given[i][k] = total / p.neurons();
+      kinds[!p.is_weight() * c + k] += given[i][k];
+    }
+  }
+  for (long k = 0; k < 2 * c; ++k) kinds[k] /= std::max(1, counts[k >= c]);
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& p = parameters[i];
+    std::copy(kinds.begin(), kinds.end(), given[i] + c);
+    std::copy(p.context, p.context + CONTEXT, given[i] + 3 * c);
+    const long kind = !p.is_weight();
+    for (long k = 0; k < layer.out; ++k) {
+      const float* weight = layer.network + (kind * layer.out + k) * inputs;
+      float total = layer.bias[kind * layer.out + k];
+      for (long e = 0; e < inputs; ++e) total += weight[e] * given[i][e];
+      result[k][i] = total;
+    }
+  }
+  return result;
+}
+
+// What is added to each parameter, as `SharedNPLinear.terms`.
+inline std::vector<Terms> terms(const Network& network, const Layer& layer,
+                                const std::vector<Means>& means, int threads) {
+  const long c = layer.in, o = layer.out;
+  std::vector<long> starts;
+  const Matrix joined = of_neurons(network, means, c, starts);
+  const Matrix neurons = multiply(layer.neurons, 3 * o, joined, threads);
+  const Matrix whole = of_network(network, layer, means);
+  std::vector<Terms> result;
+  for (size_t i = 0; i < network.parameters.size(); ++i) {
+    const Parameter& p = network.parameters[i];
+    Matrix rows(o, p.rows), columns(o, p.columns);
+    const auto add = [&](Matrix& to, int role, int population) {
+      for (long k = 0; k < o; ++k) {
+        const float* from = neurons[role * o + k] + starts[population];
+        for (long e = 0; e < network.sizes[population]; ++e) to[k][e] += from[e];
+      }
+    };
+    if (p.is_weight()) {
+      rows = multiply(layer.own, o, means[i].rows, threads);
+      columns = multiply(layer.own + o * c, o, means[i].columns, threads);
+      add(rows, 0, p.out);
+      add(columns, 1, p.source);
+    } else {
+      add(columns, 2, p.out);
+    }
+    for (long k = 0; k < o; ++k) {
+      for (long e = 0; e < p.rows; ++e) rows[k][e] += whole[k][i];
+    }
+    result.push_back({std::move(rows), spread(columns, p.taps)});
+  }
+  return result;
+}
+
+}  // namespace nfn
