@@ -80,6 +80,7 @@ def dense(tensor: Tensor) -> Tensor:
 def pointer(tensor: Tensor) -> int:
     """Where the numbers of a dense tensor are that fits."""
     assert tensor.is_contiguous()
+    assert tensor.is_cpu
     return tensor.data_ptr()
 
 

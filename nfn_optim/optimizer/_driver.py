@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +17,6 @@ from ._coverage import Assignment
 from ._fallback import NO_SPEC, FallbackRule
 from ._groups import Entry
 from ._shapes import check_live
-
-_Rule = TypeVar("_Rule", NFNRule, FallbackRule)
 
 
 @dataclass(eq=False)
@@ -70,7 +68,10 @@ class Driver:
             ValueError: If no step can be taken on one of the parameters, see `check_live`; then
                 nothing has changed.
         """
-        parts = list(self._parts_of(entries, state))
+        devices = {entry.param.device for entry in entries}
+        # The native step first: other devices take the rule's weights away from the CPU.
+        ordered = sorted(devices, key=lambda device: device.type != "cpu")
+        parts = [part for device in ordered for part in self._parts_of(device, entries, state)]
         ready = [self._prepare(part) for part in parts]
         self.norms = {}
         for part, native in zip(parts, ready, strict=True):
@@ -78,16 +79,17 @@ class Driver:
             for entry in part.entries:
                 state[entry.param].update(part.slots[entry.name])
 
-    def _parts_of(self, entries: Sequence[Entry], state: Mapping[Tensor, Any]) -> Iterator[_Part]:
-        for device in {entry.param.device for entry in entries}:
-            here = [entry for entry in entries if entry.param.device == device]
-            covered = [entry for entry in here if self.assignment.covers(entry.name)]
-            others = [entry for entry in here if not self.assignment.covers(entry.name)]
-            if covered:
-                spec = self._spec(tuple(entry.name for entry in covered))
-                yield _Part.of("nfn", _placed(self.rule, device), covered, state, spec)
-            if others:
-                yield _Part.of("fallback", _placed(self.fallback, device), others, state, NO_SPEC)
+    def _parts_of(
+        self, device: torch.device, entries: Sequence[Entry], state: Mapping[Tensor, Any]
+    ) -> Iterator[_Part]:
+        here = [entry for entry in entries if entry.param.device == device]
+        covered = [entry for entry in here if self.assignment.covers(entry.name)]
+        others = [entry for entry in here if not self.assignment.covers(entry.name)]
+        if covered:
+            spec = self._spec(tuple(entry.name for entry in covered))
+            yield _Part.of("nfn", self.rule, covered, state, spec)
+        if others:
+            yield _Part.of("fallback", self.fallback, others, state, NO_SPEC)
 
     def _prepare(self, part: _Part) -> native_step.Step | None:
         """The native step, if it is wanted, possible, and, if not asked for, to be had.
@@ -95,10 +97,12 @@ class Driver:
         Raises:
             ValueError: If it is not, and torch cannot take the step either.
         """
-        rule, is_wanted = part.rule, self.fused is not False
-        if is_wanted and isinstance(rule, NFNRule):
+        rule, may_be_native = part.rule, self.fused is not False and part.device.type == "cpu"
+        if may_be_native and isinstance(rule, NFNRule):
+            _place(rule, part.device)
             native = native_step.prepare(rule, part.params, part.grads, part.slots, part.spec)
             if native is not None and (self.fused or native_step.LIBRARY.can_load()):
+                native_step.LIBRARY.load()  # raises here, where nothing has moved
                 return native
         for entry in part.entries:
             stored = self.assignment.shape_of(entry.name)
@@ -113,6 +117,7 @@ class Driver:
         if native is not None:
             norms: Sequence[Tensor] = native.take(rates)
         else:
+            _place(part.rule, part.device)
             delta, new = part.rule(part.params, part.grads, RuleState(part.slots, part.spec))
             norms = torch._foreach_norm(list(delta.values()))
             part.slots.update(new.slots)
@@ -154,6 +159,11 @@ class _Part:
     grads: Params
     slots: Slots
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.entries[0].param.device
+
     @classmethod
     def of(
         cls,
@@ -184,7 +194,8 @@ def kept_share(group: Mapping[str, Any], step_size: float | Tensor) -> Any:
     return 1 - group["lr"] * step_size * group["weight_decay"]
 
 
-def _placed(rule: _Rule, device: torch.device) -> _Rule:
+def _place(rule: NFNRule | FallbackRule, device: torch.device) -> None:
     """As `rule.to(device)`, which takes a while even where nothing is to be moved."""
     first = next(chain(rule.parameters(), rule.buffers()), None)
-    return rule if first is None or first.device == device else rule.to(device)
+    if first is not None and first.device != device:
+        rule.to(device)

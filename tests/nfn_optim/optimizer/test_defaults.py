@@ -1,4 +1,4 @@
-"""Torch's default type and device are none of the optimizer's business."""
+"""Torch's default type and device do not matter, and those of parameters may differ."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nfn_optim import NFNOptimizer
+from nfn_optim.optimizer._groups import with_gradients
 
 FUSED = pytest.mark.parametrize("fused", [None, False])
 
@@ -99,3 +100,23 @@ def test_steps_are_counted_beyond_what_a_half_can_count() -> None:
             slots["step"].fill_(2048)
         optimizer.step()
     assert {float(slots["step"]) for slots in optimizer.state.values()} == {2049.0}
+
+
+@FUSED
+@torch.no_grad()
+def test_the_cpu_s_step_is_taken_before_the_rule_moves_to_another_device(
+    fused: bool | None,
+) -> None:
+    alone, split = model(), model()
+    split[3].to("meta")  # stands in for a second device
+    for param in split[3].parameters():
+        param.grad = torch.zeros_like(param)
+    for param in alone[3].parameters():
+        param.grad = None
+    for net in (alone, split):
+        optimizer = NFNOptimizer(net, fused=fused)
+        entries = with_gradients(optimizer.param_groups)
+        optimizer._driver.step(entries[::-1], optimizer.state)
+    for part in (0, 1):
+        for param, expected in zip(split[part].parameters(), alone[part].parameters(), strict=True):
+            assert torch.equal(param, expected)
