@@ -56,7 +56,10 @@ def as_groups(
         TypeError: If there is something else than tensors.
     """
     if isinstance(params, Tensor):
-        raise TypeError("NFNOptimizer takes an iterable of parameters or groups; got one tensor.")
+        raise TypeError(
+            "params argument given to the optimizer should be an iterable of Tensors or dicts; "
+            "got one tensor. Put it into a list."
+        )
     entries = list(params)
     is_grouped = bool(entries) and isinstance(entries[0], dict)
     groups, known = [], dict[str, Tensor]()
