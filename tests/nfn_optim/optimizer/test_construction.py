@@ -175,5 +175,7 @@ def test_parameters_of_no_model_are_told_so():
 
 
 def test_one_tensor_is_refused():
-    with pytest.raises(TypeError, match="iterable of Tensors or dicts; got one tensor. Put it into a list"):
+    with pytest.raises(
+        TypeError, match="iterable of Tensors or dicts; got one tensor. Put it into a list"
+    ):
         NFNOptimizer(torch.ones(3, requires_grad=True))
