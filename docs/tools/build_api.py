@@ -27,8 +27,7 @@ docstring. `help(name)` has the whole docstring. A training script needs one of 
 networks, or meta-train an optimizer of their own.
 
 This page is made by `make api`. What a module offers beside these names is for the packages
-themselves and may change.
-"""
+themselves and may change."""
 
 
 def load_faces() -> list[griffe.Module]:
@@ -89,17 +88,18 @@ def make_page() -> str:
     for face in load_faces():
         new = {n: item for n, item in public_names(face).items() if item.path not in seen}
         seen |= {item.path for item in new.values()}
-        parts.append(f"## {face.path}\n\n{first_line(face)}\n")
-        parts += [_entry(name, item) for name, item in sorted(new.items())]
-    return "\n".join(parts)
+        parts += [f"## {face.path}", first_line(face)]
+        parts += [part for name, item in sorted(new.items()) for part in _entry(name, item)]
+    return "\n\n".join(parts) + "\n"
 
 
-def _entry(name: str, item: griffe.Object) -> str:
+def _entry(name: str, item: griffe.Object) -> Iterator[str]:
+    yield f"### {name}"
+    yield f"```python\n{signature(item, name)}\n```"
+    yield first_line(item)
     methods = [f"- `.{method.name}`: {first_line(method)}" for method in methods_of(item)]
-    listed = "\n".join(methods) + "\n" if methods else ""
-    return (
-        f"### {name}\n\n```python\n{signature(item, name)}\n```\n\n{first_line(item)}\n\n{listed}"
-    )
+    if methods:
+        yield "\n".join(methods)
 
 
 if __name__ == "__main__":
