@@ -1,7 +1,8 @@
-"""Makes docs/results.md, its plots and the README's table from `results/`: `make results`."""
+"""Makes all pages of results, and the README's table, from `results/`: `make results`."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,10 +10,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import tables
 from figures import write_figures
-from records import ROOT, Record, read_records
+from meta_train.evaluation import write_page
+from records import RESULTS, ROOT, Record, read_records
 
 PAGE = ROOT / "docs" / "results.md"
 TEMPLATE = "results.md.jinja"
+FIELD = ROOT / "docs" / "field.md"
+EVALUATION = RESULTS / "evaluations" / "field-quick.json"
 README = ROOT / "README.md"
 MARKS = ("<!-- made by `make results` -->\n", "<!-- end -->\n")
 
@@ -47,3 +51,4 @@ if __name__ == "__main__":
     PAGE.write_text(make_page(written))
     README.write_text(fill_readme(README.read_text(), written))
     write_figures(written)
+    write_page(json.loads(EVALUATION.read_text()), FIELD)

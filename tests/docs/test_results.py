@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 import build_results
 import figures
 import tables
+from meta_train.evaluation import write_page
 from records import Number, Record, read_records, write_record
 
 RECORD: dict[str, Any] = {
@@ -44,6 +46,15 @@ def records() -> dict[str, Record]:
 def test_the_page_is_as_the_records_say(records: dict[str, Record]) -> None:
     committed = build_results.PAGE.read_text()
     assert committed == build_results.make_page(records), "run `make results` and commit the page"
+
+
+def test_the_page_of_the_field_is_as_its_evaluation_says(tmp_path: Path) -> None:
+    content = json.loads(build_results.EVALUATION.read_text())
+    write_page(content, tmp_path / build_results.FIELD.name)
+    for path in tmp_path.iterdir():
+        committed = build_results.FIELD.with_name(path.name)
+        assert committed.exists()
+        assert path.suffix != ".md" or committed.read_text() == path.read_text()
 
 
 def test_the_readme_is_as_the_records_say(records: dict[str, Record]) -> None:
