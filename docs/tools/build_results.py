@@ -16,7 +16,7 @@ from records import RESULTS, ROOT, Record, read_records
 PAGE = ROOT / "docs" / "results.md"
 TEMPLATE = "results.md.jinja"
 FIELD = ROOT / "docs" / "field.md"
-EVALUATION = RESULTS / "evaluations" / "field-quick.json"
+EVALUATION = RESULTS / "evaluations" / "field-short.json"
 README = ROOT / "README.md"
 MARKS = ("<!-- made by `make results` -->\n", "<!-- end -->\n")
 
