@@ -10,6 +10,7 @@ from .rules import AdamRule as AdamRule
 from .rules import NFNRule as NFNRule
 from .rules import SGDRule as SGDRule
 from .rules import UpdateRule as UpdateRule
+from .symmetry import Heads as Heads
 from .symmetry import NetworkSpec as NetworkSpec
 from .symmetry import SpecError as SpecError
 from .symmetry import WeightSpaceFeatures as WeightSpaceFeatures
@@ -18,6 +19,7 @@ __version__ = version("nfn-optim")
 
 __all__ = [  # `read_card` is for the commands
     "AdamRule",
+    "Heads",
     "NFNOptimizer",
     "NFNRule",
     "NetworkSpec",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .symmetry import NetworkSpec, WeightSpaceFeatures, permute, random_permutations
+from .symmetry import Heads, NetworkSpec, WeightSpaceFeatures, permute, random_permutations
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -96,6 +96,43 @@ def residual_spec() -> NetworkSpec:
         "head": ("out", "stream"),
     }
     return NetworkSpec(axes, {**shapes, "head": (2, 4)}, io=("in", "out"))
+
+
+def attention_spec() -> NetworkSpec:
+    """Attention of three heads on a table's rows, with queries and keys in one tensor."""
+    axes = {
+        "table": ("stream", "vocabulary"),
+        "match": ("match", "stream", None),
+        "match.bias": ("match", None),
+        "content": ("content", "stream"),
+        "back": ("stream", "content"),
+    }
+    shapes = {"table": (5, 7), "match": (6, 5, 2), "match.bias": (6, 2), "content": (12, 5)}
+    return NetworkSpec(
+        axes,
+        {**shapes, "back": (5, 12)},
+        io=("vocabulary",),
+        stored={"table": (7, 5), "match": (12, 5), "match.bias": (12,)},
+        orders={"table": (1, 0), "match": (1, 2, 0), "match.bias": (1, 0)},
+        heads={"match": Heads(3, "heads"), "content": Heads(3, "heads")},
+        maps={"match": 2, "match.bias": 1},
+        tables=("table",),
+    )
+
+
+def recurrent_spec() -> NetworkSpec:
+    """Hidden neurons that read themselves: one population on two axes, in four maps."""
+    axes = {
+        "in": ("hidden", "in", None),
+        "self": ("hidden", "hidden", None),
+        "out": ("out", "hidden"),
+    }
+    return NetworkSpec(
+        {**axes, "bias": ("hidden", None)},
+        {"in": (5, 3, 4), "self": (5, 5, 4), "out": (2, 5), "bias": (5, 4)},
+        io=("in", "out"),
+        maps={"in": 2, "self": 2, "bias": 1},
+    )
 
 
 def scattered_spec() -> NetworkSpec:

@@ -17,6 +17,7 @@ ROWS = {
     "nfn_optim": [
         "cache",
         "native",
+        "symmetry._heads",
         "symmetry.tracer",
         "symmetry",
         "layers._check layers._fold",

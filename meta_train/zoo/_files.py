@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from nfn_optim import NetworkSpec, WeightSpaceFeatures
+from nfn_optim import Heads, NetworkSpec, WeightSpaceFeatures
 
 from ..tasks import Params
 
@@ -203,16 +203,19 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _spec_to_json(spec: NetworkSpec) -> dict[str, Any]:
-    tables = ("axes", "shapes", "stored", "orders")
-    populations = ("io", "pinned", "fixed")
-    return {name: dict(getattr(spec, name)) for name in tables} | {
-        name: sorted(getattr(spec, name)) for name in populations
-    }
+    heads = {label: asdict(group) for label, group in spec.heads.items()}
+    tables = {name: dict(getattr(spec, name)) for name in ("axes", "shapes", "stored", "orders")}
+    sets = {name: sorted(getattr(spec, name)) for name in ("io", "pinned", "fixed", "tables")}
+    return {**tables, **sets, "maps": dict(spec.maps), "heads": heads}
 
 
 def _spec_from_json(content: Mapping[str, Any]) -> NetworkSpec:
+    """The inverse; zoos of before say nothing of heads, maps and tables."""
+    heads = {label: Heads(**group) for label, group in content.get("heads", {}).items()}
+    known = ("io", "pinned", "fixed", "stored", "orders", "maps", "tables")
     return NetworkSpec(
         content["axes"],
         content["shapes"],
-        **{name: content[name] for name in ("io", "pinned", "fixed", "stored", "orders")},
+        heads=heads,
+        **{name: content[name] for name in known if name in content},
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
-from ._check import check_features
+from ._check import check_features, check_one_axis_each
 from ._fold import Fold, folds
 
 
@@ -32,7 +32,8 @@ class NPAttention(nn.Module):
         Features `(*batch, *axes, channels)` to the same.
 
     Raises:
-        SpecError: If the heads do not divide the channels.
+        SpecError: If the heads do not divide the channels, or a parameter runs over one population
+            twice.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class NPAttention(nn.Module):
                 "multiple of the heads."
             )
         self.spec, self.channels, self.num_heads = spec.np(), channels, num_heads
+        check_one_axis_each(self, self.spec)
         self.dropout = dropout
         self._folds = folds(self.spec)
         keys = [f.width if share_projections else f.name for f in self._folds]

@@ -24,6 +24,22 @@ def check_features(
         )
 
 
+def check_one_axis_each(layer: nn.Module, spec: NetworkSpec) -> None:
+    """Refuses a network in which a parameter maps a population to itself.
+
+    Raises:
+        SpecError: Naming the parameter.
+    """
+    for name in spec.names:
+        labels = [label for label in spec.labels(name) if label is not None]
+        if len(set(labels)) < len(labels):
+            raise SpecError(
+                f"{type(layer).__name__} cannot treat {name!r}, whose axes {spec.axes[name]} run "
+                "over one population twice. Use SharedNPLinear, or leave the parameter out with "
+                "spec.subset(names)."
+            )
+
+
 def _difference(got: NetworkSpec, spec: NetworkSpec) -> str:
     for name in (*spec.names, *got.names):
         ours = (spec.axes.get(name), spec.shapes.get(name))

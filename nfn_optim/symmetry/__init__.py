@@ -2,6 +2,8 @@
 
 from ._chain import infer_chain as infer_chain
 from ._features import WeightSpaceFeatures as WeightSpaceFeatures
+from ._heads import Heads as Heads
+from ._matrices import Matrices as Matrices
 from ._permute import permute as permute
 from ._permute import random_permutations as random_permutations
 from ._spec import NetworkSpec as NetworkSpec

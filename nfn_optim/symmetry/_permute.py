@@ -14,10 +14,25 @@ Permutations = Mapping[str, Tensor]
 
 
 def random_permutations(spec: NetworkSpec, generator: torch.Generator) -> dict[str, Tensor]:
-    """A random element of the spec's group: one permutation for each population it permutes."""
-    return {
-        label: torch.randperm(spec.sizes[label], generator=generator) for label in spec.populations
+    """A random element of the spec's group: one permutation for each population it permutes.
+
+    Populations that are made of heads are renumbered by whole heads and inside of each.
+    """
+    runs = {
+        heads.numbering: torch.randperm(heads.num_runs, generator=generator)
+        for heads in spec.heads.values()
+        if heads.numbering not in spec.fixed
     }
+    permutations: dict[str, Tensor] = {}
+    for label in spec.populations:
+        size, heads = spec.sizes[label], spec.heads.get(label)
+        if heads is not None:
+            permutations[label] = heads.permutation(size, runs.get(heads.numbering), generator)
+        elif label in runs:
+            permutations[label] = runs[label]
+        else:
+            permutations[label] = torch.randperm(size, generator=generator)
+    return permutations
 
 
 def permute(feats: WeightSpaceFeatures, permutations: Permutations) -> WeightSpaceFeatures:

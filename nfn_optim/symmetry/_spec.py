@@ -7,8 +7,8 @@ description instead of knowing about architectures.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from types import MappingProxyType
@@ -16,14 +16,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ._storage import Shape, Storage
+from ._checks import SpecError, check_axes, check_heads, check_roles, check_storage, read_sizes
+from ._heads import Heads
+from ._matrices import Matrices
+from ._storage import Labels, Shape, Storage
 from .tracer import Description, describe_failure, trace
-
-Labels = tuple[str | None, ...]
-
-
-class SpecError(ValueError):
-    """A network's symmetry could not be described, or tensors do not match the description."""
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -46,10 +43,14 @@ class NetworkSpec:
             Flatten is stored as `(out, channels * positions)`).
         orders: Which axis of the storage each axis is, where they are not in the same order (a
             ConvTranspose stores its inputs first); `shapes` and `axes` are in the new order.
+        heads: Populations that are made of equal groups, which are renumbered as a whole.
+        maps: Along which unlabelled axis a parameter is several maps side by side, rather than the
+            taps of one (the gates of an LSTM, queries, keys and values in one tensor).
+        tables: Parameters that are looked up by row (an Embedding, whose inputs are its rows).
 
     Raises:
-        SpecError: If names disagree, sizes of one population differ, a parameter carries one
-            population twice, or a stored shape holds another number of entries.
+        SpecError: If names disagree, sizes of one population differ, heads do not divide their
+            population, or a stored shape holds another number of entries.
 
     Example:
         >>> spec = NetworkSpec(
@@ -66,31 +67,39 @@ class NetworkSpec:
     fixed: frozenset[str]
     stored: Mapping[str, Shape]
     orders: Mapping[str, Shape]
+    heads: Mapping[str, Heads]
+    maps: Mapping[str, int]
+    tables: frozenset[str]
 
     def __init__(
         self,
         axes: Mapping[str, Sequence[str | None]],
         shapes: Mapping[str, Sequence[int]],
         *,
-        io: Iterable[str] = (),
-        pinned: Iterable[str] = (),
-        fixed: Iterable[str] = (),
+        io: Collection[str] = (),
+        pinned: Collection[str] = (),
+        fixed: Collection[str] = (),
         stored: Mapping[str, Sequence[int]] | None = None,
         orders: Mapping[str, Sequence[int]] | None = None,
+        heads: Mapping[str, Heads] | None = None,
+        maps: Mapping[str, int] | None = None,
+        tables: Collection[str] = (),
     ) -> None:
         set_field = object.__setattr__
         set_field(self, "axes", {name: tuple(labels) for name, labels in axes.items()})
         set_field(self, "shapes", {name: tuple(shape) for name, shape in shapes.items()})
         set_field(self, "io", frozenset(io))
-        set_field(self, "pinned", frozenset(pinned))
-        set_field(self, "fixed", frozenset(fixed))
+        set_field(self, "heads", dict(heads or {}))
+        set_field(self, "pinned", frozenset(pinned) | self._numberings({*io, *pinned}))
+        set_field(self, "fixed", frozenset(fixed) | self._numberings(fixed))
         full = {name: tuple((stored or {}).get(name, shape)) for name, shape in shapes.items()}
         set_field(self, "stored", full)
         set_field(self, "orders", {name: tuple(order) for name, order in (orders or {}).items()})
-        self._check()
+        set_field(self, "maps", dict(maps or {}))
+        set_field(self, "tables", frozenset(tables))
+        set_field(self, "_sizes", self._checked_sizes())
         storage = {n: Storage(full[n], s, self.orders.get(n)) for n, s in self.shapes.items()}
         set_field(self, "_storage", {n: s for n, s in storage.items() if not s.is_plain})
-        set_field(self, "_sizes", self._read_sizes())
 
     @classmethod
     def from_module(cls, module: nn.Module) -> NetworkSpec:
@@ -161,11 +170,22 @@ class NetworkSpec:
         storage = self._storage.get(name)  # type: ignore[attr-defined]
         return tensor if storage is None else storage.unview(tensor)
 
+    def matrices(self, name: str) -> Matrices | None:
+        """One parameter as a stack of matrices: one a head, a gate, a group.
+
+        Outputs are rows. Inputs are columns, together with kernel taps. None for a parameter that
+        runs over one population or none: a vector, also one with taps.
+        """
+        heads, maps = self.heads, self.maps.get(name)
+        return Matrices.of(self.axes[name], self.shapes[name], heads, maps)
+
     def subset(self, names: Iterable[str]) -> NetworkSpec:
         """The spec of some of the parameters only, in the order of this spec."""
         kept = set(names)
         axes = {n: a for n, a in self.axes.items() if n in kept}
         present = {label for labels in axes.values() for label in labels}
+        heads = {label: group for label, group in self.heads.items() if label in present}
+        present |= {group.numbering for group in heads.values()}
         return NetworkSpec(
             axes,
             {n: s for n, s in self.shapes.items() if n in kept},
@@ -174,6 +194,9 @@ class NetworkSpec:
             fixed=self.fixed & present,
             stored={n: s for n, s in self.stored.items() if n in kept},
             orders={n: o for n, o in self.orders.items() if n in kept},
+            heads=heads,
+            maps={n: axis for n, axis in self.maps.items() if n in kept},
+            tables=self.tables & kept,
         )
 
     def same_network(self, other: NetworkSpec) -> bool:
@@ -181,59 +204,31 @@ class NetworkSpec:
         return list(self.axes.items()) == list(other.axes.items()) and self.shapes == other.shapes
 
     def _with_fixed(self, fixed: frozenset[str]) -> NetworkSpec:
-        if fixed == self.fixed:
-            return self
-        return NetworkSpec(
-            self.axes,
-            self.shapes,
-            io=self.io,
-            pinned=self.pinned,
-            fixed=fixed,
-            stored=self.stored,
-            orders=self.orders,
-        )
+        return self if fixed == self.fixed else replace(self, fixed=fixed)
 
-    def _check(self) -> None:
-        if set(self.axes) != set(self.shapes):
-            odd = sorted(set(self.axes) ^ set(self.shapes))
-            raise SpecError(f"parameters {odd} have labels or a shape, but not both. Give both.")
-        for name, labels in self.axes.items():
-            shape, stored = self.shapes[name], self.stored[name]
-            if len(labels) != len(shape):
-                raise SpecError(
-                    f"parameter {name!r} has labels {labels} but shape {shape}: one label an axis."
-                )
-            named = [label for label in labels if label is not None]
-            if len(set(named)) != len(named):
-                raise SpecError(
-                    f"parameter {name!r} carries one population on two axes: {labels}. "
-                    "Give one axis a label of its own, or leave the parameter out."
-                )
-            order = self.orders.get(name, tuple(range(len(shape))))
-            if prod(stored) != prod(shape) or sorted(order) != list(range(len(shape))):
-                raise SpecError(
-                    f"parameter {name!r} is stored as {stored}, which cannot be viewed as {shape} "
-                    f"in axis order {order}."
-                )
+    def _numberings(self, labels: Iterable[str]) -> frozenset[str]:
+        """Populations of heads that cannot be renumbered where these populations cannot."""
+        return frozenset(self.heads[label].numbering for label in labels if label in self.heads)
 
-    def _read_sizes(self) -> dict[str, int]:
-        sizes: dict[str, int] = {}
-        for name, labels in self.axes.items():
-            for label, size in zip(labels, self.shapes[name], strict=True):
-                if label is not None and sizes.setdefault(label, size) != size:
-                    raise SpecError(
-                        f"population {label!r} has {sizes[label]} neurons, but parameter {name!r} "
-                        f"gives it {size}. Use another label."
-                    )
-        for label in sorted((self.io | self.pinned | self.fixed) - set(sizes)):
+    def _checked_sizes(self) -> dict[str, int]:
+        check_axes(self.axes, self.shapes)
+        for name, shape in self.shapes.items():
+            check_storage(name, self.stored[name], shape, self.orders.get(name))
+        sizes = read_sizes(self.axes, self.shapes)
+        check_heads(self.heads, sizes)
+        check_roles(self.maps, self.tables, self.axes)
+        known = {*sizes, *(group.numbering for group in self.heads.values())}
+        for label in sorted((self.io | self.pinned | self.fixed) - known):
             raise SpecError(f"population {label!r} is in io, pinned or fixed but labels no axis.")
         return sizes
 
     @cached_property
     def _key(self) -> tuple[Any, ...]:
         """All that tells two specs apart."""
-        tables = (self.axes, self.shapes, self.stored, self.orders)
-        return (*(tuple(t.items()) for t in tables), self.io, self.pinned, self.fixed)
+        ordered = (self.axes, self.shapes, self.stored, self.orders)
+        others = (frozenset(table.items()) for table in (self.heads, self.maps))
+        sets = (self.io, self.pinned, self.fixed, self.tables)
+        return (*(tuple(table.items()) for table in ordered), *others, *sets)
 
     @cached_property
     def _hash(self) -> int:
@@ -252,4 +247,5 @@ class NetworkSpec:
 
     def __repr__(self) -> str:
         lines = [f"  {n}: {self.labels(n)} {self.shapes[n]}" for n in self.names]
+        lines += [f"  {label}: {group}" for label, group in self.heads.items()]
         return "NetworkSpec(\n" + "\n".join(lines) + "\n)"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 Shape = tuple[int, ...]
+Labels = tuple[str | None, ...]  # the populations that a parameter's axes run over
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
-from .._check import check_features
+from .._check import check_features, check_one_axis_each
 from ._gather import Mixer
 from ._init import Block, Init, keep_variance
 from ._mix import mix
@@ -38,7 +38,8 @@ class DerivedLinear(nn.Module):
         Features `(*batch, *axes, in_channels)` to `(*batch, *axes, out_channels)`.
 
     Raises:
-        SpecError: If the layer would hold more than `max_weights` weights.
+        SpecError: If the layer would hold more than `max_weights` weights, or a parameter runs over
+            one population twice.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class DerivedLinear(nn.Module):
         max_weights: int = MAX_WEIGHTS,
     ) -> None:
         super().__init__()
+        check_one_axis_each(self, spec)
         self.spec, self.in_channels, self.out_channels = spec, in_channels, out_channels
         self._mixer = Mixer(make_plan(spec), in_channels, out_channels)
         self._refuse_absurd_size(max_weights)
@@ -125,7 +127,8 @@ class NPLinear(DerivedLinear):
         Features `(*batch, *axes, in_channels)` to `(*batch, *axes, out_channels)`.
 
     Raises:
-        SpecError: If the layer would hold more than `max_weights` weights.
+        SpecError: If the layer would hold more than `max_weights` weights, or a parameter runs over
+            one population twice.
     """
 
     def __init__(
@@ -157,7 +160,8 @@ class HNPLinear(DerivedLinear):
         Features `(*batch, *axes, in_channels)` to `(*batch, *axes, out_channels)`.
 
     Raises:
-        SpecError: If the layer would hold more than `max_weights` weights.
+        SpecError: If the layer would hold more than `max_weights` weights, or a parameter runs over
+            one population twice.
     """
 
     def __init__(

@@ -33,6 +33,9 @@ class LowRankHNPLinear(nn.Module):
 
     Shape:
         Features `(*batch, *axes, in_channels)` to `(*batch, *axes, out_channels)`.
+
+    Raises:
+        SpecError: If a parameter runs over one population twice.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ def _shrink(spec: NetworkSpec, wide: list[str], rank: int) -> NetworkSpec:
         for name in spec.names
     }
     # No module stores the reduced network, so it has no shapes in storage.
-    return replace(spec, shapes=shapes, stored={}, orders={})
+    return replace(spec, shapes=shapes, stored={}, orders={}, heads={})
 
 
 def _combine(spec: NetworkSpec, name: str, tensor: Tensor, tables: dict[str, Tensor]) -> Tensor:

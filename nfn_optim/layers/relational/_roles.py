@@ -91,6 +91,7 @@ def _with_labels_first(spec: NetworkSpec) -> NetworkSpec:
     if not scattered:
         return spec
     axes, shapes, orders = dict(spec.axes), dict(spec.shapes), dict(spec.orders)
+    maps = dict(spec.maps)
     for name in scattered:
         labels, shape = spec.axes[name], spec.shapes[name]
         stored = spec.orders.get(name, tuple(range(len(labels))))
@@ -98,10 +99,13 @@ def _with_labels_first(spec: NetworkSpec) -> NetworkSpec:
         axes[name] = tuple(labels[axis] for axis in moved)
         shapes[name] = tuple(shape[axis] for axis in moved)
         orders[name] = tuple(stored[axis] for axis in moved)
+        if name in maps:
+            maps[name] = moved.index(maps[name])
         if all(label is None for label in labels):
             axes[name], shapes[name] = (f"{name} alone", *labels), (1, *shape)
             orders[name] = (0, *(axis + 1 for axis in stored))
-    return replace(spec, axes=axes, shapes=shapes, orders=orders)
+            maps.pop(name, None)
+    return replace(spec, axes=axes, shapes=shapes, orders=orders, maps=maps)
 
 
 def _leads(labels: Sequence[str | None]) -> bool:

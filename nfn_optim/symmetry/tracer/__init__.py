@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ._populations import Description as Description
+from ._parameters import Description as Description
 from ._walk import Walk
 
 

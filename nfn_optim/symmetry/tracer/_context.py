@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ._populations import Axes, Node, Parameters, Populations
+from ._parameters import Parameters
+from ._populations import Axes, Node, Populations
 from ._value import NUMBER, Axis, ParameterRef, Size, Sizes, Value, parameters_in, values_in
 
 

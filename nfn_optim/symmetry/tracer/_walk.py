@@ -13,7 +13,8 @@ from . import _functions
 from ._context import Context
 from ._graph import trace_graph
 from ._modules import find_rule, reason_without_rule
-from ._populations import Parameters, Populations
+from ._parameters import Parameters
+from ._populations import Populations
 from ._value import NUMBER, ParameterRef, Several, Value, values_in
 
 _TRUSTED = ("torch", "_operator", "operator", "builtins", "math")

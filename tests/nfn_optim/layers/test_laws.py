@@ -34,9 +34,11 @@ from nfn_optim.symmetry._spec import SpecError
 from nfn_optim.testing import (
     assert_equivariant,
     assert_invariant,
+    attention_spec,
     chain_spec,
     chain_specs,
     random_features,
+    recurrent_spec,
     residual_spec,
     scattered_spec,
 )
@@ -80,6 +82,7 @@ SPECS = {
     "3-D": chain_spec([2, 3, 2], kernels=[(1, 2, 2), (2, 1, 1)]),
     "residual": residual_spec(),
     "scattered": scattered_spec(),
+    "attention": attention_spec(),
 }
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -152,6 +155,29 @@ def test_layers_commute_on_the_zoo(build, group, spec, generator):
 def test_pools_ignore_permutations_on_the_zoo(build, group, spec, generator):
     feats = random_features(spec, C, generator)
     assert_invariant(perturbed(build(spec).double()), getattr(spec, group)(), feats, generator)
+
+
+TWICE = ("NPLinear", "HNPLinear", "LowRankHNPLinear", "NPAttention", "ResidualBlock")
+
+
+@table({n: e for n, e in EQUIVARIANT.items() if n.split(",")[0] not in TWICE})
+def test_layers_commute_where_a_population_runs_along_two_axes(build, group, generator):
+    spec = recurrent_spec()
+    feats = random_features(spec, C, generator)
+    assert_equivariant(perturbed(build(spec).double()), getattr(spec, group)(), feats, generator)
+
+
+@table(INVARIANT)
+def test_pools_ignore_permutations_of_two_axes(build, group, generator):
+    spec = recurrent_spec()
+    feats = random_features(spec, C, generator)
+    assert_invariant(perturbed(build(spec).double()), getattr(spec, group)(), feats, generator)
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_layers_that_need_different_axes_refuse_one_population_on_two(name):
+    with pytest.raises(SpecError, match=r"cannot treat 'self'.*run over one population twice"):
+        EQUIVARIANT[name][0](recurrent_spec())
 
 
 @pytest.mark.parametrize("name", [n for n, (_, group) in EVERY.items() if group == "hnp"])

@@ -9,7 +9,14 @@ from torch import nn
 from nfn_optim import NetworkSpec, NFNOptimizer, load_rule
 from nfn_optim.native import step as _native
 from nfn_optim.rules import Limits, NFNRule, NFNRuleConfig
-from nfn_optim.testing import chain_spec, chain_specs, residual_spec, scattered_spec
+from nfn_optim.testing import (
+    attention_spec,
+    chain_spec,
+    chain_specs,
+    recurrent_spec,
+    residual_spec,
+    scattered_spec,
+)
 
 pytestmark = pytest.mark.usefixtures("native_step")
 
@@ -70,6 +77,8 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
     [
         residual_spec(),
         scattered_spec(),
+        attention_spec(),
+        recurrent_spec(),
         chain_spec([1, 1]),
         chain_spec([784, 32, 10]),
         chain_spec([40, 200, 150, 7]),
@@ -89,7 +98,16 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
         ),
     ],
     ids=[
-        *("residual", "scattered", "one entry", "wide", "beyond the polar factor", "kernels"),
+        *(
+            "residual",
+            "scattered",
+            "attention",
+            "recurrent",
+            "one entry",
+            "wide",
+            "beyond the polar factor",
+            "kernels",
+        ),
         "kinds of layers",
     ],
 )

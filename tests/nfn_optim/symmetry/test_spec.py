@@ -1,6 +1,7 @@
 """NetworkSpec: a value that describes a symmetry and refuses what it cannot describe."""
 
 import copy
+import dataclasses
 import os
 import pickle
 import subprocess
@@ -10,9 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from nfn_optim import NetworkSpec
+from nfn_optim import Heads, NetworkSpec
 from nfn_optim.symmetry._spec import SpecError
-from nfn_optim.testing import chain_spec, chain_specs
+from nfn_optim.testing import attention_spec, chain_spec, chain_specs, recurrent_spec
 
 WIDTHS = chain_spec([2, 3, 4], kernels=[(3, 3), ()], biases=[True, False])
 
@@ -65,6 +66,41 @@ def test_subset_keeps_order_and_group():
     assert part.fixed == WIDTHS.io
 
 
+@pytest.mark.parametrize("spec", [attention_spec(), recurrent_spec()], ids=["heads", "self-map"])
+def test_heads_maps_and_tables_are_part_of_the_value(spec):
+    assert pickle.loads(pickle.dumps(spec)) == copy.deepcopy(spec) == spec
+    assert spec.hnp().np() == spec
+    for change in ({"maps": {}}, {"heads": {}, "maps": {}}):
+        assert dataclasses.replace(spec, **change) != spec
+        assert hash(dataclasses.replace(spec, **change)) != hash(spec)
+    assert spec.subset(spec.names) == spec
+
+
+def test_a_table_is_told_from_a_matrix():
+    assert dataclasses.replace(attention_spec(), tables=()) != attention_spec()
+
+
+def test_the_order_of_heads_does_not_matter():
+    spec = attention_spec()
+    assert dataclasses.replace(spec, heads=dict(reversed(spec.heads.items()))) == spec
+
+
+def test_subset_keeps_what_is_said_of_its_parameters():
+    part = attention_spec().subset(["table", "content"])
+    assert (dict(part.heads), dict(part.maps)) == ({"content": Heads(3, "heads")}, {})
+    assert part.tables == {"table"}
+    assert not attention_spec().subset(["content"]).tables
+
+
+def test_heads_of_a_pinned_population_stay_in_a_subset_without_it():
+    spec = dataclasses.replace(attention_spec(), pinned=["match"])
+    assert spec.subset(["content", "back"]).hnp().fixed == {"heads"}
+
+
+def test_repr_shows_heads():
+    assert "match: Heads(count=3, numbering='heads'" in repr(attention_spec())
+
+
 def test_a_flatten_boundary_is_stored_as_a_matrix():
     spec = NetworkSpec(
         {"fc": ("out", "c", None)}, {"fc": (5, 2, 3)}, io=("out",), stored={"fc": (5, 6)}
@@ -81,10 +117,27 @@ def test_a_flatten_boundary_is_stored_as_a_matrix():
     [
         ({"w": ("a", "b")}, {}, {}, "'w'.*labels or a shape, but not both"),
         ({"w": ("a",)}, {"w": (2, 3)}, {}, r"labels \('a',\) but shape \(2, 3\)"),
-        ({"w": ("a", "a")}, {"w": (2, 2)}, {}, "one population on two axes"),
         ({"w": ("a",), "v": ("a",)}, {"w": (2,), "v": (3,)}, {}, "'a' has 2 neurons.*'v'.*3"),
         ({"w": ("a",)}, {"w": (2,)}, {"io": ("b",)}, "'b' is .*io.*but labels no axis"),
         ({"w": ("a",)}, {"w": (2,)}, {"stored": {"w": (3,)}}, "cannot be viewed"),
+        (
+            {"w": ("a",)},
+            {"w": (2,)},
+            {"heads": {"b": Heads(1, "h")}},
+            "'b' has heads but",
+        ),
+        ({"w": ("a",)}, {"w": (6,)}, {"heads": {"a": Heads(4, "h")}}, "'a' of 6 .*of 4 heads"),
+        ({"w": ("a",)}, {"w": (6,)}, {"heads": {"a": Heads(3, "h", run=2)}}, "'a'.*runs of 2"),
+        (
+            {"w": ("a", "b")},
+            {"w": (6, 4)},
+            {"heads": {"a": Heads(3, "h"), "b": Heads(2, "h")}},
+            "'b' numbers 2 heads as 'h', which are 3",
+        ),
+        ({"w": ("a",)}, {"w": (2,)}, {"maps": {"w": 0}}, "'w' has separate maps along axis 0"),
+        ({"w": ("a",)}, {"w": (2,)}, {"maps": {"w": 1}}, "'w' has separate maps along axis 1"),
+        ({"w": ("a",)}, {"w": (2,)}, {"maps": {"v": 0}}, "'v' has separate maps"),
+        ({"w": ("a",)}, {"w": (2,)}, {"tables": ["v"]}, "'v' is a table, but no parameter"),
     ],
 )
 def test_what_cannot_be_described_is_refused(axes, shapes, options, message):

@@ -3,7 +3,6 @@ import torch
 from torch import nn
 
 from nfn_optim import NetworkSpec, SpecError
-from nfn_optim.symmetry.tracer import trace
 
 
 def flat_cnn() -> nn.Sequential:
@@ -152,9 +151,12 @@ class Branches(nn.Module):
         return self.b(self.a(x) + self.h(self.a(x)))
 
 
-def test_layers_from_neurons_to_the_same_neurons_are_left_out():
-    reading = trace(Branches())
-    assert reading.reasons == {"h.weight": "two of its axes run over the same neurons"}
+def test_a_layer_from_neurons_to_the_same_neurons_runs_over_them_twice(
+    assert_renumbering_keeps_the_function,
+):
+    spec = assert_renumbering_keeps_the_function(Branches(), torch.randn(3, 4))
+    assert spec.axes["h.weight"] == ("a", "a")
+    assert "a" in spec.populations
 
 
 def test_tracing_leaves_the_module_as_it_was():

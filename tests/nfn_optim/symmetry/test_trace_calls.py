@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from nfn_optim import NetworkSpec
 from nfn_optim.symmetry.tracer import _functions
 from nfn_optim.symmetry.tracer._context import Context
-from nfn_optim.symmetry.tracer._populations import Parameters, Populations
+from nfn_optim.symmetry.tracer._parameters import Parameters
+from nfn_optim.symmetry.tracer._populations import Populations
 from nfn_optim.symmetry.tracer._value import (
     NUMBER,
     Axis,

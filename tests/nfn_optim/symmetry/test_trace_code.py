@@ -161,8 +161,8 @@ CODE = {
     "layer called twice": (
         shared_layer,
         {"a": conv(3, 4), "fc": lin(4, 4), "d": lin(4, 2)},
-        set(),
         {"a"},
+        set(),
     ),
     "control flow": (
         data_dependent,

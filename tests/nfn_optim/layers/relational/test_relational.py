@@ -4,9 +4,10 @@ from torch import nn
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.layers import SharedNPLinear
+from nfn_optim.layers.relational import roles_of
 from nfn_optim.symmetry import SpecError
 from nfn_optim.symmetry._permute import permute, random_permutations
-from nfn_optim.testing import random_features, scattered_spec
+from nfn_optim.testing import attention_spec, random_features, recurrent_spec, scattered_spec
 
 NETWORKS = {
     "one layer": nn.Linear(4, 3),
@@ -38,7 +39,10 @@ def context(spec: NetworkSpec) -> dict[str, torch.Tensor]:
     return {n: v.expand(2, 2) for n, v in zip(spec.names, values, strict=True)}
 
 
-@pytest.mark.parametrize("spec", [*SPECS.values(), scattered_spec()], ids=[*SPECS, "scattered"])
+HAND = {"scattered": scattered_spec(), "attention": attention_spec(), "recurrent": recurrent_spec()}
+
+
+@pytest.mark.parametrize("spec", (SPECS | HAND).values(), ids=SPECS | HAND)
 def test_shared_layer_commutes_with_permutations(spec, layer):
     feats = drawn(spec)
     permutations = random_permutations(feats.spec, torch.Generator().manual_seed(1))
@@ -121,6 +125,30 @@ def test_shared_layer_connects_scalars_and_tables_to_the_network(layer):
         moved = WeightSpaceFeatures(feats.spec, {**feats, changed: 2 * feats[changed]})
         after = layer(moved, given)
         assert all((after[n] - before[n]).abs().max() > 1e-6 for n in feats), changed
+
+
+def test_a_map_of_neurons_to_themselves_is_one_of_two_populations_that_are_joined(layer):
+    """Each of its two axes has its own role, as if they were different neurons."""
+    axes = {"w": ("a", "a"), "v": ("a",)}
+    spec = NetworkSpec(axes, {"w": (4, 4), "v": (4,)})
+    feats = drawn(spec)
+    out = layer(feats, context(spec))
+    turned = WeightSpaceFeatures(spec, {**feats, "w": feats["w"].transpose(1, 2)})
+    again = layer(turned, context(spec))["w"].transpose(1, 2)
+    assert (again - out["w"]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("spec", HAND.values(), ids=HAND)
+def test_matrices_are_the_same_where_labels_stand_first(spec):
+    roles = roles_of(spec)
+    tensor = {n: torch.randn(spec.stored[n]) for n in spec.names}
+    for p in roles.parameters:
+        given, moved = spec.matrices(p.name), roles.spec.matrices(p.name)
+        assert (given is None) == (moved is None) == (p.source is None)
+        if given is not None and moved is not None:
+            x = given.view(spec.view(p.name, tensor[p.name]))
+            y = moved.view(roles.spec.view(p.name, tensor[p.name]))
+            assert torch.equal(x.sort(-1).values, y.sort(-1).values)
 
 
 def test_shared_layer_refuses_three_populations_by_name(layer):
