@@ -7,13 +7,11 @@ from typing import Any
 import higher
 from torch import Tensor
 
-from nfn_optim import NetworkSpec, NFNOptimizer, UpdateRule
+from nfn_optim import NFNOptimizer
 from nfn_optim.optimizer import kept_share
 from nfn_optim.rules import RuleState
 
 from ..tasks import Params
-
-NO_SPEC = NetworkSpec({}, {})
 
 
 class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
@@ -27,8 +25,7 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
 
     def __init__(self, other: NFNOptimizer, reference_params: Any, **kwargs: Any) -> None:
         super().__init__(other, reference_params, **kwargs)
-        self.rule, self.fallback = other.rule, other.fallback
-        self.spec = other.coverage().spec or NO_SPEC
+        self.rule, self.spec = other.rule, other.spec
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **kwargs: Any) -> None:
         """One step on what has a gradient; `higher` reads the result from `param_groups`."""
@@ -39,23 +36,12 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
                 if grad is not None:
                     places[name] = g, i
                     grads[name] = -grad if group["maximize"] else grad
-        covered = {name: grad for name, grad in grads.items() if name in self.spec.axes}
-        others = {name: grad for name, grad in grads.items() if name not in self.spec.axes}
-        if covered:
-            size = self.rule.schedule.bias[0].exp()  # `step_size`, differentiable
-            self._drive(self.rule, size, covered, places, self.spec.subset(list(covered)))
-        if others:
-            self._drive(self.fallback, self.fallback.step_size, others, places, NO_SPEC)
+        if grads:
+            self._drive(grads, places)
 
-    def _drive(
-        self,
-        rule: UpdateRule,
-        step_size: float | Tensor,
-        grads: Params,
-        places: dict[str, tuple[int, int]],
-        spec: NetworkSpec,
-    ) -> None:
-        """Moves the parameters that have these gradients, with one of the two rules."""
+    def _drive(self, grads: Params, places: dict[str, tuple[int, int]]) -> None:
+        """Moves the parameters that have these gradients."""
+        rule, step_size = self.rule, self.rule.schedule.bias[0].exp()  # `step_size`, differentiable
         params, slots = {}, {}
         for name in grads:
             g, i = places[name]
@@ -64,7 +50,7 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
             slots[name] = dict(self.state[g][i]) or rule.new_slots(
                 params[name].detach(), num_steps=group["num_steps"]
             )
-        delta, state = rule(params, grads, RuleState(slots, spec))
+        delta, state = rule(params, grads, RuleState(slots, self.spec.subset(grads)))
         for name, param in params.items():
             g, i = places[name]
             group = self.param_groups[g]

@@ -1,9 +1,10 @@
-"""What moves parameters: the learned rule and the fallback, each for its own."""
+"""What moves parameters: the rule, on every device by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -13,48 +14,42 @@ from torch import Tensor
 from ..native import step as native_step
 from ..rules import NFNRule, Params, RuleState, Slots
 from ..symmetry import NetworkSpec
-from ._coverage import Assignment
-from ._fallback import NO_SPEC, FallbackRule
 from ._groups import Entry
+from ._placement import Placement
 from ._shapes import check_live
 
 
 @dataclass(eq=False)
 class Driver:
-    """Takes steps with the rule that each parameter is assigned to.
+    """Takes steps.
 
     Attributes:
-        rule: The learned rule.
-        assignment: Which parameters it drives; the fallback drives the others.
+        rule: The rule.
+        placement: Where every parameter stands in the network.
         fused: Whether steps are native: where they can be had (None), always, or never.
-        fallback: The other rule.
         skipped_steps: Steps that were not taken because of their gradients.
-        norms: Of each update of the last step before the rate, and the rate, by driver.
+        norms: Of each update of the last step before the rate, and the rate.
     """
 
     rule: NFNRule
-    assignment: Assignment
+    placement: Placement
     fused: bool | None
-    fallback: FallbackRule = field(default_factory=FallbackRule)
     skipped_steps: int = 0
-    norms: dict[str, list[tuple[Tensor, float]]] = field(default_factory=dict)
+    norms: list[tuple[Tensor, float]] = field(default_factory=list)
     _specs: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
     _slots: dict[tuple[Any, ...], dict[str, Tensor]] = field(default_factory=dict)
 
-    def rule_of(self, name: str) -> NFNRule | FallbackRule:
-        """The rule that drives a parameter."""
-        return self.rule if self.assignment.covers(name) else self.fallback
-
-    def expected_slots(self, name: str, param: Tensor) -> dict[str, Tensor]:
-        """Slots such as a parameter's rule gives it, without memory: shapes and types."""
-        rule, key = self.rule_of(name), (self.assignment.covers(name), param.shape, param.dtype)
+    def expected_slots(self, param: Tensor) -> dict[str, Tensor]:
+        """Slots such as the rule gives a parameter, without memory: shapes and types."""
+        key = (param.shape, param.dtype)
         if key not in self._slots:
-            self._slots[key] = rule.init_slots(torch.empty_like(param, device="meta"), 0)
+            empty = torch.empty_like(param, device="meta")
+            self._slots[key] = self.rule.init_slots(empty, 0)
         return self._slots[key]
 
     def extend(self, known: dict[str, Any], added: dict[str, Any]) -> None:
-        """Assigns parameters that join later, by their shapes."""
-        self.assignment.extend(known, added)
+        """Places parameters that join later, by their shapes."""
+        self.placement.extend(known, added)
         self._specs.clear()
 
     def step(self, entries: Sequence[Entry], state: MutableMapping[Tensor, Any]) -> None:
@@ -71,25 +66,25 @@ class Driver:
         devices = {entry.param.device for entry in entries}
         # The native step first: other devices take the rule's weights away from the CPU.
         ordered = sorted(devices, key=lambda device: device.type != "cpu")
-        parts = [part for device in ordered for part in self._parts_of(device, entries, state)]
+        parts = [self._part(device, entries, state) for device in ordered]
         ready = [self._prepare(part) for part in parts]
-        self.norms = {}
+        self.norms = []
         for part, native in zip(parts, ready, strict=True):
             self._move(part, native)
             for entry in part.entries:
                 state[entry.param].update(part.slots[entry.name])
 
-    def _parts_of(
+    def _part(
         self, device: torch.device, entries: Sequence[Entry], state: Mapping[Tensor, Any]
-    ) -> Iterator[_Part]:
+    ) -> _Part:
+        """Looks the parameters on a device up; nothing is written."""
         here = [entry for entry in entries if entry.param.device == device]
-        covered = [entry for entry in here if self.assignment.covers(entry.name)]
-        others = [entry for entry in here if not self.assignment.covers(entry.name)]
-        if covered:
-            spec = self._spec(tuple(entry.name for entry in covered))
-            yield _Part.of("nfn", self.rule, covered, state, spec)
-        if others:
-            yield _Part.of("fallback", self.fallback, others, state, NO_SPEC)
+        slots = {
+            entry.name: dict(state.get(entry.param, ()))
+            or self.rule.new_slots(entry.param, num_steps=entry.group["num_steps"])
+            for entry in here
+        }
+        return _Part(here, self._spec(tuple(entry.name for entry in here)), slots)
 
     def _prepare(self, part: _Part) -> native_step.Step | None:
         """The native step, if it is wanted, possible, and, if not asked for, to be had.
@@ -97,28 +92,27 @@ class Driver:
         Raises:
             ValueError: If it is not, and torch cannot take the step either.
         """
-        rule, may_be_native = part.rule, self.fused is not False and part.device.type == "cpu"
-        if may_be_native and isinstance(rule, NFNRule):
-            _place(rule, part.device)
-            native = native_step.prepare(rule, part.params, part.grads, part.slots, part.spec)
+        if self.fused is not False and part.device.type == "cpu":
+            _place(self.rule, part.device)
+            native = native_step.prepare(self.rule, part.params, part.grads, part.slots, part.spec)
             if native is not None and (self.fused or native_step.LIBRARY.can_load()):
                 native_step.LIBRARY.load()  # raises here, where nothing has moved
                 return native
         for entry in part.entries:
-            stored = self.assignment.shape_of(entry.name)
-            expected = self.expected_slots(entry.name, entry.param)
+            stored = self.placement.shape_of(entry.name)
+            expected = self.expected_slots(entry.param)
             check_live(entry.name, entry.param, part.slots[entry.name], stored, expected)
         return None
 
     def _move(self, part: _Part, native: native_step.Step | None) -> None:
         decays = any(entry.group["weight_decay"] for entry in part.entries)
-        size = part.rule.step_size if decays else 0.0
+        size = self.rule.step_size if decays else 0.0
         rates = [(entry.group["lr"], kept_share(entry.group, size)) for entry in part.entries]
         if native is not None:
             norms: Sequence[Tensor] = native.take(rates)
         else:
-            _place(part.rule, part.device)
-            delta, new = part.rule(part.params, part.grads, RuleState(part.slots, part.spec))
+            _place(self.rule, part.device)
+            delta, new = self.rule(part.params, part.grads, RuleState(part.slots, part.spec))
             norms = torch._foreach_norm(list(delta.values()))
             part.slots.update(new.slots)
             for (name, param), (lr, keep) in zip(part.params.items(), rates, strict=True):
@@ -126,37 +120,27 @@ class Driver:
                     param.mul_(keep)
                 param.add_(delta[name], alpha=lr)
         lrs = (lr for lr, _ in rates)
-        self.norms.setdefault(part.driver, []).extend(zip(norms, lrs, strict=True))
+        self.norms.extend(zip(norms, lrs, strict=True))
 
     def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""
-        spec = self.assignment.spec
-        assert spec is not None
         if names not in self._specs:
-            self._specs[names] = spec.subset(names)
+            self._specs[names] = self.placement.spec.subset(names)
         return self._specs[names]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Parameters on one device that one rule drives, in a step.
+    """Parameters on one device in a step.
 
     Attributes:
-        driver: What the rule is called.
-        rule: The rule.
         entries: The parameters.
         spec: The spec of them alone.
-        params: Their tensors by name.
-        grads: Their gradients.
         slots: Their state; new slots where there are none yet.
     """
 
-    driver: str
-    rule: NFNRule | FallbackRule
     entries: list[Entry]
     spec: NetworkSpec
-    params: Params
-    grads: Params
     slots: Slots
 
     @property
@@ -164,24 +148,15 @@ class _Part:
         """Where the parameters are."""
         return self.entries[0].param.device
 
-    @classmethod
-    def of(
-        cls,
-        driver: str,
-        rule: NFNRule | FallbackRule,
-        entries: list[Entry],
-        state: Mapping[Tensor, Any],
-        spec: NetworkSpec,
-    ) -> _Part:
-        """Looks parameters up; nothing is written."""
-        params = {entry.name: entry.param for entry in entries}
-        grads = {entry.name: entry.gradient for entry in entries}
-        slots = {
-            entry.name: dict(state.get(entry.param, ()))
-            or rule.new_slots(entry.param, num_steps=entry.group["num_steps"])
-            for entry in entries
-        }
-        return cls(driver, rule, entries, spec, params, grads, slots)
+    @cached_property
+    def params(self) -> Params:
+        """Tensors by name."""
+        return {entry.name: entry.param for entry in self.entries}
+
+    @cached_property
+    def grads(self) -> Params:
+        """Gradients by name."""
+        return {entry.name: entry.gradient for entry in self.entries}
 
 
 def kept_share(group: Mapping[str, Any], step_size: float | Tensor) -> Any:
@@ -194,7 +169,7 @@ def kept_share(group: Mapping[str, Any], step_size: float | Tensor) -> Any:
     return 1 - group["lr"] * step_size * group["weight_decay"]
 
 
-def _place(rule: NFNRule | FallbackRule, device: torch.device) -> None:
+def _place(rule: NFNRule, device: torch.device) -> None:
     """As `rule.to(device)`, which takes a while even where nothing is to be moved."""
     first = next(chain(rule.parameters(), rule.buffers()), None)
     if first is not None and first.device != device:

@@ -140,7 +140,7 @@ def restore_slots(
     groups: Sequence[dict[str, Any]],
     state: MutableMapping[Tensor, dict[str, Tensor]],
     saved: Mapping[str, Any],
-    like: Callable[[str, Tensor], Mapping[str, Tensor]],
+    like: Callable[[Tensor], Mapping[str, Tensor]],
 ) -> None:
     """Takes saved slots over in the types of new ones; torch has cast them to the parameter's.
 
@@ -148,27 +148,15 @@ def restore_slots(
         groups: The optimizer's own groups.
         state: What is written to.
         saved: The state that is loaded.
-        like: Slots such as a parameter has, by name and tensor.
+        like: Slots such as a parameter has.
     """
     for group, of in zip(groups, saved["param_groups"], strict=True):
-        named = zip(of["params"], group["param_names"], group["params"], strict=True)
-        for key, name, param in named:
+        for key, param in zip(of["params"], group["params"], strict=True):
             for slot, value in saved["state"].get(key, {}).items():
-                dtype = like(name, param)[slot].dtype
+                dtype = like(param)[slot].dtype
                 state[param][slot] = value.to(param.device, dtype, copy=True)
 
 
-def update_norms(norms: Mapping[str, Sequence[tuple[Tensor, float]]]) -> dict[str, float]:
-    """Norm of the last update of all parameters, and of those of each driver.
-
-    Args:
-        norms: Of each parameter's update before the learning rate, and the rate, by driver.
-    """
-    squares = {
-        name: sum(float(norm * lr) ** 2 for norm, lr in norms.get(name, []))
-        for name in ("nfn", "fallback")
-    }
-    return {
-        "update_norm": sum(squares.values()) ** 0.5,
-        **{f"update_norm_{name}": square**0.5 for name, square in squares.items()},
-    }
+def update_norm(norms: Sequence[tuple[Tensor, float]]) -> float:
+    """Norm of an update, from each parameter's before the learning rate, and the rate."""
+    return sum(float(norm * lr) ** 2 for norm, lr in norms) ** 0.5

@@ -14,9 +14,8 @@ from ..native import step as native_step
 from ..rules import NFNRule
 from ..symmetry import NetworkSpec
 from ._checkpoint import DEFAULT, load_rule, rule_hash
-from ._coverage import Assignment, Coverage
+from ._coverage import Coverage
 from ._driver import Driver
-from ._fallback import FallbackRule
 from ._groups import (
     all_usable,
     as_groups,
@@ -25,9 +24,10 @@ from ._groups import (
     names_in,
     restore_slots,
     shapes_of,
-    update_norms,
+    update_norm,
     with_gradients,
 )
+from ._placement import Placement
 from ._shapes import check_gradient
 from ._validation import (
     Group,
@@ -45,9 +45,8 @@ class NFNOptimizer(Optimizer):
     """A learned optimizer that replaces `torch.optim.Adam`, with nothing to tune.
 
     Every step reads the network's weights, gradients and momenta as one weight-space tuple and
-    writes all updates at once with an `NFNRule`. What has no place in the network's spec
-    (embeddings, attention, custom parameters) is driven by AdamW in the same optimizer;
-    `coverage()` says which.
+    writes all updates at once with an `NFNRule`. Parameters whose place in the network is not
+    understood are read alone, by the same rule; `coverage()` says which.
     Steps with gradients that are not finite, or too large to square, are skipped and counted in
     `skipped_steps`.
 
@@ -62,9 +61,8 @@ class NFNOptimizer(Optimizer):
         checkpoint: A file written by `save_rule`, `"default"` for the weights in this package, or a
             rule in memory, which is used as it is and not copied.
         spec: The symmetry, described by hand; nothing is traced then. Parameters without a place in
-            it are driven by AdamW.
-        lr: Multiplies the learned step, and the fallback's rate of 1e-3; 1.0 is as meta-trained.
-            Schedulers act on it.
+            it are read alone.
+        lr: Multiplies the learned step; 1.0 is as meta-trained. Schedulers act on it.
         weight_decay: Decoupled decay, times `lr` and the rule's `step_size`, as AdamW's at that
             rate.
         maximize: Climb instead of descend.
@@ -81,7 +79,7 @@ class NFNOptimizer(Optimizer):
         TypeError: If a parameter is not of a real floating-point type, or is a shard.
 
     Warns:
-        UserWarning: If no structure could be read, so that AdamW drives all parameters.
+        UserWarning: If no structure could be read, so that all parameters are read alone.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -121,7 +119,7 @@ class NFNOptimizer(Optimizer):
             "rule": rule_hash(rule),
         }
         groups, shapes = as_groups(params, names_in(model))
-        self._driver = Driver(rule, Assignment.of(shapes, model, spec), fused)
+        self._driver = Driver(rule, Placement.of(shapes, model, spec), fused)
         super().__init__(groups, defaults)
 
     @property
@@ -130,9 +128,9 @@ class NFNOptimizer(Optimizer):
         return self._driver.rule
 
     @property
-    def fallback(self) -> FallbackRule:
-        """What drives the parameters that have no place in the spec."""
-        return self._driver.fallback
+    def spec(self) -> NetworkSpec:
+        """The symmetry that the rule reads: parameters read alone have neurons of their own."""
+        return self._driver.placement.spec
 
     @property
     def skipped_steps(self) -> int:
@@ -142,38 +140,38 @@ class NFNOptimizer(Optimizer):
     def add_param_group(self, param_group: Group) -> None:
         """Adds parameters, as for any optimizer; errors as for the class, and nothing changes then.
 
-        Parameters of the model that the optimizer was made from are driven as its spec says.
-        Without the model, parameters that do not continue the chain are driven by AdamW.
+        Parameters of the model that the optimizer was made from are read as its spec says. Without
+        the model, parameters that do not continue the chain are read alone.
         """
         group = {**self.defaults, **param_group}
         check_options(group)
         known = named_params(self.param_groups)
-        assignment = self._driver.assignment
-        named = by_name(group["params"], assignment.names, known)
+        placement = self._driver.placement
+        named = by_name(group["params"], placement.names, known)
         for name, param in named.items():
             check_parameter(name, param)
         super().add_param_group({**param_group, "params": list(named.items())})
-        new = {n: p for n, p in named.items() if not assignment.knows(n)}
+        new = {n: p for n, p in named.items() if not placement.knows(n)}
         if new:
             self._driver.extend(shapes_of(known), shapes_of(new))
 
     def coverage(self) -> Coverage:
-        """Which parameters the NFN drives, which the fallback, and why; printed, it is a table."""
-        return self._driver.assignment.coverage(shapes_of(named_params(self.param_groups)))
+        """Which place every parameter has in the network, and why; printed, it is a table."""
+        return self._driver.placement.coverage(shapes_of(named_params(self.param_groups)))
 
     def stats(self) -> dict[str, float]:
         """Numbers to log, read when asked for.
 
         Returns:
-            `steps` taken, `skipped_steps` since construction, `nfn_share` of all entries, and the
-            norm of the last update: `update_norm`, `update_norm_nfn`, `update_norm_fallback`.
+            `steps` taken, `skipped_steps` since construction, `placed_share` of all entries, and
+            `update_norm`, the norm of the last update.
         """
         steps = [float(slots["step"]) for slots in self.state.values() if "step" in slots]
         return {
             "steps": max(steps, default=0.0),
             "skipped_steps": float(self.skipped_steps),
-            "nfn_share": self.coverage().share,
-            **update_norms(self._driver.norms),
+            "placed_share": self.coverage().share,
+            "update_norm": update_norm(self._driver.norms),
         }
 
     @torch.no_grad()

@@ -66,14 +66,14 @@ def check_parameter(name: str, param: Tensor) -> None:
 def check_saved(
     groups: Sequence[Group],
     state_dict: Mapping[str, Any],
-    slots: Callable[[str, Tensor], Mapping[str, Tensor]],
+    slots: Callable[[Tensor], Mapping[str, Tensor]],
 ) -> None:
-    """Refuses a state that was made with other meta-trained weights, parameters or drivers.
+    """Refuses a state that was made with other meta-trained weights, parameters or slots.
 
     Args:
         groups: The optimizer's own groups.
         state_dict: What is to be loaded.
-        slots: Slots such as a parameter has in this optimizer, by name and tensor.
+        slots: Slots such as a parameter has in this optimizer.
 
     Raises:
         ValueError: Naming the difference.
@@ -91,12 +91,11 @@ def check_saved(
             )
         named = zip(saved["params"], own["param_names"], own["params"], strict=False)
         for key, name, param in named:
-            found, expected = state_dict["state"].get(key, {}), slots(name, param)
+            found, expected = state_dict["state"].get(key, {}), slots(param)
             if found and set(found) != set(expected):
                 raise ValueError(
                     f"the state of {name!r} has slots {sorted(found)}, the optimizer needs "
-                    f"{sorted(expected)}: it was driven otherwise. Construct the optimizer in "
-                    "the same way, from the model or from its parameters."
+                    f"{sorted(expected)}: it was made by another version. Start without it."
                 )
             if found:
                 check_slots(name, found, expected, _ORIGINAL)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from ..symmetry import Matrices, NetworkSpec
 from .constants import LARGEST_POLAR, OBLONG_STEPS, POLAR_COEFFICIENTS, SQUARE_STEPS, TINY
 
 
@@ -16,25 +18,39 @@ from .constants import LARGEST_POLAR, OBLONG_STEPS, POLAR_COEFFICIENTS, SQUARE_S
 class Spectral:
     """The polar factor for matrices, as in Muon; Adam's direction for all other tensors.
 
+    A parameter that is several matrices (one a head, a gate, a group) gets the polar factor of
+    each.
+
     Attributes:
         largest: Longest shorter side of the matrices that a polar factor is worth computing for.
     """
 
     largest: int = LARGEST_POLAR
 
-    def is_polar(self, shape: Sequence[int]) -> bool:
-        """Whether a parameter with these axes gets the polar factor."""
-        return len(shape) > 1 and min(shape[0], math.prod(shape[1:])) <= self.largest
+    def matrices(self, spec: NetworkSpec) -> Mapping[str, Matrices]:
+        """Parameters that get polar factors, and the matrices that they are made of."""
+        return _read(spec, self) if torch.compiler.is_compiling() else _remembered(spec, self)
 
-    def __call__(self, momentum: Tensor, axes: int) -> Tensor | None:
-        """The direction of a momentum `(*batch, *axes)`, like it; None where it is Adam's.
+    def __call__(self, spec: NetworkSpec, momenta: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Directions of momenta `(*batch, *axes)`, like them; none of those that are Adam's."""
+        directions = {}
+        for name, matrices in self.matrices(spec).items():
+            if name in momenta:
+                polar = polar_factor(matrices.view(momenta[name]))
+                directions[name] = matrices.unview(polar)
+        return directions
 
-        A convolution's kernel counts as a matrix of outputs and all else.
-        """
-        if not self.is_polar(momentum.shape[momentum.dim() - axes :]):
-            return None
-        matrix = momentum.flatten(1 - axes) if axes > 2 else momentum
-        return polar_factor(matrix).view(momentum.shape)
+
+def _read(spec: NetworkSpec, direction: Spectral) -> dict[str, Matrices]:
+    found = ((name, spec.matrices(name)) for name in spec.names)
+    return {
+        name: matrices
+        for name, matrices in found
+        if matrices is not None and min(matrices.rows, matrices.columns) <= direction.largest
+    }
+
+
+_remembered = lru_cache(maxsize=256)(_read)
 
 
 def polar_factor(matrix: Tensor) -> Tensor:

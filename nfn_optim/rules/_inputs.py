@@ -160,9 +160,11 @@ def read(
     inverse = corrections[-1] / (level + TINY)
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
+    views = {n: tuple(spec.view(n, tensor) for tensor in t) for n, t in tensors.items()}
+    pointed = direction(spec, {n: momenta[0] for n, (*_, momenta) in views.items()})
     readings = {
-        n: _reading(spec, n, t, s, direction)
-        for (n, t), s in zip(tensors.items(), scales, strict=True)
+        n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
+        for (n, view), s in zip(views.items(), scales, strict=True)
     }
     return readings, Descriptors(context, schedule, step)
 
@@ -175,26 +177,23 @@ def _tensors(
 
 
 def _reading(
-    spec: NetworkSpec,
-    name: str,
-    tensors: tuple[Tensor, Tensor, Tensor, Tensor],
-    scales: Tensor,
-    direction: Spectral,
+    axes: int, views: tuple[Tensor, ...], pointed: Tensor | None, scales: Tensor
 ) -> Reading:
-    axes = len(spec.shapes[name])
-    param, grad, square, momenta = (spec.view(name, tensor) for tensor in tensors)
-    views = [param.unsqueeze(0), grad.unsqueeze(0), square.unsqueeze(0), momenta]
-    pointed = direction(momenta[0], axes)
-    if pointed is not None:
-        views.append(pointed.unsqueeze(0))
-    return Reading(tuple(views), scales.reshape(scales.shape + (1,) * axes), axes)
+    *single, momenta = views
+    directions = () if pointed is None else (pointed.unsqueeze(0),)
+    tensors = (*(tensor.unsqueeze(0) for tensor in single), momenta, *directions)
+    return Reading(tensors, scales.reshape(scales.shape + (1,) * axes), axes)
 
 
 def log_fans(spec: NetworkSpec, name: str) -> list[float]:
-    """Log fan-out and fan-in around typical values, and whether an axis is an input or output."""
+    """Log fan-out and fan-in around typical values, and whether an axis is an input or output.
+
+    Of a parameter that is several maps they are those of one map.
+    """
     labels, shape = spec.axes[name], spec.shapes[name]
     fan_out = shape[0] if shape else 1
-    fan_in = math.prod(shape[1:])
+    skipped = (0, spec.maps.get(name))
+    fan_in = math.prod([size for axis, size in enumerate(shape) if axis not in skipped])
     at_edge = float(any(label in spec.io for label in labels))
     return [math.log(fan_out / TYPICAL_FAN), math.log(fan_in / TYPICAL_FAN), at_edge]
 

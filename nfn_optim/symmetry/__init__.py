@@ -1,5 +1,6 @@
 """The symmetry of networks: its description, weight-space tuples, the group action, the tracer."""
 
+from ._alone import with_alone as with_alone
 from ._chain import infer_chain as infer_chain
 from ._features import WeightSpaceFeatures as WeightSpaceFeatures
 from ._heads import Heads as Heads

@@ -22,18 +22,23 @@ class Matrices:
         blocks: Number of matrices.
         rows: Outputs of each.
         columns: Inputs of each, times kernel taps.
+        splits: Into how many blocks each axis of the parameter is cut.
     """
 
     blocks: int
     rows: int
     columns: int
+    splits: Shape
     _parts: Storage
 
     @classmethod
     def of(
         cls, labels: Labels, shape: Shape, heads: Mapping[str, Heads], maps: int | None
     ) -> Matrices | None:
-        """Of a parameter; None where it runs over one population or none.
+        """Of a parameter; None for a vector: no two of its axes are longer than one.
+
+        A depthwise kernel, which runs over one population, is one matrix with a row a channel.
+        Several vectors side by side (biases of gates) are no matrix.
 
         Args:
             labels: Populations along its axes, outputs first.
@@ -42,7 +47,8 @@ class Matrices:
             maps: The axis along which it is several maps, if there is one.
         """
         named = [axis for axis, label in enumerate(labels) if label is not None]
-        if len(named) < 2:
+        rest = prod([size for axis, size in enumerate(shape) if axis not in (*named[:1], maps)])
+        if not named or (len(named) < 2 and rest == 1):
             return None
         parts: list[tuple[int, int]] = []
         for axis, (label, size) in enumerate(zip(labels, shape, strict=True)):
@@ -50,10 +56,10 @@ class Matrices:
             blocks, rest = (size, 1) if axis == maps else (blocks, size // blocks)
             parts += [(_BLOCK, blocks), (_ROW if axis == named[0] else _COLUMN, rest)]
         order = tuple(sorted(range(len(parts)), key=lambda part: parts[part][0]))
-        blocks, rows, columns = (prod(n for role, n in parts if role == one) for one in range(3))
-        return cls(
-            blocks, rows, columns, Storage(shape, tuple(parts[part][1] for part in order), order)
-        )
+        blocks, rows, columns = [prod([n for role, n in parts if role == i]) for i in range(3)]
+        splits = tuple(n for role, n in parts if role == _BLOCK)
+        storage = Storage(shape, tuple(parts[part][1] for part in order), order)
+        return cls(blocks, rows, columns, splits, storage)
 
     def view(self, tensor: Tensor) -> Tensor:
         """`(*batch, *axes)` as `(*batch, blocks, rows, columns)`, a view where strides allow it."""

@@ -173,8 +173,8 @@ class NetworkSpec:
     def matrices(self, name: str) -> Matrices | None:
         """One parameter as a stack of matrices: one a head, a gate, a group.
 
-        Outputs are rows. Inputs are columns, together with kernel taps. None for a parameter that
-        runs over one population or none: a vector, also one with taps.
+        Outputs are rows. Inputs are columns, together with kernel taps. None for a vector: a
+        parameter that runs over one population or none, and has no taps.
         """
         heads, maps = self.heads, self.maps.get(name)
         return Matrices.of(self.axes[name], self.shapes[name], heads, maps)

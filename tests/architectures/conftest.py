@@ -195,15 +195,15 @@ class Architecture:
     Attributes:
         make: Builds it; it maps images (batch, 3, 32, 32) to 5 numbers.
         free: Number of populations that may be renumbered.
-        share: Least share of entries under the NFN.
-        fallback: What every parameter that the fallback drives has in its name.
+        share: Least share of entries that are read in their place.
+        alone: What every parameter that is read alone has in its name.
         same: Axes that must run over the same neurons, as (parameter, axis).
     """
 
     make: Callable[[], nn.Module]
     free: int
     share: float
-    fallback: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
     same: tuple[tuple[str, int], ...] = ()
 
 

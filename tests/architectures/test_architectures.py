@@ -64,9 +64,9 @@ def test_renumbering_one_layer_alone_changes_the_function(architecture):
 def test_coverage_is_as_expected(architecture):
     coverage = NFNOptimizer(architecture.make()).coverage()
     assert coverage.share >= architecture.share
-    others = [row.name for row in coverage.rows if not row.is_nfn]
-    assert all(any(part in name for part in architecture.fallback) for name in others)
-    assert bool(others) == bool(architecture.fallback)
+    others = [row.name for row in coverage.rows if not row.is_placed]
+    assert all(any(part in name for part in architecture.alone) for name in others)
+    assert bool(others) == bool(architecture.alone)
 
 
 def test_architectures_train(architecture):

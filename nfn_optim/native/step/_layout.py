@@ -9,7 +9,7 @@ from math import prod
 
 from ...layers.relational import ParameterAxes, Roles, roles_of
 from ...rules import Spectral, constants, log_fans
-from ...symmetry import NetworkSpec, Shape
+from ...symmetry import Matrices, NetworkSpec, Shape
 from .. import Expected
 
 SLOTS = ("momenta", "square", "lead", "step", "num_steps")
@@ -23,7 +23,7 @@ class Layout:
     Attributes:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
-        numbers: Six of each parameter.
+        numbers: Eight of each parameter.
         fans: Three of each parameter.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
@@ -45,11 +45,13 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
     """The layout of a network, whose steps point in a direction."""
     roles, numbers, fans = roles_of(spec), array("q"), array("f")
     spec = roles.spec
+    matrices = direction.matrices(spec)
     for p in roles.parameters:
         shape = spec.shapes[p.name]
         rows, columns, taps = _matrix(roles, p, shape)
         source = -1 if p.source is None else p.source
-        numbers.extend((rows, columns, taps, p.out, source, direction.is_polar(shape)))
+        numbers.extend((rows, columns, taps, p.out, source))
+        numbers.extend(_blocks(p, matrices.get(p.name)))
         fans.extend(log_fans(spec, p.name))
     names = tuple(p.name for p in roles.parameters)
     tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
@@ -77,6 +79,14 @@ def _matrix(roles: Roles, p: ParameterAxes, shape: Shape) -> tuple[int, int, int
     assert neurons == tuple(roles.sizes[population] for population in populations)
     rows, columns = (1, *neurons) if p.source is None else neurons
     return rows, columns, prod(shape[len(shape) - p.taps :])
+
+
+def _blocks(p: ParameterAxes, matrices: Matrices | None) -> tuple[int, int, int]:
+    """Into how many blocks outputs, inputs and taps are cut; zeros where there are no matrices."""
+    if matrices is None:
+        return 0, 0, 0
+    splits = (*matrices.splits[:1], *((1,) if p.source is None else ()), *matrices.splits[1:])
+    return splits[0], splits[1], prod(splits[2:])
 
 
 def _tensors(name: str, shape: Shape) -> list[Expected]:

@@ -16,7 +16,7 @@ inline void channels(const Parameter& p, long e, long n, Vec* x) {
     x[2 + k] = momentum * scale * p.correct[k];
     x[2 + DECAYS + k] = momentum * p.loudness[k];
   }
-  x[0] = p.is_polar ? load(p.direction.get() + e, n) : x[2];
+  x[0] = p.is_polar() ? load(p.direction.get() + e, n) : x[2];
   x[1] = load(p.grad + e, n) * scale;
   x[2 + 2 * DECAYS] = load(p.values + e, n) * p.size;
   x[3 + 2 * DECAYS] = 0.5f * log(square * p.level + 1e-6f);

@@ -29,7 +29,7 @@ struct Limits {
 struct Parameter {
   long rows, columns, taps;
   int out, source;  // populations; no source for a vector
-  bool is_polar;
+  long blocks[3];  // of outputs, inputs and taps: a polar factor each; none where these are zero
   float fans[3];
   float *values, *momenta, *square, *lead, *step;
   const float *grad, *num_steps;
@@ -42,7 +42,7 @@ struct Parameter {
 
   Parameter(const int64_t* layout, const float* of_fans, void* const* tensors, const double* rates)
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
-        source(static_cast<int>(layout[4])), is_polar(layout[5]),
+        source(static_cast<int>(layout[4])), blocks{layout[5], layout[6], layout[7]},
         rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
     std::copy(of_fans, of_fans + 3, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);
@@ -53,6 +53,7 @@ struct Parameter {
   bool is_weight() const { return source >= 0; }
   long length() const { return columns * taps; }
   long entries() const { return rows * length(); }
+  bool is_polar() const { return blocks[0] > 0; }
   long neurons() const { return is_weight() ? rows : columns; }  // of the output axis
 };
 

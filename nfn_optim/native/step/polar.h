@@ -5,6 +5,7 @@
 
 #include "constants.h"
 #include "matrix.h"
+#include "parameter.h"
 
 namespace nfn {
 
@@ -61,6 +62,40 @@ inline void polar_factor(const float* from, long rows, long columns, float* to, 
   for (long i = 0; i < n; ++i) {
     const float* row = x[i];
     for (long j = 0; j < m; ++j) to[wide ? i * m + j : j * n + i] = size * row[j];
+  }
+}
+
+// Copies one block between a parameter and a dense matrix of its own.
+template <class Copy>
+inline void on_block(const Parameter& p, const long* at, Copy copy) {
+  const bool is_kernel = !p.is_weight();  // a row a neuron
+  const long all[] = {p.neurons(), is_kernel ? 1 : p.columns, p.taps};
+  const long rows = all[0] / p.blocks[0], columns = all[1] / p.blocks[1];
+  const long taps = all[2] / p.blocks[2];
+  for (long i = 0; i < rows; ++i) {
+    for (long j = 0; j < columns; ++j) {
+      const long row = at[0] * rows + i, column = at[1] * columns + j;
+      copy((row * all[1] + column) * all[2] + at[2] * taps, (i * columns + j) * taps, taps);
+    }
+  }
+}
+
+// Finds the direction of a parameter: the polar factor of the momentum of each block.
+inline void point(Parameter& p, int threads) {
+  p.direction.reset(new float[p.entries()]);
+  float* to = p.direction.get();
+  const long blocks = p.blocks[0] * p.blocks[1] * p.blocks[2], size = p.entries() / blocks;
+  const long rows = p.neurons() / p.blocks[0];
+  if (blocks == 1) return polar_factor(p.momenta, rows, size / rows, to, threads);
+  std::vector<float> block(size);
+  for (long b = 0; b < blocks; ++b) {
+    const long at[] = {b / (p.blocks[1] * p.blocks[2]), b / p.blocks[2] % p.blocks[1],
+                       b % p.blocks[2]};
+    on_block(p, at, [&](long from, long e, long n) {
+      std::copy_n(p.momenta + from, n, block.data() + e);
+    });
+    polar_factor(block.data(), rows, size / rows, block.data(), threads);
+    on_block(p, at, [&](long e, long from, long n) { std::copy_n(block.data() + from, n, to + e); });
   }
 }
 

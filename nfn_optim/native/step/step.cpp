@@ -34,9 +34,7 @@ class Step {
     on_pieces([this](Piece& piece) { accumulate(of(piece), piece); });
     describe();
     for (Parameter& p : network_.parameters) {
-      if (!p.is_polar) continue;
-      p.direction.reset(new float[p.entries()]);
-      polar_factor(p.momenta, p.neurons(), p.entries() / p.neurons(), p.direction.get(), threads());
+      if (p.is_polar()) point(p, threads());
     }
     open_rows(INPUTS);
     on_pieces([this](Piece& piece) { pool_inputs(piece); });
@@ -225,8 +223,8 @@ class Step {
 }  // namespace
 }  // namespace nfn
 
-// `layout` has rows, columns, taps, populations of outputs and inputs, and whether the direction is
-// a polar factor, of every parameter; `tensors` values, gradient, momenta, square, lead, step and
+// `layout` has rows, columns, taps, populations of outputs and inputs, and the three numbers of
+// blocks that get a polar factor each, of every parameter; `tensors` values, gradient, momenta, square, lead, step and
 // number of steps; `rates` a factor on the update and one on the values; `weights` seven of each
 // layer and two of the schedule; `limits` the four of `Limits`. Writes the norms of the updates to
 // `norms`.
@@ -236,7 +234,7 @@ extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fa
                          float* norms) {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
-    all.emplace_back(layout + 6 * i, fans + 3 * i, tensors + 7 * i, rates + 2 * i);
+    all.emplace_back(layout + 8 * i, fans + 3 * i, tensors + 7 * i, rates + 2 * i);
   }
   nfn::Step step({std::move(all), {sizes, sizes + populations}},
                  nfn::Layer(nfn::INPUTS, hidden, weights),

@@ -103,7 +103,7 @@ def test_subclasses_of_the_rule_take_its_place():
 def test_a_spec_by_hand_covers_what_it_describes():
     model = Bilinear()
     optimizer = NFNOptimizer(model, spec=SPEC)
-    driven = {row.name: (row.is_nfn, row.why) for row in optimizer.coverage().rows}
+    driven = {row.name: (row.is_placed, row.why) for row in optimizer.coverage().rows}
     assert driven["first"] == (True, "hidden x in")
     assert driven["shift"] == (False, "is not in the spec")
     before = copy.deepcopy(model)
@@ -170,7 +170,7 @@ def test_parameters_of_no_model_are_told_so():
     model, other = network(), nn.Linear(2, 2)
     groups = [{"params": model.parameters()}, {"params": other.parameters()}]
     optimizer = NFNOptimizer(groups, model=model)
-    rows = [row for row in optimizer.coverage().rows if not row.is_nfn]
+    rows = [row for row in optimizer.coverage().rows if not row.is_placed]
     assert [row.why for row in rows] == ["is not part of the model"] * 2
 
 

@@ -15,7 +15,7 @@ from nfn_optim import NFNOptimizer
 
 
 def network(seed: int = 0) -> nn.Sequential:
-    """Layers for the rule and one (the embedding) for the fallback."""
+    """Layers with a place in the network and one (the embedding) that is read alone."""
     torch.manual_seed(seed)
     return nn.Sequential(
         nn.Embedding(5, 4), nn.Flatten(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 3)
@@ -112,7 +112,7 @@ def test_groups_have_their_own_options():
         optimizer = NFNOptimizer(groups)
     train(model, optimizer, range(1))
     assert torch.equal(model[0].weight, start[0].weight)
-    assert ((start[2].weight - model[2].weight) * model[2].weight.grad <= 0).all()
+    assert ((start[2].weight - model[2].weight) * model[2].weight.grad).sum() < 0
     assert optimizer.param_groups[2]["weight_decay"] == 0.5
     assert {"lr", "weight_decay", "maximize", "rule"} <= set(traced.param_groups[0])
 
@@ -127,7 +127,7 @@ def test_layers_join_in_the_middle_of_training():
     optimizer.add_param_group({"params": model[4].parameters(), "lr": 0.5})
     train(model, optimizer, range(2, 4))
     assert not torch.equal(model[4].weight, network()[4].weight)
-    assert {row.name for row in optimizer.coverage().rows if row.is_nfn} == {
+    assert {row.name for row in optimizer.coverage().rows if row.is_placed} == {
         *("2.weight", "2.bias", "4.weight", "4.bias")
     }
     assert float(optimizer.state[model[2].weight]["step"]) == 4
@@ -273,15 +273,15 @@ def test_frozen_layers_stay_and_may_thaw():
 
 def test_coverage_prints_a_table():
     table = str(NFNOptimizer(network()).coverage()).split("\n")
-    assert table[0].split() == ["parameter", "shape", "driven", "by", "why"]
+    assert table[0].split(maxsplit=2) == ["parameter", "shape", "is read   runs over"]
     assert table[1].split(maxsplit=3) == [
         "0.weight",
         "(5,",
         "4)",
-        "fallback   embeddings have no rule",
+        "alone     embeddings have no rule",
     ]
-    assert table[2].endswith("NFN        2 x in")
-    assert table[-1].startswith("4 of 5 parameters, 83.2% of 119 entries, are driven by the NFN")
+    assert table[2].endswith("in place  2 x in")
+    assert table[-1].startswith("4 of 5 parameters, 83.2% of 119 entries, are read in their place")
 
 
 def test_stats_count_and_measure():
@@ -297,21 +297,19 @@ def test_stats_count_and_measure():
     ]
     assert stats["steps"] == 4
     assert stats["skipped_steps"] == 0
-    assert stats["nfn_share"] == pytest.approx(99 / 119)
-    assert stats["update_norm_fallback"] == pytest.approx(float(moved[0]), rel=1e-4)
-    assert stats["update_norm_nfn"] == pytest.approx(float(torch.stack(moved[1:]).norm()), rel=1e-4)
-    total = stats["update_norm_nfn"] ** 2 + stats["update_norm_fallback"] ** 2
-    assert stats["update_norm"] ** 2 == pytest.approx(total)
+    assert stats["placed_share"] == pytest.approx(99 / 119)
+    assert stats["update_norm"] == pytest.approx(float(torch.stack(moved).norm()), rel=1e-4)
 
 
-def test_state_of_an_optimizer_that_was_made_otherwise_is_rejected():
+def test_state_with_slots_of_another_version_is_rejected():
     model = network()
     optimizer = NFNOptimizer(model)
     train(model, optimizer, range(1))
-    with pytest.warns(UserWarning, match="form no chain"):
-        other = NFNOptimizer(network().named_parameters())
-    with pytest.raises(ValueError, match="state of '2.weight' .* driven otherwise"):
-        other.load_state_dict(optimizer.state_dict())
+    saved = optimizer.state_dict()
+    del saved["state"][1]["lead"]
+    other = NFNOptimizer(network())
+    with pytest.raises(ValueError, match="state of '2.weight' .* another version"):
+        other.load_state_dict(saved)
     assert not other.state
 
 
@@ -346,8 +344,8 @@ def test_two_processes_end_with_the_same_bits_and_shards_are_refused(tmp_path):
 
 
 def lengths(optimizer: NFNOptimizer) -> set[float]:
-    """What parameters under the NFN remember; the fallback has no use for it."""
-    return {float(s["num_steps"]) for s in optimizer.state.values() if "num_steps" in s}
+    """What parameters remember."""
+    return {float(slots["num_steps"]) for slots in optimizer.state.values()}
 
 
 def test_the_length_of_a_run_is_kept_in_the_state_and_changes_steps():

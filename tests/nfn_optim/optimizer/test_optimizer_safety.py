@@ -26,7 +26,7 @@ def cnn() -> nn.Sequential:
     )
 
 
-def with_fallback() -> nn.Sequential:
+def with_a_part_alone() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Unflatten(1, (2, 4)), nn.LSTM(4, 3))
 
@@ -53,7 +53,7 @@ def train(model: nn.Module, steps: int, scale: float = 1.0) -> list[float]:
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
-@pytest.mark.parametrize("make", [mlp, cnn, with_fallback])
+@pytest.mark.parametrize("make", [mlp, cnn, with_a_part_alone])
 def test_the_scale_of_the_loss_changes_rounding_only(make, scale):
     plain, scaled = make().double(), make().double()
     train(plain, 30)
@@ -66,15 +66,13 @@ def test_the_scale_of_the_loss_changes_rounding_only(make, scale):
         assert float((p - q).detach().abs().max()) < 1e-3 * moved, name
 
 
-@pytest.mark.parametrize("make", [mlp, cnn, with_fallback])
+@pytest.mark.parametrize("make", [mlp, cnn, with_a_part_alone])
 def test_steps_are_bounded_whatever_the_gradients(make):
     """By the rule's largest magnitude times its largest direction, for spikes and underflow."""
     model = make()
     optimizer = NFNOptimizer(model)
     rule = optimizer.rule
-    fallback = {row.name for row in optimizer.coverage().rows if not row.is_nfn}
     assert isinstance(rule, NFNRule)
-    largest = 10.0  # Adam's direction, at most (1 - 0.9) / sqrt(1 - 0.999) over many steps
     schedule = 2 * float(rule.schedule.weight[0].abs().sum())  # what it reads is at most 2 here
     bound = CLIP * rule.step_size
     bound *= math.exp(constants.MAX_LOG_MAGNITUDE + schedule)
@@ -87,8 +85,7 @@ def test_steps_are_bounded_whatever_the_gradients(make):
         optimizer.step()
         for (name, param), old in zip(model.named_parameters(), before, strict=True):
             size = float((param - old).detach().abs().max())
-            limit = largest * 1e-3 if name in fallback else bound
-            assert size <= limit, name
+            assert size <= bound, name
     assert optimizer.skipped_steps == 0
 
 

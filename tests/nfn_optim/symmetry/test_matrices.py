@@ -46,11 +46,15 @@ def test_views_go_there_and_back(spec, batch):
 def test_vectors_are_no_matrices():
     assert attention_spec().matrices("match.bias") is None
     assert recurrent_spec().matrices("bias") is None
-    spec = NetworkSpec({"depthwise": ("c", None, None)}, {"depthwise": (4, 3, 3)})
-    assert spec.matrices("depthwise") is None
-    assert scattered_spec().matrices("table") is None
+    assert NetworkSpec({"gain": ("c", None)}, {"gain": (4, 1)}).matrices("gain") is None
     assert scattered_spec().matrices("scale") is None
     assert chain_spec([2, 3]).matrices("0.bias") is None
+
+
+def test_a_depthwise_kernel_is_a_matrix_with_a_row_a_channel():
+    spec = NetworkSpec({"depthwise": ("c", None, None)}, {"depthwise": (4, 3, 3)})
+    kernel = torch.randn(4, 3, 3)
+    torch.testing.assert_close(spec.matrices("depthwise").view(kernel), kernel.reshape(1, 4, 9))
 
 
 def test_a_convolution_is_a_matrix_of_outputs_and_all_else():

@@ -159,7 +159,7 @@ def test_a_model_that_keeps_its_state_trains():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # torch.jit's own
-def test_a_scripted_model_is_left_to_the_fallback():
+def test_a_scripted_model_is_not_read():
     model = torch.jit.script(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)))
     assert not trace(model).description.axes
     assert "0.weight" in trace(model).reasons
