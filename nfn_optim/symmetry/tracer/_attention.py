@@ -52,14 +52,11 @@ def _project(
 ) -> int:
     """Claims the maps to queries, keys and values, which run over one population."""
     size = module.embed_dim
-    inner = ctx.populations.new(ctx.layer, size)
-    if own("in_proj_weight") is not None:
-        weights, sizes = [own("in_proj_weight")] * 3, [size] * 3
-    else:
-        weights = [own(f"{kind}_proj_weight") for kind in "qkv"]
-        sizes = [size, module.kdim, module.vdim]
-    for weight, x, inputs_of in zip(weights, inputs, sizes, strict=True):
-        assert weight is not None
+    kinds = ["in"] * 3 if own("in_proj_weight") is not None else ["q", "k", "v"]
+    weights = [weight for kind in kinds if (weight := own(f"{kind}_proj_weight")) is not None]
+    inner = ctx.populations.new(_layers.owner(weights[0]), size)
+    for weight, x in zip(weights, inputs, strict=True):
+        inputs_of = ctx.parameters.shape(weight.name)[1]
         [(node, _), *positions] = ctx.read_axis(x, -1, inputs_of)
         if node is None or positions:
             ctx.pin(x)

@@ -9,16 +9,34 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from ._modules import find_rule, reason_without_rule
 from ._twin import Twins, Unwritten, random_numbers_kept
 
 
-class _Proxy(fx.Proxy):
+class _Unpacked(fx.Proxy):
     """A stand-in for a tensor that remembers into how many names its shape is unpacked."""
 
     tracer: GraphTracer
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the module's numbers, which code that casts asks for; inputs may have others.
+
+        An item of the graph where that is not known.
+        """
+        known = None if self.node.op == "placeholder" else self.tracer.dtype
+        return _Attribute(self, "dtype") if known is None else known
+
+    def __len__(self) -> int:
+        """Raises the error that lists take for an unknown length."""
+        raise TypeError("'len' of a tensor is not known in symbolic tracing")
+
+    def __getattr__(self, k: str) -> _Attribute:
+        """An attribute: an item of the graph once it is used as one."""
+        return _Attribute(self, k)
 
     def __iter__(self) -> Iterator[fx.Proxy]:
         """The items, where the statement at hand says how many there are.
@@ -37,6 +55,10 @@ class _Proxy(fx.Proxy):
         if inst.opname in _SPREADS and _is_shape(self.node):
             return iter([self])
         return self.tracer.iter(self)
+
+
+class _Attribute(_Unpacked, fx.proxy.Attribute):
+    """A stand-in for an attribute of a tensor, or for one of its methods."""
 
 
 _SPREADS = ("LIST_EXTEND", "CALL_FUNCTION_EX")
@@ -60,14 +82,15 @@ class GraphTracer(fx.Tracer):
     trace_asserts = True
     proxy_buffer_attributes = True
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype | None) -> None:
         super().__init__()
+        self.dtype = dtype
         self.opaque: dict[str, str] = {}
         self.unpacked: dict[fx.Node, int] = {}
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         """A stand-in for what a node returns."""
-        return _Proxy(node, self)
+        return _Unpacked(node, self)
 
     def ranks(self) -> dict[fx.Node, int]:
         """How many axes tensors have whose shapes are unpacked."""
@@ -133,7 +156,8 @@ def trace_graph(module: nn.Module) -> Graph:
         for name, parameter in inspect.signature(module.forward).parameters.items()
         if parameter.default is None or isinstance(parameter.default, (bool, int, float, str))
     }
-    tracer = GraphTracer()
+    dtypes = (p.dtype for p in module.parameters() if p.is_floating_point())
+    tracer = GraphTracer(next(dtypes, None))
     with Unwritten(twins.tensors), random_numbers_kept():
         graph = tracer.trace(module, concrete_args=defaults or None)
     return Graph(graph, module, tracer.opaque, tracer.ranks())

@@ -146,6 +146,10 @@ class Parameters:
         nodes = {n for layout in found.values() for n in layout.axes if n is not None}
         numberings = {populations.decided(node)[0] for node in nodes}
         roots = nodes | {populations.find(n) for n in numberings if n is not None}
+        for node in nodes:
+            heads, _ = populations.decided(node)
+            if heads is not None and populations.is_rigid(node) and populations.is_ordered(heads):
+                populations.pin([node])  # nothing is left to renumber
         label = populations.labels(roots)
         return Description(
             {n: tuple(x if x is None else label[x] for x in f.axes) for n, f in found.items()},

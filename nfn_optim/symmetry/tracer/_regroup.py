@@ -100,13 +100,12 @@ class _Walk:
             return self._merge(wanted.times, with_positions=True)
         if axis is not None:
             return self._unflatten(axis, wanted)
-        is_same = isinstance(wanted, Size) or (wanted == -1 and self._are_as_many())
+        is_same = isinstance(wanted, Size) or (wanted == -1 and self._are_as_many(self.new))
         return size is None and is_same and self._move(1, 1, None)
 
-    def _are_as_many(self) -> bool:
-        """Whether as many axes are left as sizes."""
-        rank = self.x.rank
-        return rank is not None and rank + self.old == len(self.dims) + self.new
+    def _are_as_many(self, new: int) -> bool:
+        """Whether as many axes are in front of the one at hand as sizes in front of another."""
+        return self.x.rank is not None and self.x.rank + self.old == len(self.dims) + new
 
     def _move(self, old: int, new: int, axis: Axis | None) -> bool:
         if axis is not None:
@@ -117,12 +116,13 @@ class _Walk:
     def _split(self, axis: Axis | None, size: int) -> bool:
         """One axis becomes several, whose sizes make its own."""
         block: list[int] = []
-        for wanted in reversed(self.dims[: len(self.dims) + self.new + 1]):
+        while prod(block) < size and len(block) - self.new <= len(self.dims):
+            wanted = self.dims[self.new - len(block)]
+            if wanted == -1 and self._are_as_many(self.new - len(block)):
+                wanted = size // prod(block)
             if not isinstance(wanted, int) or wanted < 1 or size % (prod(block) * wanted):
                 return False
             block.insert(0, wanted)
-            if prod(block) == size:
-                break
         if prod(block) != size:
             return False
         parts = {} if axis is None else split_axis(self.ctx, axis, block)
@@ -146,8 +146,9 @@ class _Walk:
             dims.insert(0, self.old - len(dims))
             if dims[0] in self.x.axes or (self.x.rank is not None and -dims[0] > self.x.rank):
                 return False
-            plain = merged is None or merged.is_plain
-            if merged is not None and not plain:
+            axes = {} if merged is None else {-1: merged}
+            merged = self.ctx.settled(Value(axes), decide=True).axes.get(-1)
+            if merged is not None and not merged.is_plain:
                 return False
             merged = None if merged is None else Axis(merged.node, before=True)
         return self._move(len(dims), 1, merged)

@@ -87,13 +87,33 @@ def _keep_last(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
 
 
 def _keep_channels(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
-    """`(batch, n, ...)` as `(batch, n, ...)` with other axes behind."""
-    if x.rank is None or len(dims) < 3 or not isinstance(dims[0], Size) or not _is_batch(dims[0]):
+    """`(batch, n, ...)` with other axes behind; neurons may be split there, or put together."""
+    named = sorted(x.axes)
+    if x.rank is None or not dims or dims[0] != Size(is_batch=True):
         return None
-    axis = x.axes.get(1 - x.rank)
-    if axis is None or not axis.is_plain or len(x.axes) > 1 or not _counts(ctx, dims[1], axis):
+    old = list(range(1 - x.rank, 1 - x.rank + len(named)))
+    sizes = [size for dim in old if isinstance(size := size_at(ctx, x, dim), int)]
+    new = next((n for n in range(1, len(dims)) if _makes(dims[1 : 1 + n], prod(sizes))), None)
+    if named != old or len(sizes) < len(old) or new is None or len(dims) < 1 + new:
         return None
-    return Value({1 - len(dims): axis}, len(dims), None, None, x.lost)
+    front, wanted = 1 - len(dims), [size for size in dims[1 : 1 + new] if isinstance(size, int)]
+    if sizes == wanted:
+        axes = {front + at: x.axes[dim] for at, dim in enumerate(old)}
+    elif len(old) == 1:
+        parts = split_axis(ctx, x.axes[old[0]], wanted)
+        axes = {front + at: part for at, part in parts.items()}
+    elif new == 1:
+        merged = merge_axes(ctx, x, old)
+        axes = {} if merged is None else {front: merged}
+    else:
+        return None
+    return Value(axes, len(dims), None, None, x.lost)
+
+
+def _makes(sizes: Sequence[object], wanted: int) -> bool:
+    """Whether sizes are known to multiply to a number."""
+    known = [size for size in sizes if isinstance(size, int)]
+    return len(known) == len(sizes) and prod(known) == wanted
 
 
 def _flatten_view(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
