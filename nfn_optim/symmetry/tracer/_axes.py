@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ._context import Context
-from ._value import NUMBER, Axis, Several, Size, Value
+from ._regroup import size_at
+from ._value import Axis, Several, Size, Value
 
 
 def permute(ctx: Context, x: Value, *dims: object) -> Value:
@@ -18,7 +19,8 @@ def permute(ctx: Context, x: Value, *dims: object) -> Value:
         return ctx.unknown("permute", x)
     sources = [dim % rank - rank for dim in order]
     axes = {at - rank: x.axes[dim] for at, dim in enumerate(sources) if dim in x.axes}
-    return Value(axes, rank, None, x.source, x.lost)
+    ones = frozenset(at - rank for at, dim in enumerate(sources) if x.has_one(dim))
+    return Value(axes, rank, None, x.source, x.lost, ones)
 
 
 def transpose(ctx: Context, x: Value, dim0: object, dim1: object) -> Value:
@@ -28,7 +30,8 @@ def transpose(ctx: Context, x: Value, dim0: object, dim1: object) -> Value:
         return ctx.unknown("transpose", x) if x.axes else x
     swap = {a: b, b: a}
     axes = {swap.get(dim, dim): axis for dim, axis in x.axes.items()}
-    return Value(axes, x.rank, None, x.source, x.lost)
+    ones = frozenset(swap.get(dim, dim) for dim in x.ones)
+    return Value(axes, x.rank, None, x.source, x.lost, ones)
 
 
 def unsqueeze(ctx: Context, x: Value, dim: object) -> Value:
@@ -37,7 +40,8 @@ def unsqueeze(ctx: Context, x: Value, dim: object) -> Value:
         return ctx.unknown("unsqueeze", x) if x.axes else x
     at = dim if dim < 0 else dim - (x.rank or 0) - 1
     axes = {d if d > at else d - 1: axis for d, axis in x.axes.items()}
-    return Value(axes, None if x.rank is None else x.rank + 1, None, x.source, x.lost)
+    ones = frozenset({at, *(d if d > at else d - 1 for d in x.ones)})
+    return Value(axes, None if x.rank is None else x.rank + 1, None, x.source, x.lost, ones)
 
 
 def squeeze(ctx: Context, x: Value, dim: object = None) -> Value:
@@ -46,7 +50,7 @@ def squeeze(ctx: Context, x: Value, dim: object = None) -> Value:
     if at is None:
         return ctx.unknown("squeeze", x) if x.axes else Value(source=x.source, lost=x.lost)
     if at in x.axes and ctx.populations.size(x.axes[at].node) > 1:
-        return x if x.axes[at].is_plain else ctx.unknown("squeeze", x)
+        return x if isinstance(size_at(ctx, x, at), int) else ctx.unknown("squeeze", x)
     return drop_axes(ctx, x, [at], keepdim=False, pin=False)
 
 
@@ -88,38 +92,43 @@ def drop_axes(ctx: Context, x: Value, dims: Sequence[int], *, keepdim: bool, pin
     return Value(axes, rank, None, x.source, x.lost)
 
 
-def split(ctx: Context, x: Value, _: object, dim: object = 0) -> Several:
-    """`chunk` and `split`: neurons along the axis that is cut keep their order."""
-    at = x.locate(dim)
-    if at is None:
-        return Several(ctx.unknown("a split of an unknown axis", x) if x.axes else x)
-    return Several(ctx.without(x, [at], pin=True))
-
-
-def unbind(ctx: Context, x: Value, dim: object = 0) -> Several:
-    """Slices along one axis."""
-    at = x.locate(dim)
-    if at is None:
-        return Several(ctx.unknown("unbind", x))
-    return Several(drop_axes(ctx, x, [at], keepdim=False, pin=True))
-
-
-def concatenate(ctx: Context, tensors: object, dim: object = 0) -> Value:
-    """Side by side along one axis, which becomes a population of its own whose order is pinned."""
+def stack(ctx: Context, tensors: object, dim: object = 0) -> Value:
+    """Side by side along a new axis."""
     if not isinstance(tensors, (list, tuple)):
-        return ctx.unknown("a concatenation", tensors)
-    values = [ctx.as_value(tensor) for tensor in tensors]
-    rank = next((value.rank for value in values if value.rank is not None), None)
-    at = Value(rank=rank).locate(dim)
+        return ctx.unknown("a stack", tensors)
+    x = unsqueeze(ctx, ctx.combine([ctx.as_value(tensor) for tensor in tensors]), dim)
+    return replace(x, ones=frozenset())
+
+
+def repeat_interleave(ctx: Context, x: Value, repeats: object, dim: object = None) -> Value:
+    """Copies of every entry along an axis, next to each other."""
+    at = x.locate(dim)
     if at is None:
-        return ctx.unknown("a concatenation along an unknown axis", values)
-    parts = [value.axes.get(at) for value in values]
-    whole = ctx.combine([ctx.without(value, [at], pin=True) for value in values])
-    if not all(part is not None and part.is_plain for part in parts):
-        return Value(whole.axes, rank, None, None, whole.lost)
-    size = sum(ctx.populations.size(part.node) for part in parts if part is not None)
-    node = ctx.populations.new(f"{ctx.layer or 'cat'}", size, pinned=True)
-    return Value({**whole.axes, at: Axis(node)}, rank, None, None, whole.lost)
+        return ctx.unknown("repeat_interleave", x)
+    axis = x.axes.get(at)
+    if axis is None or not axis.is_plain:
+        return ctx.without(x, [at], pin=True)
+    return Value({**x.axes, at: Axis(axis.node, after=True)}, x.rank, None, None, x.lost)
+
+
+def movedim(ctx: Context, x: Value, source: object, destination: object) -> Value:
+    """One axis put elsewhere."""
+    a, b = x.locate(source), x.locate(destination)
+    if a is None or b is None or x.rank is None:
+        return ctx.unknown("movedim", x) if x.axes else x
+    order = [dim for dim in range(-x.rank, 0) if dim != a]
+    order.insert(b + x.rank, a)
+    return permute(ctx, x, order)
+
+
+def as_complex(ctx: Context, x: Value) -> Value:
+    """`view_as_complex`: the last axis becomes part of a number."""
+    return drop_axes(ctx, x, [-1], keepdim=False, pin=True)
+
+
+def as_real(ctx: Context, x: Value) -> Value:
+    """`view_as_real`: parts of a number become an axis."""
+    return replace(unsqueeze(ctx, x, -1), ones=frozenset())
 
 
 def expand(ctx: Context, x: Value, *sizes: object) -> Value:
@@ -143,49 +152,6 @@ def repeat(ctx: Context, x: Value, *times: object) -> Value:
 
 
 def size_of(ctx: Context, x: Value, dim: object) -> object:
-    """One entry of `x.shape`."""
+    """One entry of `x.shape`: a number where it is known."""
     at = x.locate(dim)
-    if at is not None and at in x.axes:
-        return Size(axis=x.axes[at])
-    first = dim == 0 or (x.rank is not None and at == -x.rank)
-    return Size(is_batch=first)
-
-
-def index(ctx: Context, x: Value, key: object) -> Value:
-    """`x[key]` with integers, slices, None and an ellipsis."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    if not all(k is None or k is Ellipsis or isinstance(k, (int, slice, Value)) for k in keys):
-        return ctx.unknown("indexing", x, keys)
-    if any(isinstance(k, Value) and k != NUMBER for k in keys):
-        return ctx.unknown("indexing with a tensor", x, keys)
-    taken = sum(k is not None and k is not Ellipsis for k in keys)
-    if Ellipsis not in keys:
-        keys.append(Ellipsis)
-    split_at = keys.index(Ellipsis)
-    behind = keys[split_at + 1 :]
-    if x.axes and x.rank is None and any(k is not Ellipsis for k in keys[:split_at]):
-        return ctx.unknown("indexing the front of a tensor of unknown rank", x)
-    rank = x.rank if x.rank is not None else taken
-    middle = [slice(None)] * (rank - taken)
-    return _index(ctx, x, [*keys[:split_at], *middle, *behind])
-
-
-def _index(ctx: Context, x: Value, keys: Sequence[object]) -> Value:
-    """One key an axis, with None between them; axes in front of an unknown rank stay."""
-    axes, lost = {}, x.lost
-    at, source = 0, 0  # axes of the result and of `x` met so far, from the back
-    for key in reversed(keys):
-        at -= key is None or isinstance(key, slice)
-        source -= key is not None
-        if key is None or source not in x.axes:
-            continue
-        if key == slice(None):
-            axes[at] = x.axes[source]
-        else:
-            ctx.populations.pin([x.axes[source].node])
-            lost = lost | {x.axes[source].node}
-    for dim, axis in x.axes.items():
-        if dim < source:
-            axes[dim - source + at] = axis
-    rank = None if x.rank is None else x.rank + source - at
-    return Value(axes, rank, None, x.source, lost)
+    return Size(is_batch=dim == 0) if at is None else size_at(ctx, x, at)

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from ._meet import hold, meet, settle_value, without_torn_heads
 from ._parameters import Parameters
-from ._populations import Axes, Node, Populations
-from ._value import NUMBER, Axis, ParameterRef, Size, Sizes, Value, parameters_in, values_in
+from ._populations import Node, Populations
+from ._value import (
+    NUMBER,
+    Axis,
+    ParameterRef,
+    Part,
+    Several,
+    Size,
+    Sizes,
+    Value,
+    parameters_in,
+    values_in,
+)
 
 
 class Context:
@@ -17,10 +30,35 @@ class Context:
         self.parameters = parameters
         self.layer = ""  # the submodule at hand, after which new populations are named
 
+    def hold(self, axis: Axis) -> None:
+        """Records that the order along an axis matters."""
+        hold(self.populations, axis)
+
     def pin(self, tree: object) -> None:
         """Records that the order of all neurons in these tensors matters."""
         for value in values_in(tree):
-            self.populations.pin(value.nodes)
+            for axis in value.axes.values():
+                self.hold(axis)
+
+    def settled(self, tree: Any, *, decide: bool) -> Any:
+        """Nested arguments whose tensors tell heads from maps; `decide` where nothing did yet."""
+        if isinstance(tree, Value):
+            return settle_value(self.populations, tree, decide=decide)
+        if isinstance(tree, Several):
+            return Several(settle_value(self.populations, tree.item, decide=decide))
+        if isinstance(tree, (list, tuple)):
+            return tuple(self.settled(item, decide=decide) for item in tree)
+        if isinstance(tree, dict):
+            return {key: self.settled(item, decide=decide) for key, item in tree.items()}
+        return tree
+
+    def checked(self, tree: Any) -> Any:
+        """What a rule returns, where neurons keep their order in heads that are no more."""
+        if isinstance(tree, Value):
+            return without_torn_heads(self.populations, tree)
+        if isinstance(tree, Several):
+            return Several(without_torn_heads(self.populations, tree.item))
+        return tuple(map(self.checked, tree)) if isinstance(tree, tuple) else tree
 
     def unknown(self, what: str, *args: object) -> Value:
         """The result of something that is not understood: its neurons keep their order."""
@@ -35,8 +73,8 @@ class Context:
     def without(self, value: Value, axes: Iterable[int], *, pin: bool) -> Value:
         """The tensor with these axes counted as unmoved: reduced, or (pinned) not understood."""
         gone = {a: axis for a, axis in value.axes.items() if a in set(axes)}
-        if pin:
-            self.populations.pin(axis.node for axis in gone.values())
+        for axis in gone.values() if pin else ():
+            self.hold(axis)
         kept = {a: axis for a, axis in value.axes.items() if a not in gone}
         lost = value.lost | {axis.node for axis in gone.values()}
         return Value(kept, value.rank, None, value.source, lost)
@@ -47,14 +85,26 @@ class Context:
         if axis is None:
             return [(self._edge(value, size), size)]
         neurons = self.populations.size(axis.node)
+        if axis.part is not Part.WHOLE:
+            self.hold(axis)
+            return [(self._edge(Value(), size), size)]
         if neurons == size:
             return [(axis.node, size)]
+        if axis.after and not axis.before and self.populations.are_heads(axis.node):
+            return [(self._of_heads(axis.node, size), size)]
         if size % neurons == 0 and axis.after != axis.before:
             positions = (None, size // neurons)
             pair: list[tuple[Node | None, int]] = [(axis.node, neurons)]
             return [*pair, positions] if axis.after else [positions, *pair]
         self.populations.pin([axis.node])
         return [(self._edge(Value(), size), size)]
+
+    def _of_heads(self, heads: Node, size: int) -> Node:
+        """Neurons in heads whose inside is not understood, so that it keeps its order."""
+        if size % self.populations.size(heads):
+            self.populations.pin([heads])
+            return self._edge(Value(), size)
+        return self.populations.new_rigid(f"{self.layer}.in", size, heads)
 
     def _edge(self, value: Value, size: int) -> Node:
         """Neurons that the network does not write: its inputs, or something not understood."""
@@ -71,11 +121,13 @@ class Context:
             return NUMBER
         if len(values) == 1:
             return values[0]
-        axes = {}
-        for dim in sorted({dim for value in values for dim in value.axes}):
-            axis = self._align(dim, values)
-            if axis is not None:
-                axes[dim] = axis
+        wide = [value for value in values if value.axes or not value.rank == 0]
+        values = [settle_value(self.populations, v, decide=len(wide) > 1) for v in values]
+        axes = meet(
+            self.populations,
+            [{dim: axis for dim, axis in value.axes.items()} for value in values],
+            lambda i, dim: not values[i].is_one(dim),
+        )
         ranks = [value.rank for value in values]
         rank = None if None in ranks else max(r for r in ranks if r is not None)
         sources = {value.source for value in values if value.shape is None}
@@ -85,30 +137,8 @@ class Context:
         ones = frozenset(d for value in values for d in value.ones if _all_one(values, d))
         return Value(axes, rank, shape, source, lost, ones)
 
-    def _align(self, dim: int, values: Sequence[Value]) -> Axis | None:
-        """What all of these tensors run over along one axis."""
-        given = [value.axes[dim] for value in values if dim in value.axes]
-        wide = [axis for axis in given if not (axis.is_plain and self._is_one(axis))]
-        given = wide or given
-        others = [v for v in values if dim not in v.axes and not v.is_one(dim)]
-        nodes = [axis.node for axis in given]
-        sizes = {self.populations.size(node) for node in nodes}
-        layouts = {(axis.before, axis.after) for axis in given if not axis.is_plain}
-        if others:
-            self.populations.pin(nodes)
-        if len(sizes) > 1 or len(layouts) > 1:
-            self.populations.pin(nodes)
-            return None
-        for node in nodes[1:]:
-            self.populations.join(nodes[0], node)
-        plain = [axis for axis in given if axis.is_plain]
-        return (plain or given)[0]
-
-    def _is_one(self, axis: Axis) -> bool:
-        return self.populations.size(axis.node) == 1
-
     def as_value(self, item: object) -> Value:
-        """A parameter as a tensor: one entry a neuron if all its axes but one have size 1."""
+        """A parameter as a tensor; each of its axes is a population until something tells more."""
         if isinstance(item, Value):
             return item
         if isinstance(item, (Size, Sizes, int, float, bool)):
@@ -116,16 +146,17 @@ class Context:
         if not isinstance(item, ParameterRef):
             return self.unknown("nested arguments", item)
         shape = self.parameters.shape(item.name)
-        wide = [axis for axis, size in enumerate(shape) if size > 1]
-        value = Value(rank=len(shape), shape=shape)
-        if len(wide) != 1:
-            numbers = "a single number, which belongs to no neurons"
-            self.parameters.drop(item.name, f"is {numbers if not wide else 'a custom parameter'}")
-            return value
-        node = self.populations.new(item.name, shape[wide[0]])
-        axes: Axes = [(node if axis == wide[0] else None, size) for axis, size in enumerate(shape)]
-        self.parameters.claim(item.name, axes, [node])
-        return Value({wide[0] - len(shape): Axis(node)}, len(shape), shape)
+        rank = len(shape)
+        axes: list[tuple[Node | None, int]] = [
+            (self.populations.new(item.name, size) if size > 1 else None, size) for size in shape
+        ]
+        nodes = {axis - rank: node for axis, (node, _) in enumerate(axes) if node is not None}
+        if nodes:
+            self.parameters.claim(item.name, axes, list(nodes.values()), is_custom=True)
+        else:
+            why = "is a single number, which belongs to no neurons"
+            self.parameters.drop(item.name, why)
+        return Value({dim: Axis(node) for dim, node in nodes.items()}, rank, shape)
 
     def as_values(self, tree: object) -> list[Value]:
         """All tensors and parameters in nested arguments, as tensors."""

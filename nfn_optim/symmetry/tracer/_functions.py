@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from . import _axes, _layers, _shapes
+from . import _axes, _layers, _numbers, _pieces, _pools, _products, _shapes
 from ._context import Context
 from ._value import NUMBER, ParameterRef, Several, Size, Sizes, Value
 
@@ -36,47 +36,6 @@ _POOLS = ("max", "avg", "lp")
 _IGNORED = frozenset("_assert _assert_is_none __assert__ is_ is_not _log_api_usage_once".split())
 
 
-def spatial(ctx: Context, x: Value, dims: int, to: object = None) -> Value:
-    """Pooling along the last axes, which stay as many; `to` is their size afterwards if given."""
-    rank = x.rank if x.rank is not None else (dims + 2 if -dims - 1 in x.axes else None)
-    pooled = range(-dims, 0)
-    x = ctx.without(x, pooled, pin=True)
-    ones = frozenset(pooled if to == 1 or to == (1,) * dims else ())
-    return Value(x.axes, rank, None, x.source, x.lost, ones)
-
-
-def pool(
-    ctx: Context, x: Value, *_: object, dims: int, return_indices: bool = False, **__: object
-) -> Value:
-    """`F.max_pool2d` and its like."""
-    return ctx.unknown("pooling with indices", x) if return_indices else spatial(ctx, x, dims)
-
-
-def adaptive_pool(
-    ctx: Context, x: Value, output_size: object, return_indices: bool = False, *, dims: int
-) -> Value:
-    """`F.adaptive_avg_pool2d` and its like."""
-    if return_indices:
-        return ctx.unknown("pooling with indices", x)
-    return spatial(ctx, x, dims, output_size)
-
-
-def channelwise(ctx: Context, x: Value, *_: object, **__: object) -> Value:
-    """What acts on all axes behind axis 1: interpolation."""
-    if x.axes and x.rank is None:
-        return ctx.unknown("interpolation of a tensor of unknown rank", x)
-    return ctx.without(x, range(2 - (x.rank or 2), 0), pin=True)
-
-
-def pad(ctx: Context, x: Value, pad: object, *_: object, **__: object) -> Value:
-    """Padding of the last axes."""
-    if not isinstance(pad, (list, tuple)):
-        return ctx.unknown("pad", x)
-    given = zip(pad[::2], pad[1::2], strict=False)
-    moved = [-1 - i for i, (a, b) in enumerate(given) if (a, b) != (0, 0)]
-    return ctx.without(x, moved, pin=True)
-
-
 def attribute(ctx: Context, x: Any, name: str, *_: object) -> Any:
     """`getattr`: shapes are understood, transposes only of parameters."""
     x = ctx.as_value(x) if isinstance(x, ParameterRef) else x
@@ -84,6 +43,8 @@ def attribute(ctx: Context, x: Any, name: str, *_: object) -> Any:
         return x.item
     if name == "shape" and isinstance(x, Value):
         return Sizes(x)
+    if name in ("T", "mT") and isinstance(x, Value) and (name == "mT" or x.rank == 2):
+        return _axes.transpose(ctx, x, -2, -1)
     if name in ("dtype", "device", "ndim", "requires_grad", "is_cuda", "training"):
         return NUMBER
     return ctx.unknown(f"attribute {name}", x)
@@ -100,18 +61,25 @@ def size(ctx: Context, x: Any, dim: object = None) -> Any:
 def getitem(ctx: Context, x: Any, key: Any) -> Any:
     """`x[key]` of tensors, shapes and several tensors."""
     if isinstance(x, Sizes):
-        return _axes.size_of(ctx, x.of, key) if isinstance(key, int) else NUMBER
+        return _of_sizes(ctx, x, key)
     if isinstance(x, Several):
         return x.item if isinstance(key, int) else x
+    if isinstance(x, tuple) and isinstance(key, (int, slice)):
+        return x[key] if isinstance(key, slice) or -len(x) <= key < len(x) else NUMBER
     keys = tuple(NUMBER if isinstance(k, Size) else k for k in _as_tuple(key))
-    return _axes.index(ctx, ctx.as_value(x), keys)
+    return _pieces.index(ctx, ctx.as_value(x), keys)
 
 
-def matmul(ctx: Context, x: Any, weight: Any) -> Value:
-    """`x @ weight` with a parameter; products of activations are not understood."""
-    if isinstance(x, Value) and isinstance(weight, ParameterRef):
-        return _layers.linear(ctx, x, weight, transposed=True)
-    return ctx.unknown("a product of activations", x, weight)
+def _of_sizes(ctx: Context, x: Sizes, key: Any) -> Any:
+    """One size of a shape, or those of its first axes."""
+    rank = x.of.rank
+    if isinstance(key, int) and not x.without:
+        return _axes.size_of(ctx, x.of, key)
+    if not isinstance(key, slice) or key.start or key.step or x.without:
+        return NUMBER
+    if isinstance(key.stop, int) and rank is not None and key.stop >= 0:
+        return Sizes(x.of, max(0, rank - key.stop))
+    return Sizes(x.of, -key.stop) if isinstance(key.stop, int) and key.stop < 0 else NUMBER
 
 
 def conv(
@@ -158,33 +126,46 @@ def rms_norm(
 
 
 RULES: dict[str, Rule] = {
-    **{f"{kind}_pool{d}d": partial(pool, dims=d) for kind in _POOLS for d in (1, 2, 3)},
+    **{f"{kind}_pool{d}d": partial(_pools.pool, dims=d) for kind in _POOLS for d in (1, 2, 3)},
     **{
-        f"adaptive_{kind}_pool{d}d": partial(adaptive_pool, dims=d)
+        f"adaptive_{kind}_pool{d}d": partial(_pools.adaptive_pool, dims=d)
         for kind in _POOLS
         for d in (1, 2, 3)
     },
     **dict.fromkeys(("mean", "sum", "amax", "amin", "std", "var", "logsumexp"), _axes.reduce),
     **dict.fromkeys(("max", "min"), _axes.reduce_with_indices),
     **dict.fromkeys(("view", "reshape"), _shapes.reshape),
-    **dict.fromkeys(("cat", "concat", "concatenate"), _axes.concatenate),
-    **dict.fromkeys(("chunk", "split", "tensor_split"), _axes.split),
+    **dict.fromkeys(("cat", "concat", "concatenate"), _pieces.concatenate),
+    **dict.fromkeys(("chunk", "tensor_split"), _pieces.chunk),
+    **dict.fromkeys(("zeros", "ones", "empty", "rand", "randn"), _numbers.made),
+    **dict.fromkeys(("tril", "triu"), _numbers.triangle),
+    **dict.fromkeys(("matmul", "bmm"), _products.matmul),
     **dict.fromkeys(("transpose", "swapaxes"), _axes.transpose),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
     **{f"conv_transpose{d}d": conv_transpose for d in (1, 2, 3)},
-    **dict.fromkeys(("interpolate", "upsample"), channelwise),
+    **dict.fromkeys(("interpolate", "upsample"), _pools.channelwise),
     "flatten": _shapes.flatten,
     "permute": _axes.permute,
     "unsqueeze": _axes.unsqueeze,
     "squeeze": _axes.squeeze,
-    "unbind": _axes.unbind,
+    "unbind": _pieces.unbind,
+    "split": _pieces.split,
+    "stack": _axes.stack,
+    "movedim": _axes.movedim,
+    "repeat_interleave": _axes.repeat_interleave,
+    "view_as_complex": _axes.as_complex,
+    "view_as_real": _axes.as_real,
+    "unflatten": _shapes.unflatten,
+    "einsum": _products.einsum,
+    "scaled_dot_product_attention": _products.attention,
+    "full": _numbers.full,
+    "arange": _numbers.arange,
     "expand": _axes.expand,
     "repeat": _axes.repeat,
     "linear": _layers.linear,
-    "matmul": matmul,
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
-    "pad": pad,
+    "pad": _pools.pad,
     "getattr": attribute,
     "getitem": getitem,
     "size": size,
@@ -192,8 +173,15 @@ RULES: dict[str, Rule] = {
 }
 # The other rules are for one tensor; a parameter is then one that runs over neurons.
 _TAKES_ANYTHING = (
-    *(_layers.linear, matmul, conv, conv_transpose),
-    *(getitem, attribute, size, _axes.concatenate),
+    *(_layers.linear, _products.matmul, _products.einsum, conv, conv_transpose),
+    *(getitem, attribute, size, _pieces.concatenate, _axes.stack),
+    *(_numbers.made, _numbers.full, _numbers.arange),
+)
+# Where groups of neurons stay what they are: heads, or maps side by side.
+_MOVES = (
+    *(_axes.permute, _axes.transpose, _axes.unsqueeze, _axes.squeeze, _axes.movedim),
+    *(_shapes.reshape, _shapes.flatten, _shapes.unflatten, getitem, attribute, size),
+    *(_pieces.unbind, _pieces.split, _pieces.chunk),
 )
 
 
@@ -206,19 +194,24 @@ def call(ctx: Context, name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
     name = name if name.startswith("__") or name in ELEMENTWISE else name.rstrip("_")
     if name in _IGNORED:
         return NUMBER
+    number = _numbers.compute(name, args)
+    if number is not None:
+        return number
+    rule = RULES.get(name)
+    moves = name in ELEMENTWISE or rule in _MOVES
+    args, kwargs = ctx.settled(args, decide=not moves), ctx.settled(kwargs, decide=not moves)
     if name in ELEMENTWISE:
         return ctx.combine(ctx.as_values((args, kwargs)))
-    rule = RULES.get(name)
     if rule is None:
         return ctx.unknown(name, args, kwargs)
-    if not _fits(rule, args, kwargs):
+    if not fits(rule, args, kwargs):
         return ctx.unknown(f"an unusual call of {name}", args, kwargs)
     if args and rule not in _TAKES_ANYTHING:
         args = (ctx.as_value(args[0]), *args[1:])
-    return rule(ctx, *args, **kwargs)
+    return ctx.checked(rule(ctx, *args, **kwargs))
 
 
-def _fits(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+def fits(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a rule takes so many arguments of such names."""
     try:
         inspect.signature(rule).bind(None, *args, **kwargs)

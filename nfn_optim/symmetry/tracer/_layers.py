@@ -17,7 +17,7 @@ def linear(
         return ctx.unknown("a linear map with computed weights", x, weight, bias)
     assert isinstance(weight, ParameterRef)
     width, inputs = ctx.parameters.shape(weight.name)[:: -1 if transposed else 1]
-    out = ctx.populations.new(_owner(weight), width)
+    out = ctx.populations.new(owner(weight), width)
     read = ctx.read_axis(x, -1, inputs)
     axes = [*read, (out, width)] if transposed else [(out, width), *read]
     ctx.parameters.claim(weight.name, axes, [out, *_nodes(read)])
@@ -51,7 +51,7 @@ def convolution(
     if groups > 1:
         ctx.populations.pin(_nodes(read))
         return _grouped(ctx, weight, bias, width, transposed, dim)
-    out = ctx.populations.new(_owner(weight), width)
+    out = ctx.populations.new(owner(weight), width)
     axes = [*read, (out, width)] if transposed else [(out, width), *read]
     ctx.parameters.claim(weight.name, [*axes, *spatial], [out, *_nodes(read)])
     add_vector(ctx, bias, [(out, width)])
@@ -78,9 +78,9 @@ def _grouped(
 ) -> Value:
     """Channels in groups keep their order; a kernel's inputs are a population of its own."""
     first, second, *taps = ctx.parameters.shape(weight.name)
-    out = ctx.populations.new(_owner(weight), width, pinned=True)
+    out = ctx.populations.new(owner(weight), width, pinned=True)
     own = {
-        suffix: ctx.populations.new(f"{_owner(weight)}.{suffix}", size, pinned=True)
+        suffix: ctx.populations.new(f"{owner(weight)}.{suffix}", size, pinned=True)
         for suffix, size in (("in", first if transposed else second), ("group", second))
     }
     rows, cols = (own["group"], own["in"]) if transposed else (out, own["in"])
@@ -156,7 +156,7 @@ def _nodes(axes: Axes) -> list[Node]:
     return [node for node, _ in axes if node is not None]
 
 
-def _owner(weight: ParameterRef) -> str:
+def owner(weight: ParameterRef) -> str:
     """The layer that a weight belongs to."""
     return weight.name.rpartition(".")[0] or weight.name
 

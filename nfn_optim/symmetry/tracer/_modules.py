@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from . import _axes, _layers, _shapes
+from . import _attention, _layers, _pieces, _shapes
+from ._attention import Lookup
 from ._context import Context
-from ._functions import channelwise, spatial
+from ._pools import channelwise, spatial
 from ._value import ParameterRef, Value
 
-Lookup = Callable[[str], ParameterRef | None]  # a module's own parameter by name
-Rule = Callable[[Context, Any, Lookup, Value], Value]
+Rule = Callable[..., Any]
 
 _NOT_ELEMENTWISE = (nn.MultiheadAttention, nn.PReLU, nn.GLU)
 _ELEMENTWISE = (
@@ -52,7 +51,6 @@ _BATCH_NORMS = {
 NO_RULE: dict[type[nn.Module], str] = {
     nn.Embedding: "embeddings have no rule",
     nn.EmbeddingBag: "embeddings have no rule",
-    nn.MultiheadAttention: "attention has no rule",
     nn.RNNBase: "recurrent layers have no rule",
     nn.RNNCellBase: "recurrent layers have no rule",
     nn.Bilinear: "bilinear layers have no rule",
@@ -64,13 +62,29 @@ def find_rule(module: nn.Module) -> Rule | None:
     kind = next((k for k in type(module).__mro__ if k in RULES), None)
     if kind is None or type(module).forward is not kind.forward or _is_reparametrized(module):
         return None
+    if kind in _attention.RULES and not all(_is_part(inner) for inner in module.modules()):
+        return None
     return RULES[kind]
+
+
+def takes_several(module: nn.Module) -> bool:
+    """Whether the rule of a layer takes arguments as its forward does, rather than one tensor."""
+    return find_rule(module) in _attention.RULES.values()
+
+
+def _is_part(module: nn.Module) -> bool:
+    """Whether a module inside of a transformer of torch.nn is what its rule takes it for."""
+    kind = next((k for k in (*_attention.PARTS, *_ELEMENTWISE) if isinstance(module, k)), None)
+    is_own = kind is not None and type(module).forward is kind.forward
+    return is_own and not _is_reparametrized(module)
 
 
 def reason_without_rule(module: nn.Module) -> str | None:
     """Why a layer of torch.nn has no rule; None for other modules."""
     if _is_reparametrized(module):
         return "its layer's weights are computed by a parametrization or hook"
+    if isinstance(module, nn.MultiheadAttention) and find_rule(module) is None:
+        return "its attention has weights or forward code of its own"
     return next((NO_RULE[kind] for kind in type(module).__mro__ if kind in NO_RULE), None)
 
 
@@ -142,38 +156,11 @@ def _pad(dims: int) -> Rule:
 
 
 def _glu(ctx: Context, module: nn.GLU, own: Lookup, x: Value) -> Value:
-    return _axes.split(ctx, x, 2, module.dim).item
-
-
-def _transformer_layer(ctx: Context, module: Any, own: Lookup, x: Value) -> Value:
-    """Attention has no rule and pins the stream; the hidden neurons of the MLP are free."""
-    for name, _ in module.named_parameters():
-        if "attn" in name:
-            ctx.parameters.drop(_named(own, name), NO_RULE[nn.MultiheadAttention])
-    ctx.pin(x)
-    hidden = _layers.linear(ctx, x, own("linear1.weight"), own("linear1.bias"))
-    if not isinstance(module.activation, _ELEMENTWISE) and module.activation not in (
-        F.relu,
-        F.gelu,
-    ):
-        ctx.pin(hidden)
-    x = ctx.combine([x, _layers.linear(ctx, hidden, own("linear2.weight"), own("linear2.bias"))])
-    for name in (n for n in ("norm1", "norm2", "norm3") if hasattr(module, n)):
-        norm = getattr(module, name)
-        vectors = [p for p in (own(f"{name}.weight"), own(f"{name}.bias")) if p is not None]
-        x = _layers.layer_norm(ctx, x, norm.normalized_shape, *vectors)
-    ctx.pin(x)
-    return x
-
-
-def _named(own: Lookup, name: str) -> str:
-    parameter = own(name)
-    assert parameter is not None
-    return parameter.name
+    return _pieces.chunk(ctx, x, 2, module.dim).item
 
 
 RULES: dict[type[nn.Module], Rule] = {
-    **dict.fromkeys((nn.TransformerEncoderLayer, nn.TransformerDecoderLayer), _transformer_layer),
+    **_attention.RULES,
     **dict.fromkeys((k for k in _ELEMENTWISE if k not in _NOT_ELEMENTWISE), lambda c, m, o, x: x),
     **{kind: _pool(dims) for kind, dims in _POOLS.items()},
     **{kind: _pad(dims) for kind, dims in _PADS.items()},
@@ -189,5 +176,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.Flatten: lambda ctx, module, own, x: _shapes.flatten(
         ctx, x, module.start_dim, module.end_dim
     ),
-    nn.Unflatten: lambda ctx, module, own, x: ctx.unknown("Unflatten", x) if x.axes else x,
+    nn.Unflatten: lambda ctx, module, own, x: _shapes.unflatten(
+        ctx, x, module.dim, module.unflattened_size
+    ),
 }

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._heads import Heads
 from ._populations import Axes, Node, Populations, Shape
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Claim:
-    """How one parameter's storage runs over populations."""
+    """How one parameter's storage runs over populations.
+
+    Attributes:
+        axes: Its storage, split into axes.
+        roles: Which of them are its outputs and its inputs, in this order.
+        maps: Which of them counts several maps side by side.
+        is_table: Whether it is looked up by row.
+        is_custom: Whether forward code uses it as a tensor, so that nothing tells outputs.
+    """
 
     axes: Axes
-    stored: Shape
-    order: Shape
+    roles: Shape
     maps: int | None
     is_table: bool
+    is_custom: bool
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,16 @@ class Description:
     tables: frozenset[str]
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """One parameter as a spec describes it, with nodes for labels."""
+
+    axes: tuple[Node | None, ...]
+    shape: Shape
+    order: Shape
+    maps: int | None
+
+
 class Parameters:
     """What is known of every parameter: the populations of its axes, or why it has none."""
 
@@ -72,6 +91,7 @@ class Parameters:
         *,
         maps: int | None = None,
         is_table: bool = False,
+        is_custom: bool = False,
     ) -> None:
         """Records over which populations a parameter's axes run.
 
@@ -83,20 +103,25 @@ class Parameters:
             roles: The populations in the spec's order: outputs, then inputs.
             maps: Which of the axes counts several maps side by side, if one does.
             is_table: Whether the parameter is looked up by row.
+            is_custom: Whether forward code uses it as a tensor: populations that nothing else runs
+                over are then positions.
         """
-        first: list[int] = []
+        found: list[int] = []
         for role in roles:
             at = (axis for axis, (node, _) in enumerate(axes) if node == role)
-            first.append(next(axis for axis in at if axis not in first))
-        order = (*first, *(axis for axis, (node, _) in enumerate(axes) if node is None))
-        claim = _Claim(axes, self._shapes[name], order, maps, is_table)
+            found.append(next(axis for axis in at if axis not in found))
+        claim = _Claim(axes, tuple(found), maps, is_table, is_custom)
         known = self._claims.setdefault(name, claim)
         same = [size for _, size in known.axes] == [size for _, size in axes]
-        if not same or (known.order, known.maps) != (order, maps):
+        if not same or (known.roles, known.maps) != (claim.roles, maps):
             self.drop(name, "is shared by layers that read it in different ways")
             self._populations.pin(roles)
             return
-        known.is_table |= is_table
+        self._claims[name] = replace(
+            known,
+            is_table=known.is_table or is_table,
+            is_custom=known.is_custom and is_custom,
+        )
         for (a, _), (b, _) in zip(known.axes, axes, strict=True):
             if a is not None and b is not None:
                 self._populations.join(a, b)
@@ -112,34 +137,80 @@ class Parameters:
 
     def describe(self) -> Description:
         """All claimed parameters, in the module's order."""
+        self._place_custom()
         for name in self.reasons:
             self._populations.pin(self.nodes(name))
-        kept = {n: self._claims[n] for n in self._shapes if self._is_kept(n)}
         populations = self._populations
-        nodes = {populations.find(node) for name in kept for node in self.nodes(name)}
-        label = populations.labels(nodes)
-        axes, shapes, orders, maps = {}, {}, {}, {}
-        for name, claim in kept.items():
-            ordered = [claim.axes[axis] for axis in claim.order]
-            axes[name] = tuple(
-                None if n is None else label[populations.find(n)] for n, _ in ordered
-            )
-            shapes[name] = tuple(size for _, size in ordered)
-            if claim.order != tuple(range(len(claim.order))):
-                orders[name] = claim.order
-            if claim.maps is not None:
-                maps[name] = claim.order.index(claim.maps)
+        kept = [n for n in self._shapes if n in self._claims and n not in self.reasons]
+        found = {name: self._layout(self._claims[name]) for name in kept}
+        nodes = {n for layout in found.values() for n in layout.axes if n is not None}
+        numberings = {populations.decided(node)[0] for node in nodes}
+        roots = nodes | {populations.find(n) for n in numberings if n is not None}
+        for node in nodes:
+            heads, _ = populations.decided(node)
+            if heads is not None and populations.is_rigid(node) and populations.is_ordered(heads):
+                populations.pin([node])  # nothing is left to renumber
+        label = populations.labels(roots)
         return Description(
-            axes,
-            shapes,
-            io=frozenset(label[n] for n in nodes if populations.is_io(n)),
-            pinned=frozenset(label[n] for n in nodes if populations.is_pinned(n)),
-            stored={name: claim.stored for name, claim in kept.items()},
-            orders=orders,
-            heads={},
-            maps=maps,
-            tables=frozenset(name for name, claim in kept.items() if claim.is_table),
+            {n: tuple(x if x is None else label[x] for x in f.axes) for n, f in found.items()},
+            {n: f.shape for n, f in found.items()},
+            io=frozenset(label[n] for n in roots if populations.is_io(n)),
+            pinned=frozenset(label[n] for n in roots if populations.is_pinned(n)),
+            stored={n: self._shapes[n] for n in kept},
+            orders={n: f.order for n, f in found.items() if f.order != tuple(range(len(f.order)))},
+            heads={label[n]: h for n in nodes if (h := self._heads(n, label)) is not None},
+            maps={n: f.maps for n, f in found.items() if f.maps is not None},
+            tables=frozenset(n for n in kept if self._claims[n].is_table),
         )
 
-    def _is_kept(self, name: str) -> bool:
-        return name in self._claims and name not in self.reasons
+    def _heads(self, node: Node, label: Mapping[Node, str]) -> Heads | None:
+        populations = self._populations
+        heads, _ = populations.decided(node)
+        if heads is None:
+            return None
+        numbering = label[populations.find(heads)]
+        count, rigid = populations.num_groups(node), populations.is_rigid(node)
+        return Heads(count, numbering, is_rigid=rigid)
+
+    def _layout(self, claim: _Claim) -> _Layout:
+        """A claim in the order of a spec, with populations that are maps side by side apart."""
+        pieces: list[tuple[int, Node | None, int]] = []  # axis of the storage, population, size
+        for axis, (node, size) in enumerate(claim.axes):
+            parts = [(None, size)] if node is None else self._populations.parts(node)
+            pieces += [(axis, *part) for part in parts]
+        wanted = [*claim.roles, *range(len(claim.axes))]
+        order = sorted(
+            range(len(pieces)),
+            key=lambda i: wanted.index(pieces[i][0]) if pieces[i][1] is not None else len(wanted),
+        )
+        of = claim.maps if claim.maps is not None else next(iter(claim.roles), None)
+        maps = [at for at, i in enumerate(order) if pieces[i][0] == of and pieces[i][1] is None]
+        return _Layout(
+            tuple(pieces[i][1] for i in order),
+            tuple(pieces[i][2] for i in order),
+            tuple(order),
+            maps[0] if maps else None,
+        )
+
+    def _place_custom(self) -> None:
+        """Populations of custom parameters that are no neurons become positions, or no population.
+
+        A matrix whose rows are positions is a table.
+        """
+        find, ordered = self._populations.find, self._populations.is_ordered
+        count = Counter(find(node) for name in self._claims for node in self.nodes(name))
+        for name, claim in self._claims.items():
+            if not claim.is_custom or len(claim.roles) < 2:
+                continue
+            alone = [n is not None and count[find(n)] == 1 and ordered(n) for n, _ in claim.axes]
+            named = [axis for axis, (node, _) in enumerate(claim.axes) if node is not None]
+            if len(named) == 2 and [alone[axis] for axis in named] == [True, False]:
+                rows, columns = named
+                self._populations.mark_input(claim.axes[rows][0] or 0)
+                self._claims[name] = replace(claim, roles=(columns, rows), is_table=True)
+                continue
+            axes = [(None if alone[i] else n, size) for i, (n, size) in enumerate(claim.axes)]
+            roles = tuple(axis for axis in named if not alone[axis])
+            self._claims[name] = replace(claim, axes=axes, roles=roles)
+            if len(roles) > 2:
+                self.drop(name, "is a custom parameter of three populations or more")

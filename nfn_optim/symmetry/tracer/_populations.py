@@ -17,6 +17,23 @@ Axes = Sequence[tuple[Node | None, int]]  # an axis split into (population or No
 
 
 @dataclass
+class _Split:
+    """Equal groups that a population is made of: heads, or maps side by side; None: undecided.
+
+    Attributes:
+        count: Number of groups.
+        heads: The population of groups, where they are renumbered as a whole.
+        each: The neurons of every group, where groups are maps whose neurons are the same.
+        is_rigid: Whether neurons keep their order inside of a head.
+    """
+
+    count: int
+    heads: Node | None = None
+    each: Node | None = None
+    is_rigid: bool = False
+
+
+@dataclass
 class _Flags:
     """What is known of one population."""
 
@@ -25,6 +42,8 @@ class _Flags:
     pinned: bool = False
     is_input: bool = False
     is_output: bool = False
+    are_heads: bool = False
+    split: _Split | None = None
 
 
 class Populations:
@@ -59,18 +78,120 @@ class Populations:
         kept.pinned |= gone.pinned
         kept.is_input |= gone.is_input
         kept.is_output |= gone.is_output
+        kept.are_heads |= gone.are_heads
         self._parent[second] = first
+        self._join_splits(first, gone.split)
+        if kept.is_output:
+            self.mark_output([first])
+        if kept.pinned:
+            kept.pinned = False
+            self.pin([first])  # what it is made of, too
         return first
+
+    def _join_splits(self, node: Node, other: _Split | None) -> None:
+        split = self._flags[node].split
+        if split is None or other is None:
+            self._flags[node].split = split or other
+            return
+        split.is_rigid |= other.is_rigid
+        kinds = {(s.heads is None, s.each is None) for s in (split, other)} - {(True, True)}
+        if split.count != other.count or len(kinds) > 1:
+            ours, theirs = ([s.heads, s.each] for s in (split, other))
+            self.pin([node, *(n for n in (*ours, *theirs) if n is not None)])
+            return
+        split.heads = self._join_known(split.heads, other.heads)
+        split.each = self._join_known(split.each, other.each)
+
+    def _join_known(self, a: Node | None, b: Node | None) -> Node | None:
+        return self.join(a, b) if a is not None and b is not None else b if a is None else a
+
+    def split(self, node: Node, count: int) -> bool:
+        """Splits a population into groups; False where it is made of others already."""
+        flags = self._flags[self.find(node)]
+        if flags.split is None:
+            flags.split = _Split(count)
+        return flags.split.count == count
+
+    def heads(self, node: Node) -> Node | None:
+        """The population of the groups that neurons were split into: heads, from now on."""
+        flags = self._flags[self.find(node)]
+        split = flags.split
+        assert split is not None
+        if split.heads is None and split.each is None:
+            split.heads = self.new(f"{flags.name}.heads", split.count, pinned=flags.pinned)
+            self._flags[split.heads].are_heads = True
+        return split.heads
+
+    def each(self, node: Node, count: int) -> Node | None:
+        """The neurons of each of some maps side by side; None where these are something else."""
+        flags = self._flags[self.find(node)]
+        if not self.split(node, count) or (flags.split and flags.split.heads is not None):
+            return None
+        split = flags.split
+        assert split is not None
+        if split.each is None:
+            split.each = self.new(
+                flags.name, flags.size // count, pinned=flags.pinned, is_input=flags.is_input
+            )
+            self._flags[split.each].is_output = flags.is_output
+        return split.each
+
+    def decided(self, node: Node) -> tuple[Node | None, Node | None]:
+        """The heads of a population or the neurons of its maps, where it is known which."""
+        split = self._flags[self.find(node)].split
+        return (None, None) if split is None else (split.heads, split.each)
+
+    def num_groups(self, node: Node) -> int:
+        """Number of groups that neurons were split into."""
+        split = self._flags[self.find(node)].split
+        return 1 if split is None else split.count
+
+    def stiffen(self, node: Node) -> None:
+        """Records that the order of these neurons matters inside of each head."""
+        split = self._flags[self.find(node)].split
+        assert split is not None
+        split.is_rigid = True
+
+    def is_rigid(self, node: Node) -> bool:
+        """Whether the order of these neurons matters inside of each head."""
+        split = self._flags[self.find(node)].split
+        return split is not None and split.is_rigid
+
+    def are_heads(self, node: Node) -> bool:
+        """Whether these are the heads of other neurons."""
+        return self._flags[self.find(node)].are_heads
+
+    def new_rigid(self, name: str, size: int, heads: Node) -> Node:
+        """A population made of heads that there are, each in its order."""
+        node = self.new(name, size)
+        self._flags[node].split = _Split(self.size(heads), heads, is_rigid=True)
+        return node
+
+    def parts(self, node: Node) -> list[tuple[Node | None, int]]:
+        """A population as axes: maps side by side, and the neurons of each."""
+        root = self.find(node)
+        _, each = self.decided(root)
+        if each is None:
+            return [(root, self.size(root))]
+        return [(None, self.num_groups(root)), *self.parts(each)]
 
     def pin(self, nodes: Iterable[Node]) -> None:
         """Records that the order of these neurons matters."""
         for node in nodes:
-            self._flags[self.find(node)].pinned = True
+            flags = self._flags[self.find(node)]
+            if not flags.pinned:
+                flags.pinned = True
+                self.pin(n for n in self.decided(node) if n is not None)
+
+    def mark_input(self, node: Node) -> None:
+        """Records that these count inputs of the network: positions, words."""
+        self._flags[self.find(node)].is_input = True
 
     def mark_output(self, nodes: Iterable[Node]) -> None:
         """Records that these neurons are the network's outputs."""
         for node in nodes:
             self._flags[self.find(node)].is_output = True
+            self.mark_output(n for n in self.decided(node)[1:] if n is not None)
 
     def size(self, node: Node) -> int:
         """Number of neurons."""

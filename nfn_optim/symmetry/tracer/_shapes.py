@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from math import prod
 
 from ._context import Context
-from ._value import Axis, Size, Value
+from ._regroup import merge_axes, regroup, size_at, sizes_in, split_axis
+from ._value import Axis, Part, Size, Sizes, Value
+
+_NESTED = (list, tuple, Sizes)
 
 
 def flatten(ctx: Context, x: Value, start_dim: object = 0, end_dim: object = -1) -> Value:
@@ -13,34 +17,44 @@ def flatten(ctx: Context, x: Value, start_dim: object = 0, end_dim: object = -1)
     start, end = x.locate(start_dim), x.locate(end_dim)
     if not x.axes:
         return Value(source=x.source, lost=x.lost)
-    rank = x.rank
-    if rank is None:
+    if x.rank is None and (start is None or end is None):
         return _flatten_unknown_rank(ctx, x, start_dim, end_dim)
-    if start is None or end is None:
+    if start is None or end is None or start > end:
         return ctx.unknown("flatten", x)
-    merged = [dim for dim in x.axes if start <= dim <= end]
-    if len(merged) > 1:
-        free = [dim for dim in merged if not ctx.populations.is_ordered(x.axes[dim].node)]
-        merged, pinned = (free, set(merged) - set(free)) if len(free) == 1 else ([], merged)
-        x = ctx.without(x, pinned, pin=True)
-    axes = {}
-    for dim, axis in x.axes.items():
-        if dim in merged:
-            before = axis.before or _is_wide(x, range(start, dim))
-            after = axis.after or _is_wide(x, range(dim + 1, end + 1))
-            axes[end] = Axis(axis.node, before, after)
-        else:
-            axes[dim if dim > end else dim + (end - start)] = axis
-    return Value(axes, rank - (end - start), None, x.source, x.lost)
+    merged = merge_axes(ctx, x, range(start, end + 1))
+    kept = {d: axis for d, axis in x.axes.items() if not start <= d <= end}
+    axes = {d if d > end else d + (end - start): axis for d, axis in kept.items()}
+    gone = {axis.node for d, axis in x.axes.items() if start <= d <= end}
+    if merged is not None:
+        axes[end] = merged
+        gone -= {merged.node}
+    rank = None if x.rank is None else x.rank - (end - start)
+    return Value(axes, rank, None, x.source, x.lost | gone)
 
 
-def _is_wide(x: Value, dims: Iterable[int]) -> bool:
-    return any(dim not in x.ones for dim in dims)
+def unflatten(ctx: Context, x: Value, dim: object, sizes: object) -> Value:
+    """One axis split into several."""
+    at, given = x.locate(dim), sizes_in(ctx, sizes) or []
+    block = [size for size in given if isinstance(size, int)]
+    if at is None or not block or len(block) < len(given):
+        return ctx.unknown("unflatten", x) if x.axes else Value(source=x.source, lost=x.lost)
+    shift = 1 - len(block)
+    axes = {d if d > at else d + shift: axis for d, axis in x.axes.items() if d != at}
+    if at in x.axes:
+        whole = size_at(ctx, x, at)
+        known = prod(size for size in block if size != -1)
+        if not isinstance(whole, int) or known < 1 or whole % known or block.count(-1) > 1:
+            return ctx.unknown("unflatten", x)
+        block = [whole // known if size == -1 else size for size in block]
+        parts = split_axis(ctx, x.axes[at], block)
+        axes |= {at + shift + place: part for place, part in parts.items()}
+    rank = None if x.rank is None else x.rank - shift
+    return Value(axes, rank, None, x.source, x.lost)
 
 
 def _flatten_unknown_rank(ctx: Context, x: Value, start: object, end: object) -> Value:
     """All axes but the batch: how many stand before the neurons shows where a layer reads them."""
-    if (start, end) != (1, -1) or len(x.axes) != 1:
+    if (start, end) != (1, -1) or [a.part for a in x.axes.values()] != [Part.WHOLE]:
         return ctx.unknown("flatten", x)
     [(dim, axis)] = x.axes.items()
     return Value({-1: Axis(axis.node, True, axis.after or dim < -1)}, 2, None, None, x.lost)
@@ -48,32 +62,19 @@ def _flatten_unknown_rank(ctx: Context, x: Value, start: object, end: object) ->
 
 def reshape(ctx: Context, x: Value, *sizes: object) -> Value:
     """`view` and `reshape` where neurons stay together; otherwise their order is pinned."""
-    dims = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (list, tuple)) else sizes
-    if not isinstance(dims, (list, tuple)):
+    dims = sizes_in(ctx, sizes[0] if len(sizes) == 1 and isinstance(sizes[0], _NESTED) else sizes)
+    if dims is None:
         return ctx.unknown("view", x)
     if not x.axes:
-        return Value(rank=len(dims), source=x.source, lost=x.lost)
+        ones = frozenset(at - len(dims) for at, size in enumerate(dims) if size == 1)
+        return Value(rank=len(dims), source=x.source, lost=x.lost, ones=ones)
     return (
-        _spread_vector(ctx, x, dims)
+        regroup(ctx, x, dims)
         or _keep_last(ctx, x, dims)
         or _keep_channels(ctx, x, dims)
         or _flatten_view(ctx, x, dims)
         or Value({}, len(dims), None, None, ctx.unknown("view", x).lost)
     )
-
-
-def _spread_vector(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
-    """`(n,)` as `(1, n, 1, 1)`, and `(batch, n)` as `(batch, n, 1, 1)`."""
-    axis = x.axes.get(-1)
-    wide = [dim for dim, size in enumerate(dims) if size != 1]
-    if axis is None or len(x.axes) > 1 or not wide or x.rank not in (1, 2):
-        return None
-    at, *rest = wide[-1:] + wide[:-1]
-    if len(wide) != x.rank or (rest and not _is_batch(dims[rest[0]])):
-        return None
-    if dims[at] != -1 and not _counts(ctx, dims[at], axis):
-        return None
-    return Value({at - len(dims): axis}, len(dims), None, None, x.lost)
 
 
 def _keep_last(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
@@ -86,13 +87,33 @@ def _keep_last(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
 
 
 def _keep_channels(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
-    """`(batch, n, ...)` as `(batch, n, ...)` with other axes behind."""
-    if x.rank is None or len(dims) < 3 or not isinstance(dims[0], Size) or not _is_batch(dims[0]):
+    """`(batch, n, ...)` with other axes behind; neurons may be split there, or put together."""
+    named = sorted(x.axes)
+    if x.rank is None or not dims or dims[0] != Size(is_batch=True):
         return None
-    axis = x.axes.get(1 - x.rank)
-    if axis is None or not axis.is_plain or len(x.axes) > 1 or not _counts(ctx, dims[1], axis):
+    old = list(range(1 - x.rank, 1 - x.rank + len(named)))
+    sizes = [size for dim in old if isinstance(size := size_at(ctx, x, dim), int)]
+    new = next((n for n in range(1, len(dims)) if _makes(dims[1 : 1 + n], prod(sizes))), None)
+    if named != old or len(sizes) < len(old) or new is None or len(dims) < 1 + new:
         return None
-    return Value({1 - len(dims): axis}, len(dims), None, None, x.lost)
+    front, wanted = 1 - len(dims), [size for size in dims[1 : 1 + new] if isinstance(size, int)]
+    if sizes == wanted:
+        axes = {front + at: x.axes[dim] for at, dim in enumerate(old)}
+    elif len(old) == 1:
+        parts = split_axis(ctx, x.axes[old[0]], wanted)
+        axes = {front + at: part for at, part in parts.items()}
+    elif new == 1:
+        merged = merge_axes(ctx, x, old)
+        axes = {} if merged is None else {front: merged}
+    else:
+        return None
+    return Value(axes, len(dims), None, None, x.lost)
+
+
+def _makes(sizes: Sequence[object], wanted: int) -> bool:
+    """Whether sizes are known to multiply to a number."""
+    known = [size for size in sizes if isinstance(size, int)]
+    return len(known) == len(sizes) and prod(known) == wanted
 
 
 def _flatten_view(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
@@ -104,6 +125,8 @@ def _flatten_view(ctx: Context, x: Value, dims: Sequence[object]) -> Value | Non
     if len(dims) != 2 or len(x.axes) != 1 or not (_is_batch(dims[0]) or dims[0] == -1):
         return None
     [axis] = x.axes.values()
+    if axis.part is not Part.WHOLE:
+        return None
     size = dims[1]
     whole = size == -1 and dims[0] != -1
     fits = isinstance(size, int) and size > 0 and size % ctx.populations.size(axis.node) == 0
@@ -115,12 +138,9 @@ def _flatten_view(ctx: Context, x: Value, dims: Sequence[object]) -> Value | Non
 
 
 def _is_batch(size: object) -> bool:
-    return size == -1 or (isinstance(size, Size) and size.is_batch)
+    return size == -1 or size == Size(is_batch=True)
 
 
 def _counts(ctx: Context, size: object, axis: Axis) -> bool:
     """Whether a size is certainly the number of these neurons."""
-    if isinstance(size, Size):
-        same = size.axis is not None and size.axis.is_plain
-        size = ctx.populations.size(size.axis.node) if same and size.axis else None
-    return size == ctx.populations.size(axis.node) and size != 1
+    return axis.is_plain and size == ctx.populations.size(axis.node) and size != 1

@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 from ._populations import Node
+
+
+class Part(Enum):
+    """What of a population an axis runs over, where a view has split it into equal groups."""
+
+    WHOLE = "all neurons"
+    OUTER = "the groups"
+    INNER = "the neurons of one group"
 
 
 @dataclass(frozen=True)
@@ -23,11 +32,12 @@ class Axis:
     node: Node
     before: bool = False
     after: bool = False
+    part: Part = Part.WHOLE
 
     @property
     def is_plain(self) -> bool:
-        """Whether the axis runs over the neurons and nothing else."""
-        return not (self.before or self.after)
+        """Whether the axis runs over all neurons and nothing else."""
+        return self.part is Part.WHOLE and not (self.before or self.after)
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,11 @@ class Value:
             return -axis > len(self.shape) or self.shape[axis] == 1
         return self.rank is not None and -axis > self.rank
 
+    def has_one(self, axis: int) -> bool:
+        """Whether the tensor certainly has such an axis, of size one."""
+        known = self.shape is not None and -axis <= len(self.shape) and self.shape[axis] == 1
+        return known or axis in self.ones
+
     def locate(self, dim: object) -> int | None:
         """A dimension counted from the back, whichever way it is given; None if unknown."""
         if not isinstance(dim, int):
@@ -84,17 +99,18 @@ class ParameterRef:
 
 @dataclass(frozen=True)
 class Sizes:
-    """`x.shape` of a tensor."""
+    """`x.shape` of a tensor, perhaps without its last axes."""
 
     of: Value
+    without: int = 0
 
 
 @dataclass(frozen=True)
 class Size:
-    """`x.shape[dim]`: of the batch, of an axis over neurons, or of something else."""
+    """A size that is not known: of the batch or of something else, and how many times it."""
 
     is_batch: bool = False
-    axis: Axis | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from inspect import Parameter, signature
 from operator import attrgetter
 from typing import Any
 
@@ -11,8 +13,8 @@ from torch import Tensor, fx, nn
 
 from . import _functions
 from ._context import Context
-from ._graph import trace_graph
-from ._modules import find_rule, reason_without_rule
+from ._graph import Graph, trace_graph
+from ._modules import find_rule, reason_without_rule, takes_several
 from ._parameters import Parameters
 from ._populations import Populations
 from ._value import NUMBER, ParameterRef, Several, Value, values_in
@@ -55,19 +57,20 @@ class Walk:
     def _apply(self, path: str, module: nn.Module, x: Value | None) -> Any:
         """What a module returns, given `x` for each argument or (None) the network's inputs."""
         if find_rule(module) is not None or reason_without_rule(module) is not None:
-            return self._layer(path, module, (self._input(0) if x is None else x,), {})
+            needed = [p for p in signature(module.forward).parameters.values() if _is_needed(p)]
+            given = [self._input(i) if x is None else x for i in range(max(1, len(needed)))]
+            return self._layer(path, module, tuple(given), {})
         try:
-            graph, owner, opaque = trace_graph(module)
+            graph = trace_graph(module)
         except Exception as error:  # whatever forward code does when it meets a proxy
             return self._opaque(path, module, str(error).strip().split("\n")[0], ())
-        self.failures.update({_join(path, inner): why for inner, why in opaque.items()})
-        return self._run(path, owner, graph, opaque, x)
+        self.failures.update({_join(path, inner): why for inner, why in graph.opaque.items()})
+        return self._run(path, graph, x)
 
-    def _run(
-        self, path: str, owner: nn.Module, graph: fx.Graph, opaque: dict[str, str], x: Value | None
-    ) -> Any:
+    def _run(self, path: str, graph: Graph, x: Value | None) -> Any:
+        owner, opaque = graph.owner, graph.opaque
         results: dict[fx.Node, Any] = {}
-        for node in graph.nodes:
+        for node in graph.nodes.nodes:
             args, kwargs = (_resolve(a, results) for a in (node.args, node.kwargs))
             if node.op == "placeholder":
                 results[node] = self._input(len(results)) if x is None else x
@@ -86,6 +89,7 @@ class Walk:
                     path, node.name
                 )  # for what a function makes: a concatenation
                 results[node] = _functions.call(self.ctx, _name(node.target), args, kwargs)
+            results[node] = _with_rank(results[node], graph.ranks.get(node))
         return None
 
     def _input(self, position: int) -> Value:
@@ -110,7 +114,12 @@ class Walk:
         self.ctx.layer = path
         tensors = [item for item in (*args, *kwargs.values()) if item is not None]
         ready = all(is_ready(p) for p in module.parameters())
-        if rule is None or not ready or len(tensors) != 1:
+        several = takes_several(module)
+        if rule is not None and several:
+            fits = _functions.fits(rule, (None, None, *args), kwargs)
+        else:
+            fits = len(tensors) == 1
+        if rule is None or not ready or not fits:
             why = (
                 reason_without_rule(module)
                 or f"{type(module).__name__} is called in an unusual way"
@@ -126,7 +135,11 @@ class Walk:
             tensor = attrgetter(name)(module)
             return None if tensor is None else ParameterRef(self.names[id(tensor)])
 
-        return rule(self.ctx, module, own, self.ctx.as_value(tensors[0]))
+        if several:
+            args, kwargs = (self.ctx.settled(given, decide=True) for given in (args, kwargs))
+            return self.ctx.checked(rule(self.ctx, module, own, *args, **kwargs))
+        x = self.ctx.settled(self.ctx.as_value(tensors[0]), decide=True)
+        return self.ctx.checked(rule(self.ctx, module, own, x))
 
     def _opaque(self, path: str, module: nn.Module, why: str, args: Any) -> Value:
         """A module whose forward cannot be followed: its parts are read one by one."""
@@ -166,9 +179,23 @@ class Walk:
         return prefix, module
 
 
+def _is_needed(parameter: Parameter) -> bool:
+    """Whether a call must give an argument."""
+    return parameter.default is Parameter.empty and parameter.kind in (
+        Parameter.POSITIONAL_ONLY,
+        Parameter.POSITIONAL_OR_KEYWORD,
+    )
+
+
 def is_ready(parameter: Tensor) -> bool:
     """Whether a parameter has a shape (those of lazy layers have none before the first call)."""
     return not isinstance(parameter, torch.nn.parameter.UninitializedParameter)
+
+
+def _with_rank(result: Any, rank: int | None) -> Any:
+    """A tensor whose shape is unpacked into so many names."""
+    unknown = isinstance(result, Value) and result.rank is None
+    return replace(result, rank=rank) if unknown and rank is not None else result
 
 
 def _resolve(tree: Any, results: dict[fx.Node, Any]) -> Any:

@@ -105,7 +105,7 @@ LAYERS = {
     "shuffled channels": ([nn.ChannelShuffle(2)], 0),
     "pixel shuffle": ([nn.Conv2d(6, 8, 1), nn.PixelShuffle(2)], 1),
     "upsampled": ([nn.Upsample(scale_factor=2), nn.ZeroPad2d(1)], 1),
-    "gated": ([nn.GLU(1)], 0),
+    "gated": ([nn.GLU(1)], 1),
 }
 
 

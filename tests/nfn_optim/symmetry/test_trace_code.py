@@ -144,10 +144,10 @@ CODE = {
     "attention": (
         hand_written_attention,
         {"a": conv(3, 4), "qkv": lin(4, 12), "proj": lin(4, 4), "d": lin(4, 2)},
-        {"a"},
-        {"qkv", "proj.in"},
+        {"a", "qkv"},
+        set(),
     ),
-    "chunk": (chunked, {"a": conv(3, 8), "d": lin(4, 2)}, set(), {"a", "d.in"}),
+    "chunk": (chunked, {"a": conv(3, 8), "d": lin(4, 2)}, {"a"}, set()),
     "own matrix": (
         own_matrix,
         {
