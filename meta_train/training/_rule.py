@@ -21,10 +21,12 @@ class RuleConfig:
     """The rule that is meta-trained: where it starts, and what of it is trained.
 
     Attributes:
-        init: A checkpoint to start from, which then decides on `hidden` and `initial_lr`; a new
-            rule without.
+        init: A checkpoint to start from, which then decides on `hidden`, `initial_lr` and
+            `relative`; a new rule without.
         hidden: Hidden channels of a new rule.
         initial_lr: Step size of a new rule.
+        relative: Exponent with which a new rule's steps follow the size of the weights at the
+            start.
         parameters: Names (regular expressions) of the meta-parameters to train; all if empty. By
             default all but the schedule, whose gradient a truncation gets wrong.
 
@@ -34,7 +36,8 @@ class RuleConfig:
 
     init: str | None = None
     hidden: int = 16
-    initial_lr: float = 1e-2
+    initial_lr: float = NFNRuleConfig.initial_lr
+    relative: float = NFNRuleConfig.relative
     parameters: tuple[str, ...] = (r"read\..*", r"write\..*")
 
     def __post_init__(self) -> None:
@@ -68,7 +71,7 @@ def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) ->
 
 def _start(config: RuleConfig, limits: Limits) -> NFNRule:
     if config.init is None:
-        return NFNRule(NFNRuleConfig(config.hidden, config.initial_lr, limits))
+        return NFNRule(NFNRuleConfig(config.hidden, config.initial_lr, config.relative, limits))
     first = load_rule(config.init)
     rule = NFNRule(replace(first.config, limits=first.config.limits.joined(limits)))
     rule.load_state_dict(first.state_dict())

@@ -17,7 +17,8 @@ from safetensors.torch import save as serialize
 from ..rules import NFNRule, NFNRuleConfig
 
 FORMAT = "nfn_optim.rule"
-VERSION = "4"  # of the rule's meaning: the same weights under another version are another optimizer
+VERSION = "5"  # of the rule's meaning: the same weights under another version are another optimizer
+_READ = ("3", "4", VERSION)
 _LIMITS_OF_3 = {"horizon": 1_000.0, "memory": 2_000.0, "fan_in": 1_024.0, "weight_size": 2.0}
 DEFAULT = "default"
 
@@ -99,10 +100,16 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
 
 
 def _config(header: Mapping[str, str]) -> NFNRuleConfig:
-    """The rule's configuration; files of version 3 had the same limits in common."""
+    """The rule's configuration.
+
+    Files of version 3 had the same limits in common; until version 4 steps did not follow the size
+    of the weights.
+    """
     values = json.loads(header["rule"])
     if header["version"] == "3":
         values["limits"] = _LIMITS_OF_3
+    if header["version"] in ("3", "4"):
+        values["relative"] = 0.0
     return NFNRuleConfig.from_dict(values)
 
 
@@ -117,9 +124,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         ) from error
     if header.get("format") != FORMAT:
         raise ValueError(f"{path} is a safetensors file, but not one written by save_rule.")
-    if header.get("version") not in ("3", VERSION):
+    if header.get("version") not in _READ:
         raise ValueError(
             f"{path} has checkpoint version {header.get('version')!r}; this nfn_optim reads "
-            f"versions '3' and {VERSION!r}. Install the release that wrote it, or train it again."
+            f"versions {', '.join(_READ)}. Install the release that wrote it, or train it again."
         )
     return header, tensors

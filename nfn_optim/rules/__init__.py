@@ -13,6 +13,8 @@ from ._inputs import log_fans as log_fans
 from ._limits import Limits as Limits
 from ._nfn import NFNRule as NFNRule
 from ._nfn import NFNRuleConfig as NFNRuleConfig
+from ._relative import default_size as default_size
+from ._relative import default_sizes as default_sizes
 
 __all__ = [  # the other names are for the folders above
     "AdamRule",

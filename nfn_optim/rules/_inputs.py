@@ -17,6 +17,7 @@ from torch.nn.functional import hardtanh_
 from ..symmetry import NetworkSpec
 from ._base import Params
 from ._direction import Spectral
+from ._relative import default_sizes, fan_in_of, log_share
 from .constants import (
     CLIP,
     DECAYS,
@@ -32,14 +33,17 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
     """Float32 accumulators before the first step.
 
     Returns:
-        `step` count and `num_steps` of the run (0: not known) `(*batch)`, `momenta` `(3, *shape)`,
-        `square` and `lead` of the fast iterate over the parameter `(*shape)`.
+        `step` count, `num_steps` of the run (0: not known) and `size`, the root mean square of the
+        parameter at the start, `(*batch)`; `momenta` `(3, *shape)`, `square` and `lead` of the fast
+        iterate over the parameter `(*shape)`.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
+    norm = _norm(param.detach().float(), tuple(range(batch_dims, param.dim())))
     return {
         "step": count,
         "num_steps": count.clone(),
+        "size": norm / math.sqrt(max(1, math.prod(param.shape[batch_dims:]))),
         "momenta": torch.stack([zeros] * len(DECAYS)),
         "square": zeros,
         "lead": zeros.clone(),
@@ -106,11 +110,13 @@ class Descriptors:
         schedule: How far the run is, and the fans `(SCHEDULE_CHANNELS, *batch, parameters)`;
             nothing that steps can change, or a large step could ask for a larger one.
         step: Steps of the run so far `(*batch, parameters)`.
+        log_share: Log of the step size that suits the parameter over the rule's, likewise.
     """
 
     context: Tensor
     schedule: Tensor
     step: Tensor
+    log_share: Tensor
 
     @property
     def log_fan_in(self) -> Tensor:
@@ -124,6 +130,7 @@ def read(
     grads: Params,
     slots: Mapping[str, dict[str, Tensor]],
     direction: Spectral,
+    relative: float,
     largest: float,
 ) -> tuple[dict[str, Reading], Descriptors]:
     """Reads parameters whose slots already hold their gradients, in the order of `params`.
@@ -134,12 +141,13 @@ def read(
         grads: Their gradients.
         slots: Their accumulators.
         direction: Where steps point.
+        relative: Exponent with which steps follow the size of the weights at the start.
         largest: Root mean square as which larger parameters are shown.
     """
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
-    step, num_steps = (
-        torch.stack([slots[n][key] for n in params], -1) for key in ("step", "num_steps")
+    step, num_steps, start = (
+        torch.stack([slots[n][key] for n in params], -1) for key in ("step", "num_steps", "size")
     )  # (*batch, parameters)
     square = torch.stack(
         [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
@@ -166,7 +174,8 @@ def read(
         n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
         for (n, view), s in zip(views.items(), scales, strict=True)
     }
-    return readings, Descriptors(context, schedule, step)
+    share = log_share(start, start.new_tensor(default_sizes(spec, list(params))), relative)
+    return readings, Descriptors(context, schedule, step, share)
 
 
 def _tensors(
@@ -192,10 +201,8 @@ def log_fans(spec: NetworkSpec, name: str) -> list[float]:
     """
     labels, shape = spec.axes[name], spec.shapes[name]
     fan_out = shape[0] if shape else 1
-    skipped = (0, spec.maps.get(name))
-    fan_in = math.prod([size for axis, size in enumerate(shape) if axis not in skipped])
     at_edge = float(any(label in spec.io for label in labels))
-    return [math.log(fan_out / TYPICAL_FAN), math.log(fan_in / TYPICAL_FAN), at_edge]
+    return [math.log(fan_out / TYPICAL_FAN), math.log(fan_in_of(spec, name) / TYPICAL_FAN), at_edge]
 
 
 def _time(step: Tensor) -> Tensor:

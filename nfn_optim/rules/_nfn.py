@@ -36,12 +36,15 @@ class NFNRuleConfig:
 
     Attributes:
         hidden: Channels between the two NF-Layers.
-        initial_lr: Step size of the untrained rule.
+        initial_lr: Step size of the untrained rule, for vectors and in layers of 32 inputs.
+        relative: Exponent with which a matrix's steps follow the size of its weights at the start:
+            steps are a share of the weights (1), or the same everywhere (0).
         limits: What meta-training has seen.
     """
 
     hidden: int = 16
-    initial_lr: float = 1e-2
+    initial_lr: float = 1.6e-2
+    relative: float = 1.0
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -101,8 +104,10 @@ class NFNRule(UpdateRule):
             p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in roles.parameters
         }
         ordered = {p.name: params[p.name] for p in roles.parameters}
-        largest = self.config.limits.weight_size
-        readings, known = _inputs.read(spec, ordered, grads, slots, self.direction, largest)
+        relative, largest = self.config.relative, self.config.limits.weight_size
+        readings, known = _inputs.read(
+            spec, ordered, grads, slots, self.direction, relative, largest
+        )
         context = known.context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in roles.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}

@@ -15,7 +15,8 @@ from .constants import INITIAL_LOG_RECENCY, SCHEDULE_CHANNELS
 class Pace(nn.Linear):
     """Reads the time and the fans of every parameter; writes log step sizes and log recencies.
 
-    Untrained, the step size is `initial_lr` and the average weighs all positions about alike.
+    Untrained, the step size is `initial_lr`, times what suits the parameter, and the average weighs
+    all positions about alike.
 
     Args:
         initial_lr: Step size of an untrained rule.
@@ -36,7 +37,8 @@ class Pace(nn.Linear):
         late = (known.step / self.limits.horizon).clamp(min=1).log()
         excess = (known.log_fan_in - self.limits.log_fan_in).clamp(min=0)
         age = known.step.clamp(max=self.limits.memory).log()
-        return size - excess.to(size.dtype) - late, recency - age
+        share = known.log_share.to(size.dtype)
+        return size + share - excess.to(size.dtype) - late, recency - age
 
     @property
     def step_size(self) -> float:

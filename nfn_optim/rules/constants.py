@@ -13,6 +13,7 @@ SCHEDULE_CHANNELS = len(TIMES) + 6
 CLIP = 5.0
 TINY = 1e-24  # added under roots: gradients below its root count as zero
 TYPICAL_FAN = 32
+LARGEST_RATIO = 30.0  # of weights' size at the start and that of torch's layers, either way
 LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
 
 # Steps.

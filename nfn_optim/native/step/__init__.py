@@ -129,6 +129,7 @@ def _write_back(layout: Layout, held: list[Tensor], opened: list[Tensor]) -> Non
 
 
 def _limits(rule: NFNRule) -> tuple[float, ...]:
-    """As `Limits` of `step.cpp` has them."""
+    """As `Limits` of `parameter.h` has them."""
     limits = rule.config.limits
-    return limits.horizon, limits.memory, limits.log_fan_in, limits.weight_size
+    numbers = (limits.horizon, limits.memory, limits.log_fan_in, limits.weight_size)
+    return *numbers, rule.config.relative

@@ -8,11 +8,11 @@ from functools import lru_cache
 from math import prod
 
 from ...layers.relational import ParameterAxes, Roles, roles_of
-from ...rules import Spectral, constants, log_fans
+from ...rules import Spectral, constants, default_sizes, log_fans
 from ...symmetry import Matrices, NetworkSpec, Shape
 from .. import Expected
 
-SLOTS = ("momenta", "square", "lead", "step", "num_steps")
+SLOTS = ("momenta", "square", "lead", "step", "num_steps", "size")
 LAYER = ("entry", "vector", "taps", "own", "neurons", "network", "bias")
 
 
@@ -24,7 +24,7 @@ class Layout:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
         numbers: Eight of each parameter.
-        fans: Three of each parameter.
+        fans: Four of each parameter: `log_fans`, and its weights' size by default.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
         reordered: For each of these, the parameter whose axes are stored in another order than
@@ -52,11 +52,11 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
         source = -1 if p.source is None else p.source
         numbers.extend((rows, columns, taps, p.out, source))
         numbers.extend(_blocks(p, matrices.get(p.name)))
-        fans.extend(log_fans(spec, p.name))
+        fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name])))
     names = tuple(p.name for p in roles.parameters)
     tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
     orders = [name if name in spec.orders else None for name in names]
-    reordered = [order for name in orders for order in (*[name] * 5, None, None)]
+    reordered = [order for name in orders for order in (*[name] * 5, None, None, None)]
     return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered)
 
 
@@ -91,7 +91,7 @@ def _blocks(p: ParameterAxes, matrices: Matrices | None) -> tuple[int, int, int]
 
 def _tensors(name: str, shape: Shape) -> list[Expected]:
     momenta = (len(constants.DECAYS), *shape)
-    slots = zip(SLOTS, (momenta, shape, shape, (), ()), strict=True)
+    slots = zip(SLOTS, (momenta, shape, shape, (), (), ()), strict=True)
     return [
         Expected(f"parameter {name!r}", shape, is_written=True),
         Expected(f"the gradient of {name!r}", shape),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from ...rules import constants
+from ...rules import constants, default_size
 from .. import Library
 
 
@@ -20,6 +20,8 @@ def _definitions() -> tuple[str, ...]:
         "TINY": constants.TINY,
         "CLIP": constants.CLIP,
         "LAST": constants.LAST,
+        "LARGEST_RATIO": constants.LARGEST_RATIO,
+        "TYPICAL_SIZE": default_size(constants.TYPICAL_FAN),
         "BETA": constants.BETA,
         "MAX_LOG_MAGNITUDE": constants.MAX_LOG_MAGNITUDE,
     }

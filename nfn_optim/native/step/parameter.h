@@ -21,18 +21,18 @@ struct Layer {
         network(at[5]), bias(at[6]) {}
 };
 
-// Limits of meta-training, see `Limits` in rules/_limits.py.
+// Limits of meta-training, see `Limits` in rules/_limits.py, and `relative` of a rule's settings.
 struct Limits {
-  float horizon, memory, log_fan_in, weight_size;
+  float horizon, memory, log_fan_in, weight_size, relative;
 };
 
 struct Parameter {
   long rows, columns, taps;
   int out, source;  // populations; no source for a vector
   long blocks[3];  // of outputs, inputs and taps: a polar factor each; none where these are zero
-  float fans[3];
+  float fans[4];
   float *values, *momenta, *square, *lead, *step;
-  const float *grad, *num_steps;
+  const float *grad, *num_steps, *start;
   float rate, keep;
 
   float correct[DECAYS], correct_square, level, loudness[DECAYS], size, context[CONTEXT];
@@ -44,10 +44,10 @@ struct Parameter {
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
         source(static_cast<int>(layout[4])), blocks{layout[5], layout[6], layout[7]},
         rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
-    std::copy(of_fans, of_fans + 3, fans);
+    std::copy(of_fans, of_fans + 4, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
-    num_steps = at[6];
+    num_steps = at[6], start = at[7];
   }
 
   bool is_weight() const { return source >= 0; }

@@ -1,6 +1,7 @@
 // What is known of whole parameters.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "lanes.h"
@@ -69,6 +70,14 @@ inline void scale(Parameter& p, const double* sums, const Limits& limits) {
   std::copy(p.fans, p.fans + 3, context);
 }
 
+// As `log_share` in rules/_relative.py.
+inline float log_share(const Parameter& p, float relative) {
+  const float known = p.fans[3];
+  if (known <= 0) return 0;
+  const float ratio = std::clamp(*p.start / known, 1 / LARGEST_RATIO, LARGEST_RATIO);
+  return relative * std::log((*p.start > 0 ? ratio : 1) * known / TYPICAL_SIZE);
+}
+
 // How large the parameter's steps are, and how fast it follows them.
 inline void pace(Parameter& p, const Schedule& schedule, const Limits& limits) {
   const float step = *p.step, total = *p.num_steps, known = total > 0;
@@ -89,7 +98,7 @@ inline void pace(Parameter& p, const Schedule& schedule, const Limits& limits) {
   const float age = std::log(std::min(step, limits.memory));
   const float excess = std::max(0.0f, p.fans[1] - limits.log_fan_in);
   const float late = std::log(std::max(step / limits.horizon, 1.0f));
-  p.log_size = written[0] - excess - late;
+  p.log_size = written[0] + log_share(p, limits.relative) - excess - late;
   p.recency = written[1] - age;
 }
 

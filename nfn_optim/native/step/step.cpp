@@ -224,22 +224,22 @@ class Step {
 }  // namespace nfn
 
 // `layout` has rows, columns, taps, populations of outputs and inputs, and the three numbers of
-// blocks that get a polar factor each, of every parameter; `tensors` values, gradient, momenta, square, lead, step and
-// number of steps; `rates` a factor on the update and one on the values; `weights` seven of each
-// layer and two of the schedule; `limits` the four of `Limits`. Writes the norms of the updates to
-// `norms`.
+// blocks that get a polar factor each, of every parameter; `tensors` values, gradient, momenta,
+// square, lead, step, number of steps and size at the start; `rates` a factor on the update and one
+// on the values; `weights` seven of each layer and two of the schedule; `limits` the five of
+// `Limits`. Writes the norms of the updates to `norms`.
 extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
                          const int64_t* sizes, void* const* tensors, const double* rates,
                          const float* const* weights, const float* limits, int hidden, int threads,
                          float* norms) {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
-    all.emplace_back(layout + 8 * i, fans + 3 * i, tensors + 7 * i, rates + 2 * i);
+    all.emplace_back(layout + 8 * i, fans + 4 * i, tensors + 8 * i, rates + 2 * i);
   }
   nfn::Step step({std::move(all), {sizes, sizes + populations}},
                  nfn::Layer(nfn::INPUTS, hidden, weights),
                  nfn::Layer(hidden, nfn::WRITTEN, weights + 7), {weights[14], weights[15]},
-                 {limits[0], limits[1], limits[2], limits[3]}, threads);
+                 {limits[0], limits[1], limits[2], limits[3], limits[4]}, threads);
   step.run();
   for (const nfn::Parameter& p : step.parameters()) {
     *norms++ = static_cast<float>(std::sqrt(p.moved));
