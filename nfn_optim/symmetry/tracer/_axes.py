@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ._context import Context
-from ._regroup import size_at
-from ._value import Axis, Several, Size, Value
+from ._sizes import size_at
+from ._value import Axis, Part, Several, Size, Value
 
 
 def permute(ctx: Context, x: Value, *dims: object) -> Value:
@@ -67,6 +67,24 @@ def reduce(
     if len(dims) < len(located):
         return ctx.unknown("a reduction over an unknown axis", x)
     return drop_axes(ctx, x, dims, keepdim=bool(keepdim), pin=False)
+
+
+def softmax(ctx: Context, x: Value, dim: object = None, *_: object, **__: object) -> Value:
+    """What treats all entries along an axis alike; over heads, neurons in them are told apart."""
+    if all(axis.part is Part.WHOLE for axis in x.axes.values()):
+        return x
+    at = x.locate(dim)
+    if at is None:
+        ctx.pin(x)
+        return x
+    return ctx.combine([x, reduce(ctx, x, at, keepdim=True)])
+
+
+def normalize(
+    ctx: Context, x: Value, p: object = 2, dim: object = 1, *_: object, **__: object
+) -> Value:
+    """`F.normalize`."""
+    return softmax(ctx, x, dim)
 
 
 def reduce_with_indices(ctx: Context, x: Value, *args: object, **kwargs: object) -> object:
