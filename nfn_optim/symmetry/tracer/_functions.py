@@ -28,8 +28,8 @@ ELEMENTWISE = frozenset(
     nan_to_num ne neg negative not_ ones_like or_ polar pos positive pow rand_like
     randn_like real reciprocal relu relu6 remainder requires_grad_ round rrelu rsqrt
     rsub selu sigmoid sign silu sin sinh softplus softshrink softsign sqrt square sub
-    subtract tan tanh tanhshrink threshold to true_divide truediv trunc type type_as
-    where xor zeros_like
+    subtract tan tanh tanhshrink threshold true_divide truediv trunc where xor
+    zeros_like
     """.split()
 )
 _POOLS = ("max", "avg", "lp")
@@ -146,6 +146,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("interpolate", "upsample"), _pools.channelwise),
     **dict.fromkeys(("softmax", "log_softmax", "softmin"), _axes.softmax),
     "normalize": _axes.normalize,
+    **dict.fromkeys(("to", "type", "type_as"), _axes.cast),
     "flatten": _shapes.flatten,
     "permute": _axes.permute,
     "unsqueeze": _axes.unsqueeze,
@@ -182,6 +183,7 @@ _TAKES_ANYTHING = (
 # Where groups of neurons stay what they are: heads, or maps side by side.
 _MOVES = (
     *(_axes.permute, _axes.transpose, _axes.unsqueeze, _axes.squeeze, _axes.movedim),
+    _axes.cast,
     *(_shapes.reshape, _shapes.flatten, _shapes.unflatten, getitem, attribute, size),
     *(_pieces.unbind, _pieces.split, _pieces.chunk),
 )

@@ -17,6 +17,7 @@ def hold(populations: Populations, axis: Axis) -> None:
     if axis.part is Part.INNER:
         if populations.heads(axis.node) is not None:
             populations.stiffen(axis.node)
+        populations.pin(each for each in populations.decided(axis.node)[1:] if each is not None)
     elif axis.part is Part.OUTER:
         heads = populations.heads(axis.node)
         populations.pin([] if heads is None else [heads])

@@ -17,7 +17,9 @@ def flatten(ctx: Context, x: Value, start_dim: object = 0, end_dim: object = -1)
     """Merges axes; neurons among them become (positions before, neurons, positions after)."""
     start, end = x.locate(start_dim), x.locate(end_dim)
     if not x.axes:
-        return Value(source=x.source, lost=x.lost)
+        if x.rank is None or start is None or end is None:
+            return Value(source=x.source, lost=x.lost)
+        return Value(rank=x.rank - (end - start), source=x.source, lost=x.lost)
     if x.rank is None and (start is None or end is None):
         return _flatten_unknown_rank(ctx, x, start_dim, end_dim)
     if start is None or end is None or start > end:
