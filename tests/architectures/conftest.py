@@ -1,5 +1,6 @@
 """Networks as people write them, small: what NFNOptimizer is to understand."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -168,6 +169,146 @@ class ViT(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
+class GPTBlock(nn.Module):
+    """Causal attention as in nanoGPT: one layer for queries, keys and values, and a mask."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.c_attn, self.c_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 24), nn.GELU(), nn.Linear(24, width))
+        self.n_head, self.n_embd = 2, width
+        self.register_buffer("bias", torch.tril(torch.ones(32, 32)).view(1, 1, 32, 32))
+
+    def attend(self, x: Tensor) -> Tensor:
+        B, T, C = x.size()
+        q, k, v = self.c_attn(x).split(self.n_embd, dim=2)
+        k = k.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)
+        q = q.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)
+        v = v.view(B, T, self.n_head, C // self.n_head).transpose(1, 2)
+        att = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(k.size(-1)))
+        att = att.masked_fill(self.bias[:, :, :T, :T] == 0, float("-inf"))
+        y = F.softmax(att, dim=-1) @ v
+        return self.c_proj(y.transpose(1, 2).contiguous().view(B, T, C))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attend(self.ln_1(x))
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    """Reads patches one after the other, and tells the class from the last."""
+
+    def __init__(self, width: int = 8):
+        super().__init__()
+        self.patches = nn.Linear(3 * 64, width)
+        self.wpe = nn.Parameter(0.02 * torch.randn(16, width))
+        self.h = nn.ModuleList([GPTBlock(width) for _ in range(2)])
+        self.ln_f = nn.LayerNorm(width)
+        self.lm_head = nn.Linear(width, 5, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.unfold(x, 8, stride=8).transpose(1, 2)
+        x = self.patches(x)
+        x = x + self.wpe
+        for block in self.h:
+            x = block(x)
+        return self.lm_head(self.ln_f(x))[:, -1]
+
+
+class SignalTransformer(nn.Module):
+    """The encoder of torch.nn on rows of pixels."""
+
+    def __init__(self, width: int = 8):
+        super().__init__()
+        self.embed = nn.Linear(96, width)
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 40, width))
+        layer = nn.TransformerEncoderLayer(width, 2, 20, 0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x.permute(0, 2, 1, 3).flatten(2))
+        n = x.shape[1]
+        mask = nn.Transformer.generate_square_subsequent_mask(n).to(x)
+        x = self.encoder(x + self.positions[:, :n], mask=mask, is_causal=True)
+        return self.head(x.mean(1))
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6)
+        return self.weight * (x * scale.type_as(x))
+
+
+def rotate_half(x: Tensor) -> Tensor:
+    x1, x2 = x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]
+    return torch.cat((-x2, x1), dim=-1)
+
+
+def repeat_kv(x: Tensor, times: int) -> Tensor:
+    batch, heads, length, size = x.shape
+    x = x[:, :, None, :, :].expand(batch, heads, times, length, size)
+    return x.reshape(batch, heads * times, length, size)
+
+
+class LlamaBlock(nn.Module):
+    """Rotary embeddings, two queries for a key, and a gated MLP."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.heads, self.size = 4, width // 4
+        self.wq, self.wo = (nn.Linear(width, width, bias=False) for _ in range(2))
+        self.wk, self.wv = (nn.Linear(width, width // 2, bias=False) for _ in range(2))
+        self.w1, self.w3 = (nn.Linear(width, 24, bias=False) for _ in range(2))
+        self.w2 = nn.Linear(24, width, bias=False)
+        self.norm1, self.norm2 = RMSNorm(width), RMSNorm(width)
+
+    def attend(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        bsz, seqlen, _ = x.shape
+        xq = self.wq(x).view(bsz, seqlen, self.heads, self.size).transpose(1, 2)
+        xk = self.wk(x).view(bsz, seqlen, self.heads // 2, self.size).transpose(1, 2)
+        xv = self.wv(x).view(bsz, seqlen, self.heads // 2, self.size).transpose(1, 2)
+        xq, xk = xq * cos + rotate_half(xq) * sin, xk * cos + rotate_half(xk) * sin
+        xk, xv = repeat_kv(xk, 2), repeat_kv(xv, 2)
+        scores = torch.matmul(xq, xk.transpose(2, 3)) / math.sqrt(self.size)
+        scores = scores + torch.triu(
+            torch.full((seqlen, seqlen), -1e9, device=x.device), diagonal=1
+        )
+        output = torch.matmul(F.softmax(scores.float(), dim=-1).type_as(xq), xv)
+        return self.wo(output.transpose(1, 2).contiguous().view(bsz, seqlen, -1))
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.attend(self.norm1(x), cos, sin)
+        y = self.norm2(x)
+        return x + self.w2(F.silu(self.w1(y)) * self.w3(y))
+
+
+class Llama(nn.Module):
+    """A language model's blocks on rows of pixels."""
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        self.embed = nn.Linear(96, width, bias=False)
+        self.layers = nn.ModuleList([LlamaBlock(width) for _ in range(2)])
+        self.norm, self.head = RMSNorm(width), nn.Linear(width, 5, bias=False)
+        size = width // 4
+        angles = torch.outer(torch.arange(64.0), 100 ** -(torch.arange(0, size, 2) / size))
+        self.register_buffer("cos", torch.cat((angles, angles), -1).cos())
+        self.register_buffer("sin", torch.cat((angles, angles), -1).sin())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embed(x.permute(0, 2, 1, 3).flatten(2))
+        seqlen = h.shape[1]
+        for layer in self.layers:
+            h = layer(h, self.cos[:seqlen], self.sin[:seqlen])
+        return self.head(self.norm(h).mean(1))
+
+
 class Separable(nn.Module):
     """Depthwise and pointwise convolutions, squeeze and excite, as in EfficientNet."""
 
@@ -237,8 +378,26 @@ ARCHITECTURES = {
         (("stem.weight", 0), ("depthwise.weight", 0), ("bn.bias", 0), ("pointwise.weight", 1)),
     ),
     "vit": Architecture(
-        *(ViT, 2, 0.65, ("attention", "positions")),
-        (("blocks.0.mlp.0.weight", 0), ("blocks.0.mlp.0.bias", 0), ("blocks.0.mlp.2.weight", 1)),
+        *(ViT, 5, 1.0, ()),
+        (
+            *(("patches.weight", 0), ("positions", 0), ("blocks.1.attention.out_proj.bias", 0)),
+            *(("blocks.0.attention.in_proj_weight", 1), ("head.weight", 1)),
+        ),
+    ),
+    "gpt": Architecture(
+        *(GPT, 5, 1.0, ()),
+        (("wpe", 0), ("h.0.c_attn.weight", 1), ("h.1.c_proj.weight", 0), ("lm_head.weight", 1)),
+    ),
+    "encoder": Architecture(
+        *(SignalTransformer, 5, 1.0, ()),
+        (
+            *(("positions", 0), ("encoder.layers.0.self_attn.in_proj_weight", 1)),
+            *(("encoder.layers.1.norm2.bias", 0), ("head.weight", 1)),
+        ),
+    ),
+    "llama": Architecture(
+        *(Llama, 11, 1.0, ()),
+        (("embed.weight", 0), ("layers.0.wk.weight", 1), ("layers.1.wo.weight", 0)),
     ),
 }
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ._context import Context
-from ._regroup import size_at
-from ._value import Axis, Several, Size, Value
+from ._sizes import size_at
+from ._value import Axis, Part, Several, Size, Value
 
 
 def permute(ctx: Context, x: Value, *dims: object) -> Value:
@@ -69,6 +69,24 @@ def reduce(
     return drop_axes(ctx, x, dims, keepdim=bool(keepdim), pin=False)
 
 
+def softmax(ctx: Context, x: Value, dim: object = None, *_: object, **__: object) -> Value:
+    """What treats all entries along an axis alike; over heads, neurons in them are told apart."""
+    if all(axis.part is Part.WHOLE for axis in x.axes.values()):
+        return x
+    at = x.locate(dim)
+    if at is None:
+        ctx.pin(x)
+        return x
+    return ctx.combine([x, reduce(ctx, x, at, keepdim=True)])
+
+
+def normalize(
+    ctx: Context, x: Value, p: object = 2, dim: object = 1, *_: object, **__: object
+) -> Value:
+    """`F.normalize`."""
+    return softmax(ctx, x, dim)
+
+
 def reduce_with_indices(ctx: Context, x: Value, *args: object, **kwargs: object) -> object:
     """`max(dim)` and its like: values with indices, which follow the neurons' order."""
     if not args and not kwargs:
@@ -90,6 +108,11 @@ def drop_axes(ctx: Context, x: Value, dims: Sequence[int], *, keepdim: bool, pin
     axes = {d + sum(gone > d for gone in dims): axis for d, axis in x.axes.items()}
     rank = None if x.rank is None else x.rank - len(dims)
     return Value(axes, rank, None, x.source, x.lost)
+
+
+def cast(ctx: Context, x: Value, *_: object, **__: object) -> Value:
+    """`to` and its like: another tensor gives its type at most."""
+    return x
 
 
 def stack(ctx: Context, tensors: object, dim: object = 0) -> Value:

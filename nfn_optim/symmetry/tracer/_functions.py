@@ -13,23 +13,23 @@ from ._value import NUMBER, ParameterRef, Several, Size, Sizes, Value
 
 Rule = Callable[..., Any]
 
-# Entry by entry, with broadcasting; also what treats all entries of an axis alike (softmax).
+# Entry by entry, with broadcasting.
 ELEMENTWISE = frozenset(
     """
     abs acos acosh add addcdiv addcmul alpha_dropout and_ asin asinh atan atan2 atanh
     bernoulli bfloat16 bitwise_and bitwise_not bitwise_or ceil celu clamp clamp_max
-    clamp_min clip clone contiguous copysign cos cosh cpu cuda detach div divide double
-    dropout dropout1d dropout2d dropout3d elu empty_like eq erf erfc exp exp2 expm1
-    feature_alpha_dropout feature_dropout float floor floor_divide floordiv fmod frac
-    full_like ge gelu greater gt half hardshrink hardsigmoid hardswish hardtanh heaviside
-    iadd imul invert isfinite isinf isnan isub itruediv le leaky_relu lerp less lgamma log
-    log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or logit
-    logsigmoid lt masked_fill maximum minimum mish mod mul multiply nan_to_num ne neg
-    negative normalize not_ or_ pos pow positive rand_like randn_like reciprocal relu
-    relu6 remainder requires_grad_ round rrelu rsqrt rsub selu sigmoid sign silu sin sinh
-    softmax softmin softplus softshrink softsign sqrt square sub subtract tan tanh
-    tanhshrink threshold to true_divide truediv trunc type type_as where xor zeros_like
-    ones_like
+    clamp_min clip clone complex conj contiguous copysign cos cosh cpu cuda detach div
+    divide double dropout dropout1d dropout2d dropout3d elu empty_like eq erf erfc exp
+    exp2 expm1 feature_alpha_dropout feature_dropout float floor floor_divide floordiv
+    fmod frac full_like ge gelu greater gt half hardshrink hardsigmoid hardswish
+    hardtanh heaviside iadd imag imul invert isfinite isinf isnan isub itruediv le
+    leaky_relu lerp less lgamma log log10 log1p log2 logaddexp logical_and logical_not
+    logical_or logit logsigmoid lt masked_fill maximum minimum mish mod mul multiply
+    nan_to_num ne neg negative not_ ones_like or_ polar pos positive pow rand_like
+    randn_like real reciprocal relu relu6 remainder requires_grad_ round rrelu rsqrt
+    rsub selu sigmoid sign silu sin sinh softplus softshrink softsign sqrt square sub
+    subtract tan tanh tanhshrink threshold true_divide truediv trunc where xor
+    zeros_like
     """.split()
 )
 _POOLS = ("max", "avg", "lp")
@@ -144,6 +144,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
     **{f"conv_transpose{d}d": conv_transpose for d in (1, 2, 3)},
     **dict.fromkeys(("interpolate", "upsample"), _pools.channelwise),
+    **dict.fromkeys(("softmax", "log_softmax", "softmin"), _axes.softmax),
+    "normalize": _axes.normalize,
+    **dict.fromkeys(("to", "type", "type_as"), _axes.cast),
     "flatten": _shapes.flatten,
     "permute": _axes.permute,
     "unsqueeze": _axes.unsqueeze,
@@ -180,6 +183,7 @@ _TAKES_ANYTHING = (
 # Where groups of neurons stay what they are: heads, or maps side by side.
 _MOVES = (
     *(_axes.permute, _axes.transpose, _axes.unsqueeze, _axes.squeeze, _axes.movedim),
+    _axes.cast,
     *(_shapes.reshape, _shapes.flatten, _shapes.unflatten, getitem, attribute, size),
     *(_pieces.unbind, _pieces.split, _pieces.chunk),
 )

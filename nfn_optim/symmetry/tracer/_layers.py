@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import _axes
 from ._context import Context
 from ._populations import Axes, Node
-from ._value import Axis, ParameterRef, Value
+from ._value import Axis, ParameterRef, Part, Value
 
 
 def linear(
@@ -116,10 +117,13 @@ def layer_norm(
 ) -> Value:
     """LayerNorm and RMSNorm over the last axes."""
     vectors = [v for v in (weight, bias) if v is not None]
-    if not vectors:
+    if not vectors and all(axis.part is Part.WHOLE for axis in x.axes.values()):
         return x
     if not isinstance(shape, (list, tuple)) or not all(isinstance(size, int) for size in shape):
         return ctx.unknown("a normalization over unknown axes", x, vectors)
+    if not vectors:
+        statistics = _axes.reduce(ctx, x, tuple(range(-len(shape), 0)), keepdim=True)
+        return ctx.combine([x, statistics])
     if len(shape) == 1:
         return channel_norm(ctx, x, -1, shape[0], vectors)
     dims = range(-len(shape), 0)

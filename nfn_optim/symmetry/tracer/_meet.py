@@ -17,6 +17,7 @@ def hold(populations: Populations, axis: Axis) -> None:
     if axis.part is Part.INNER:
         if populations.heads(axis.node) is not None:
             populations.stiffen(axis.node)
+        populations.pin(each for each in populations.decided(axis.node)[1:] if each is not None)
     elif axis.part is Part.OUTER:
         heads = populations.heads(axis.node)
         populations.pin([] if heads is None else [heads])
@@ -48,6 +49,7 @@ def settle_value(populations: Populations, x: Value, *, decide: bool) -> Value:
 
 def without_torn_heads(populations: Populations, x: Value) -> Value:
     """Neurons of a head keep their order in a tensor that has the axis of heads no more."""
+    x = settle_value(populations, x, decide=False)
     kept = {
         dim: axis
         for dim, axis in x.axes.items()
@@ -92,6 +94,8 @@ def _align(
     sizes = {populations.size(axis.node) for axis in given}
     layouts = {(axis.before, axis.after) for axis in given if not axis.is_plain}
     parts = {axis.part for axis in given}
+    if not unmoved and _follow(populations, given):
+        return next(axis for axis in given if axis.is_plain)
     differ = len(sizes) > 1 or len(layouts) > 1 or len(parts) > 1
     if differ or unmoved or (torn and len(given) > 1):
         for axis in given:
@@ -103,6 +107,22 @@ def _align(
             populations.join(given[0].node, axis.node)
     plain = [axis for axis in given if axis.is_plain]
     return (plain or given)[0]
+
+
+def _follow(populations: Populations, given: Sequence[Axis]) -> bool:
+    """Heads that meet copies of fewer heads (queries that share keys) go along with these."""
+    heads = [axis.node for axis in given if axis.is_plain and populations.are_heads(axis.node)]
+    copied = [a.node for a in given if a.after and not a.before and populations.are_heads(a.node)]
+    counts = [{populations.size(node) for node in nodes} for nodes in (heads, copied)]
+    if len(heads) + len(copied) < len(given) or [len(count) for count in counts] != [1, 1]:
+        return False
+    if counts[0].pop() % counts[1].pop():
+        return False
+    for nodes in (heads, copied):
+        for node in nodes[1:]:
+            populations.join(nodes[0], node)
+    populations.follow(heads[0], copied[0])
+    return True
 
 
 def _home(populations: Populations, axes: Mapping[Name, Axis], axis: Axis) -> Name | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from . import _attention, _layers, _pieces, _shapes
+from . import _attention, _axes, _layers, _pieces, _shapes
 from ._attention import Lookup
 from ._context import Context
 from ._pools import channelwise, spatial
@@ -172,6 +172,10 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.GroupNorm: _group_norm,
     nn.PReLU: _prelu,
     nn.GLU: _glu,
+    **dict.fromkeys(
+        (nn.Softmax, nn.LogSoftmax, nn.Softmin),
+        lambda ctx, module, own, x: _axes.softmax(ctx, x, module.dim),
+    ),
     nn.Upsample: lambda ctx, module, own, x: channelwise(ctx, x),
     nn.Flatten: lambda ctx, module, own, x: _shapes.flatten(
         ctx, x, module.start_dim, module.end_dim

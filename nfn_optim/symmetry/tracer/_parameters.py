@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .._heads import Heads
@@ -144,12 +144,7 @@ class Parameters:
         kept = [n for n in self._shapes if n in self._claims and n not in self.reasons]
         found = {name: self._layout(self._claims[name]) for name in kept}
         nodes = {n for layout in found.values() for n in layout.axes if n is not None}
-        numberings = {populations.decided(node)[0] for node in nodes}
-        roots = nodes | {populations.find(n) for n in numberings if n is not None}
-        for node in nodes:
-            heads, _ = populations.decided(node)
-            if heads is not None and populations.is_rigid(node) and populations.is_ordered(heads):
-                populations.pin([node])  # nothing is left to renumber
+        roots = nodes | self._numberings(nodes)
         label = populations.labels(roots)
         return Description(
             {n: tuple(x if x is None else label[x] for x in f.axes) for n, f in found.items()},
@@ -163,14 +158,30 @@ class Parameters:
             tables=frozenset(n for n in kept if self._claims[n].is_table),
         )
 
+    def _numberings(self, nodes: Iterable[Node]) -> set[Node]:
+        """Populations of heads; what keeps its order in heads that keep theirs is pinned."""
+        populations, found = self._populations, set[Node]()
+        for node in nodes:
+            heads, _ = populations.decided(node)
+            if heads is None:
+                continue
+            leaders = populations.leaders(heads)
+            found.add(leaders)
+            if populations.is_rigid(node) and populations.is_ordered(leaders):
+                populations.pin([node])
+        return found
+
     def _heads(self, node: Node, label: Mapping[Node, str]) -> Heads | None:
         populations = self._populations
         heads, _ = populations.decided(node)
         if heads is None:
-            return None
-        numbering = label[populations.find(heads)]
-        count, rigid = populations.num_groups(node), populations.is_rigid(node)
-        return Heads(count, numbering, is_rigid=rigid)
+            if populations.leaders(node) == node:
+                return None
+            leaders = populations.leaders(node)  # a parameter of heads that go along with others
+            return Heads(populations.size(leaders), label[leaders], is_rigid=True)
+        leaders, count = populations.leaders(heads), populations.num_groups(node)
+        run = count // populations.size(leaders)
+        return Heads(count, label[leaders], run, populations.is_rigid(node))
 
     def _layout(self, claim: _Claim) -> _Layout:
         """A claim in the order of a spec, with populations that are maps side by side apart."""

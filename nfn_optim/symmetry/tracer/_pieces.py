@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from . import _axes
 from ._context import Context
 from ._populations import Node
-from ._regroup import size_at
+from ._sizes import size_at
 from ._value import NUMBER, Axis, Part, Several, Value
 
 

@@ -43,6 +43,7 @@ class _Flags:
     is_input: bool = False
     is_output: bool = False
     are_heads: bool = False
+    leaders: Node | None = None  # heads that these go along with, in runs
     split: _Split | None = None
 
 
@@ -79,6 +80,7 @@ class Populations:
         kept.is_input |= gone.is_input
         kept.is_output |= gone.is_output
         kept.are_heads |= gone.are_heads
+        kept.leaders = self._join_known(kept.leaders, gone.leaders)
         self._parent[second] = first
         self._join_splits(first, gone.split)
         if kept.is_output:
@@ -161,6 +163,18 @@ class Populations:
         """Whether these are the heads of other neurons."""
         return self._flags[self.find(node)].are_heads
 
+    def follow(self, heads: Node, leaders: Node) -> None:
+        """Records that runs of heads go along with fewer heads."""
+        flags = self._flags[self.find(heads)]
+        flags.leaders = self._join_known(flags.leaders, leaders)
+        if flags.pinned:
+            self.pin([leaders])
+
+    def leaders(self, heads: Node) -> Node:
+        """The heads that these go along with in runs, or else themselves."""
+        leaders = self._flags[self.find(heads)].leaders
+        return self.find(heads if leaders is None else leaders)
+
     def new_rigid(self, name: str, size: int, heads: Node) -> Node:
         """A population made of heads that there are, each in its order."""
         node = self.new(name, size)
@@ -181,7 +195,7 @@ class Populations:
             flags = self._flags[self.find(node)]
             if not flags.pinned:
                 flags.pinned = True
-                self.pin(n for n in self.decided(node) if n is not None)
+                self.pin(n for n in (*self.decided(node), flags.leaders) if n is not None)
 
     def mark_input(self, node: Node) -> None:
         """Records that these count inputs of the network: positions, words."""

@@ -6,51 +6,10 @@ from collections.abc import Sequence
 from math import prod
 
 from ._context import Context
+from ._sizes import known_size
 from ._value import Axis, Part, Size, Sizes, Value
 
 _MAPS = (2, 3)  # keys and values, or queries too, stand first in what is fused
-
-
-def sizes_in(ctx: Context, dims: object) -> list[object] | None:
-    """The sizes that a view is given, also as shapes of tensors; None where they are not known."""
-    if isinstance(dims, Sizes):
-        dims = (dims,)
-    if not isinstance(dims, (list, tuple)):
-        return None
-    found: list[object] = []
-    for size in dims:
-        if not isinstance(size, Sizes):
-            found.append(size)
-        elif size.of.rank is None:
-            return None
-        else:
-            rank = size.of.rank
-            found += [size_at(ctx, size.of, axis - rank) for axis in range(rank - size.without)]
-    return found
-
-
-def size_at(ctx: Context, x: Value, dim: int) -> object:
-    """One entry of `x.shape`: a number where it is known."""
-    known = _known(ctx, x, dim)
-    return Size(is_batch=x.rank is not None and dim == -x.rank) if known is None else known
-
-
-def _known(ctx: Context, x: Value, dim: int) -> int | None:
-    axis = x.axes.get(dim)
-    if axis is not None:
-        return _extent(ctx, axis)
-    if x.shape is not None and -dim <= len(x.shape):
-        return x.shape[dim]
-    return 1 if dim in x.ones else None
-
-
-def _extent(ctx: Context, axis: Axis) -> int | None:
-    """How many entries an axis has, where there are no positions of unknown number on it."""
-    if axis.before or axis.after:
-        return None
-    size, groups = ctx.populations.size(axis.node), ctx.populations.num_groups(axis.node)
-    whole = {Part.WHOLE: size, Part.OUTER: groups, Part.INNER: size // groups}
-    return whole[axis.part]
 
 
 def regroup(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
@@ -64,7 +23,12 @@ def regroup(ctx: Context, x: Value, dims: Sequence[object]) -> Value | None:
         if not walk.step():
             return None
     ones = frozenset(at - len(dims) for at, size in enumerate(dims) if size == 1)
-    return Value(walk.axes, len(dims), None, x.source, x.lost, ones)
+    return Value(walk.axes, rank_of(dims), None, x.source, x.lost, ones)
+
+
+def rank_of(dims: Sequence[object]) -> int | None:
+    """How many axes a tensor of such sizes has."""
+    return None if any(isinstance(size, Sizes) for size in dims) else len(dims)
 
 
 class _Walk:
@@ -84,7 +48,9 @@ class _Walk:
         """Goes on by one axis, or by several that are split or merged; False where unsure."""
         if -self.new > len(self.dims):
             return False
-        wanted, size = self.dims[self.new], _known(self.ctx, self.x, self.old)
+        wanted, size = self.dims[self.new], known_size(self.ctx, self.x, self.old)
+        if isinstance(wanted, Sizes):
+            return self._keep_first(wanted)
         axis = self.x.axes.get(self.old)
         if wanted == 1 and size != 1:
             self.new -= 1
@@ -92,6 +58,8 @@ class _Walk:
         if size == 1 and wanted != 1:
             self.old -= 1
             return axis is None
+        if wanted == -1:
+            return self._merge_rest()
         if isinstance(wanted, int) and size is not None:
             if wanted == size:
                 return self._move(1, 1, axis)
@@ -100,8 +68,18 @@ class _Walk:
             return self._merge(wanted.times, with_positions=True)
         if axis is not None:
             return self._unflatten(axis, wanted)
-        is_same = isinstance(wanted, Size) or (wanted == -1 and self._are_as_many(self.new))
-        return size is None and is_same and self._move(1, 1, None)
+        if isinstance(wanted, int) and wanted > 1:
+            return self._merge_copies(wanted)
+        return size is None and isinstance(wanted, Size) and self._move(1, 1, None)
+
+    def _keep_first(self, sizes: Sizes) -> bool:
+        """All axes that are left stay as they are."""
+        if self.old != -1 - sizes.without:
+            return False
+        left = {dim: axis for dim, axis in self.x.axes.items() if dim <= self.old}
+        self.axes |= {dim - self.old + self.new: axis for dim, axis in left.items()}
+        self.old = min(left) - 1
+        return True
 
     def _are_as_many(self, new: int) -> bool:
         """Whether as many axes are in front of the one at hand as sizes in front of another."""
@@ -135,7 +113,7 @@ class _Walk:
         count = 1
         while count < wanted:
             dims.insert(0, self.old - len(dims))
-            size = _known(self.ctx, self.x, dims[0])
+            size = known_size(self.ctx, self.x, dims[0])
             if size is None:
                 return False
             count *= size
@@ -152,6 +130,24 @@ class _Walk:
                 return False
             merged = None if merged is None else Axis(merged.node, before=True)
         return self._move(len(dims), 1, merged)
+
+    def _merge_rest(self) -> bool:
+        """What is left open takes all axes but those that sizes in front of it stand for."""
+        lead = len(self.dims) + self.new
+        if self.x.rank is None or not all(map(_is_kept, self.dims[:lead])):
+            return False
+        dims = range(lead - self.x.rank, self.old + 1)
+        return len(dims) > 0 and self._move(len(dims), 1, merge_axes(self.ctx, self.x, dims))
+
+    def _merge_copies(self, wanted: int) -> bool:
+        """An axis whose size is not known becomes one with the neurons in front of it."""
+        front = self.old - 1
+        size = known_size(self.ctx, self.x, front)
+        if front not in self.x.axes or size is None or wanted % size:
+            return False
+        self.old = front
+        merged = merge_axes(self.ctx, self.x, [front, front + 1])
+        return self._are_as_many(self.new) and self._move(1, 1, merged)
 
     def _unflatten(self, axis: Axis, wanted: object) -> bool:
         """Positions in front of neurons become an axis again."""
@@ -170,7 +166,7 @@ def _resolved(ctx: Context, x: Value, dims: Sequence[object]) -> list[object]:
     behind = -min(x.axes) if x.rank is None else x.rank - lead
     if -1 not in dims or (x.rank is None and not lead) or behind < 1:
         return list(dims)
-    sizes = [_known(ctx, x, dim) for dim in range(-behind, 0)]
+    sizes = [known_size(ctx, x, dim) for dim in range(-behind, 0)]
     known = [size for size in sizes if size is not None]
     numbers = [size for size in rest if isinstance(size, int)]
     if len(known) < len(sizes) or len(numbers) < len(rest) or 0 in numbers:
@@ -180,7 +176,7 @@ def _resolved(ctx: Context, x: Value, dims: Sequence[object]) -> list[object]:
 
 
 def _is_kept(size: object) -> bool:
-    return isinstance(size, Size) and size.times == 1
+    return isinstance(size, Sizes) or (isinstance(size, Size) and size.times == 1)
 
 
 def split_axis(ctx: Context, axis: Axis, block: Sequence[int]) -> dict[int, Axis]:
@@ -215,7 +211,7 @@ def split_axis(ctx: Context, axis: Axis, block: Sequence[int]) -> dict[int, Axis
 
 def merge_axes(ctx: Context, x: Value, dims: Sequence[int]) -> Axis | None:
     """What one axis runs over that is made of several, all next to each other."""
-    wide = [dim for dim in dims if _known(ctx, x, dim) != 1]
+    wide = [dim for dim in dims if known_size(ctx, x, dim) != 1]
     given = [x.axes.get(dim) for dim in wide]
     named = [axis for axis in given if axis is not None]
     if len(wide) == 1 or not named:

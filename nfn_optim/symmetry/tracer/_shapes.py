@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from math import prod
 
 from ._context import Context
-from ._regroup import merge_axes, regroup, size_at, sizes_in, split_axis
+from ._regroup import merge_axes, rank_of, regroup, split_axis
+from ._sizes import size_at, sizes_in
 from ._value import Axis, Part, Size, Sizes, Value
 
 _NESTED = (list, tuple, Sizes)
@@ -16,7 +17,9 @@ def flatten(ctx: Context, x: Value, start_dim: object = 0, end_dim: object = -1)
     """Merges axes; neurons among them become (positions before, neurons, positions after)."""
     start, end = x.locate(start_dim), x.locate(end_dim)
     if not x.axes:
-        return Value(source=x.source, lost=x.lost)
+        if x.rank is None or start is None or end is None:
+            return Value(source=x.source, lost=x.lost)
+        return Value(rank=x.rank - (end - start), source=x.source, lost=x.lost)
     if x.rank is None and (start is None or end is None):
         return _flatten_unknown_rank(ctx, x, start_dim, end_dim)
     if start is None or end is None or start > end:
@@ -67,10 +70,12 @@ def reshape(ctx: Context, x: Value, *sizes: object) -> Value:
         return ctx.unknown("view", x)
     if not x.axes:
         ones = frozenset(at - len(dims) for at, size in enumerate(dims) if size == 1)
-        return Value(rank=len(dims), source=x.source, lost=x.lost, ones=ones)
+        return Value(rank=rank_of(dims), source=x.source, lost=x.lost, ones=ones)
+    followed = regroup(ctx, x, dims)
+    if followed is not None or rank_of(dims) is None:
+        return followed or ctx.unknown("view", x)
     return (
-        regroup(ctx, x, dims)
-        or _keep_last(ctx, x, dims)
+        _keep_last(ctx, x, dims)
         or _keep_channels(ctx, x, dims)
         or _flatten_view(ctx, x, dims)
         or Value({}, len(dims), None, None, ctx.unknown("view", x).lost)
