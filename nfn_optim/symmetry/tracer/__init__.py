@@ -50,4 +50,4 @@ def describe_failure(module: nn.Module, trace: Trace) -> str:
         return f"forward of {path or kind!r} cannot be traced ({why}). {remedy}"
     for name, why in trace.reasons.items():
         return f"{kind} has no layer that can be read: {name!r} is left out because {why}. {remedy}"
-    return f"{kind} has no Linear or convolution to describe. {remedy}"
+    return f"{kind} has no parameters to describe. {remedy}"

@@ -10,9 +10,7 @@ from torch.nn import functional as F
 
 from . import _layers
 from ._context import Context
-from ._value import Axis, ParameterRef, Value
-
-Lookup = Callable[[str], ParameterRef | None]  # a module's own parameter by name
+from ._value import Axis, Lookup, ParameterRef, Value
 
 
 def attention(
@@ -54,7 +52,7 @@ def _project(
     size = module.embed_dim
     kinds = ["in"] * 3 if own("in_proj_weight") is not None else ["q", "k", "v"]
     weights = [weight for kind in kinds if (weight := own(f"{kind}_proj_weight")) is not None]
-    inner = ctx.populations.new(_layers.owner(weights[0]), size)
+    inner = ctx.populations.new(weights[0].owner, size)
     for weight, x in zip(weights, inputs, strict=True):
         inputs_of = ctx.parameters.shape(weight.name)[1]
         [(node, _), *positions] = ctx.read_axis(x, -1, inputs_of)

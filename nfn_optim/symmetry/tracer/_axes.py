@@ -31,7 +31,10 @@ def transpose(ctx: Context, x: Value, dim0: object, dim1: object) -> Value:
     swap = {a: b, b: a}
     axes = {swap.get(dim, dim): axis for dim, axis in x.axes.items()}
     ones = frozenset(swap.get(dim, dim) for dim in x.ones)
-    return Value(axes, x.rank, None, x.source, x.lost, ones)
+    shape = x.shape
+    if shape is not None and max(-a, -b) <= len(shape):
+        shape = tuple(shape[swap.get(dim, dim)] for dim in range(-len(shape), 0))
+    return Value(axes, x.rank, shape, x.source, x.lost, ones)
 
 
 def unsqueeze(ctx: Context, x: Value, dim: object) -> Value:
@@ -62,7 +65,10 @@ def reduce(
         return Value({}, 0, (), None, x.lost | x.nodes)
     if isinstance(dim, bool):
         return ctx.unknown("a reduction", x)
-    located = [x.locate(d) for d in (dim if isinstance(dim, (list, tuple)) else [dim])]
+    given = dim if isinstance(dim, (list, tuple)) else [dim]
+    if x.rank is None and set(x.axes) == {-1} and all(isinstance(d, int) and d > 0 for d in given):
+        return x  # over steps: layers that read neurons afterwards would not fit otherwise
+    located = [x.locate(d) for d in given]
     dims = [at for at in located if at is not None]
     if len(dims) < len(located):
         return ctx.unknown("a reduction over an unknown axis", x)

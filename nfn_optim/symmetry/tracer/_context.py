@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from ._meet import hold, meet, settle_value, without_torn_heads
 from ._parameters import Parameters
@@ -16,6 +19,7 @@ from ._value import (
     Several,
     Size,
     Sizes,
+    Stacked,
     Value,
     parameters_in,
     values_in,
@@ -133,7 +137,7 @@ class Context:
         sources = {value.source for value in values if value.shape is None}
         source = sources.pop() if len(sources) == 1 and not axes else None
         lost = frozenset().union(*(value.lost for value in values))
-        shape = () if all(value.shape == () for value in values) else None
+        shape = _broadcast(values)
         ones = frozenset(d for value in values for d in value.ones if _all_one(values, d))
         return Value(axes, rank, shape, source, lost, ones)
 
@@ -141,21 +145,20 @@ class Context:
         """A parameter as a tensor; each of its axes is a population until something tells more."""
         if isinstance(item, Value):
             return item
+        if isinstance(item, Stacked):
+            return replace(self.combine(item.items), rank=3)
         if isinstance(item, (Size, Sizes, int, float, bool)):
             return NUMBER
         if not isinstance(item, ParameterRef):
             return self.unknown("nested arguments", item)
         shape = self.parameters.shape(item.name)
         rank = len(shape)
+        name = item.owner if ".parametrizations." in item.name else item.name
         axes: list[tuple[Node | None, int]] = [
-            (self.populations.new(item.name, size) if size > 1 else None, size) for size in shape
+            (self.populations.new(name, size) if size > 1 else None, size) for size in shape
         ]
         nodes = {axis - rank: node for axis, (node, _) in enumerate(axes) if node is not None}
-        if nodes:
-            self.parameters.claim(item.name, axes, list(nodes.values()), is_custom=True)
-        else:
-            why = "is a single number, which belongs to no neurons"
-            self.parameters.drop(item.name, why)
+        self.parameters.claim(item.name, axes, list(nodes.values()), is_custom=True)
         return Value({dim: Axis(node) for dim, node in nodes.items()}, rank, shape)
 
     def as_values(self, tree: object) -> list[Value]:
@@ -166,6 +169,16 @@ class Context:
 
 def _all_one(values: Sequence[Value], dim: int) -> bool:
     return all(value.is_one(dim) for value in values)
+
+
+def _broadcast(values: Sequence[Value]) -> tuple[int, ...] | None:
+    shapes = [value.shape for value in values if value.shape is not None]
+    if len(shapes) < len(values):
+        return None
+    try:
+        return tuple(torch.broadcast_shapes(*shapes))
+    except RuntimeError:  # they cannot be brought together
+        return None
 
 
 def _lost(values: Iterable[Value]) -> frozenset[Node]:

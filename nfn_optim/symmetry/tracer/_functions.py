@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from . import _axes, _layers, _numbers, _pieces, _pools, _products, _shapes
+from . import _axes, _embeddings, _layers, _numbers, _pieces, _pools, _products, _recurrent, _shapes
 from ._context import Context
-from ._value import NUMBER, ParameterRef, Several, Size, Sizes, Value
+from ._value import NUMBER, ParameterRef, Several, Size, Sizes, Stacked, Value
 
 Rule = Callable[..., Any]
 
@@ -38,6 +38,8 @@ _IGNORED = frozenset("_assert _assert_is_none __assert__ is_ is_not _log_api_usa
 
 def attribute(ctx: Context, x: Any, name: str, *_: object) -> Any:
     """`getattr`: shapes are understood, transposes only of parameters."""
+    if isinstance(x, ParameterRef) and name == "data":
+        return x
     x = ctx.as_value(x) if isinstance(x, ParameterRef) else x
     if isinstance(x, Several) and name == "values":
         return x.item
@@ -66,6 +68,10 @@ def getitem(ctx: Context, x: Any, key: Any) -> Any:
         return x.item if isinstance(key, int) else x
     if isinstance(x, tuple) and isinstance(key, (int, slice)):
         return x[key] if isinstance(key, slice) or -len(x) <= key < len(x) else NUMBER
+    if isinstance(x, Stacked) and _is_one_item(key, len(x.items)):
+        return x.items[key[0] if isinstance(key, tuple) else key]
+    if isinstance(x, ParameterRef) and isinstance(key, Value) and key.shape is None:
+        return _embeddings.lookup(ctx, key, x)
     keys = tuple(NUMBER if isinstance(k, Size) else k for k in _as_tuple(key))
     return _pieces.index(ctx, ctx.as_value(x), keys)
 
@@ -125,6 +131,20 @@ def rms_norm(
     return _layers.layer_norm(ctx, x, normalized_shape, weight)
 
 
+def either(ctx: Context, *ways: Any) -> Value:
+    """What code computes that goes one of several ways: what holds on all of them."""
+    if all(isinstance(way, (Value, ParameterRef, int, float)) for way in ways):
+        return ctx.combine([ctx.as_value(way) for way in ways])
+    return ctx.unknown("a branch", *ways)
+
+
+def norm(
+    ctx: Context, x: Value, p: object = 2, dim: object = None, keepdim: object = False, **_: object
+) -> Value:
+    """The norm of all entries or along axes."""
+    return _axes.reduce(ctx, x, dim, keepdim)
+
+
 RULES: dict[str, Rule] = {
     **{f"{kind}_pool{d}d": partial(_pools.pool, dims=d) for kind in _POOLS for d in (1, 2, 3)},
     **{
@@ -137,7 +157,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("view", "reshape"), _shapes.reshape),
     **dict.fromkeys(("cat", "concat", "concatenate"), _pieces.concatenate),
     **dict.fromkeys(("chunk", "tensor_split"), _pieces.chunk),
-    **dict.fromkeys(("zeros", "ones", "empty", "rand", "randn"), _numbers.made),
+    **dict.fromkeys(("zeros", "ones"), _numbers.equal),
+    **dict.fromkeys(("empty", "rand", "randn"), _numbers.made),
     **dict.fromkeys(("tril", "triu"), _numbers.triangle),
     **dict.fromkeys(("matmul", "bmm"), _products.matmul),
     **dict.fromkeys(("transpose", "swapaxes"), _axes.transpose),
@@ -147,6 +168,15 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("softmax", "log_softmax", "softmin"), _axes.softmax),
     "normalize": _axes.normalize,
     **dict.fromkeys(("to", "type", "type_as"), _axes.cast),
+    **dict.fromkeys(("norm", "linalg_vector_norm", "vector_norm"), norm),
+    **dict.fromkeys(("new_zeros", "new_ones"), lambda ctx, x, *size: _numbers.equal(ctx, *size)),
+    "t": lambda ctx, x: _axes.transpose(ctx, x, -2, -1),
+    "addmm": _products.addmm,
+    "embedding": _embeddings.lookup,
+    "embedding_bag": _embeddings.bag,
+    "pack_padded_sequence": _recurrent.pack,
+    "pad_packed_sequence": _recurrent.unpack,
+    "nfn_optim.either": either,
     "flatten": _shapes.flatten,
     "permute": _axes.permute,
     "unsqueeze": _axes.unsqueeze,
@@ -177,8 +207,9 @@ RULES: dict[str, Rule] = {
 # The other rules are for one tensor; a parameter is then one that runs over neurons.
 _TAKES_ANYTHING = (
     *(_layers.linear, _products.matmul, _products.einsum, conv, conv_transpose),
-    *(getitem, attribute, size, _pieces.concatenate, _axes.stack),
-    *(_numbers.made, _numbers.full, _numbers.arange),
+    *(getitem, attribute, size, either, _pieces.concatenate, _axes.stack),
+    *(_products.addmm, _embeddings.lookup, _embeddings.bag),
+    *(_numbers.made, _numbers.equal, _numbers.full, _numbers.arange),
 )
 # Where groups of neurons stay what they are: heads, or maps side by side.
 _MOVES = (
@@ -195,9 +226,12 @@ def call(ctx: Context, name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
     Without a rule, or where it does not take such arguments, all neurons are pinned. What a rule
     raises is a mistake in the rule.
     """
+    given = name
     name = name if name.startswith("__") or name in ELEMENTWISE else name.rstrip("_")
     if name in _IGNORED:
         return NUMBER
+    if name != given and args and _is_equal(args[0]):
+        return ctx.unknown("writing to a tensor of equal entries", args, kwargs)
     number = _numbers.compute(name, args)
     if number is not None:
         return number
@@ -208,7 +242,7 @@ def call(ctx: Context, name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
         return ctx.combine(ctx.as_values((args, kwargs)))
     if rule is None:
         return ctx.unknown(name, args, kwargs)
-    if not fits(rule, args, kwargs):
+    if not fits(rule, (None, *args), kwargs):
         return ctx.unknown(f"an unusual call of {name}", args, kwargs)
     if args and rule not in _TAKES_ANYTHING:
         args = (ctx.as_value(args[0]), *args[1:])
@@ -218,10 +252,20 @@ def call(ctx: Context, name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
 def fits(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether a rule takes so many arguments of such names."""
     try:
-        inspect.signature(rule).bind(None, *args, **kwargs)
+        inspect.signature(rule).bind(*args, **kwargs)
     except TypeError:
         return False
     return True
+
+
+def _is_equal(x: Any) -> bool:
+    """Whether this is a tensor of equal entries, or a number."""
+    return isinstance(x, Value) and x.shape == ()
+
+
+def _is_one_item(key: Any, count: int) -> bool:
+    first, *rest = _as_tuple(key)
+    return isinstance(first, int) and -count <= first < count and all(k == slice(None) for k in rest)
 
 
 def _as_tuple(key: Any) -> tuple[Any, ...]:

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import _axes
+from . import _axes, _weights
 from ._context import Context
 from ._populations import Axes, Node
 from ._value import Axis, ParameterRef, Part, Value
 
 
 def linear(
-    ctx: Context, x: Value, weight: object, bias: object = None, *, transposed: bool = False
+    ctx: Context, x: object, weight: object, bias: object = None, *, transposed: bool = False
 ) -> Value:
     """`x @ weight.T + bias`; `transposed`: `x @ weight`."""
-    if not isinstance(x, Value) or not _is_parameter(ctx, weight, 2):
-        return ctx.unknown("a linear map with computed weights", x, weight, bias)
-    assert isinstance(weight, ParameterRef)
+    x = ctx.as_value(x)
+    if isinstance(weight, Value):
+        return _weights.linear(ctx, x, weight, bias, transposed=transposed)
+    if not isinstance(weight, ParameterRef) or len(ctx.parameters.shape(weight.name)) != 2:
+        return ctx.unknown("a linear map of unknown shape", x, weight, bias)
     width, inputs = ctx.parameters.shape(weight.name)[:: -1 if transposed else 1]
-    out = ctx.populations.new(owner(weight), width)
+    out = ctx.populations.new(weight.owner, width)
     read = ctx.read_axis(x, -1, inputs)
     axes = [*read, (out, width)] if transposed else [(out, width), *read]
     ctx.parameters.claim(weight.name, axes, [out, *_nodes(read)])
     add_vector(ctx, bias, [(out, width)])
     kept = {dim: axis for dim, axis in x.axes.items() if dim != -1}
     return Value({**kept, -1: Axis(out)}, x.rank)
+
+
+def bilinear(ctx: Context, x: Value, other: Value, weight: object, bias: object) -> Value:
+    """`x @ weight[o] @ other`: outputs and first inputs are a matrix, second ones are positions."""
+    if not isinstance(weight, ParameterRef):
+        return ctx.unknown("a bilinear map with computed weights", x, other, weight, bias)
+    width, first, second = ctx.parameters.shape(weight.name)
+    out = ctx.populations.new(weight.owner, width)
+    read = ctx.read_axis(x, -1, first)
+    ctx.populations.pin(_nodes(ctx.read_axis(other, -1, second)))
+    axes: Axes = [(out, width), *read, (None, second)]
+    ctx.parameters.claim(weight.name, axes, [out, *_nodes(read)])
+    add_vector(ctx, bias, [(out, width)])
+    kept = ctx.combine([ctx.without(value, [-1], pin=False) for value in (x, other)])
+    return Value({**kept.axes, -1: Axis(out)}, kept.rank)
 
 
 def convolution(
@@ -37,6 +54,8 @@ def convolution(
     transposed: bool = False,
 ) -> Value:
     """A convolution over the last axes, all but two of the weight's; outputs are channels."""
+    if isinstance(x, Value) and isinstance(weight, Value):
+        return _weights.convolution(ctx, x, weight, bias, groups=groups, transposed=transposed)
     if not isinstance(x, Value) or not isinstance(weight, ParameterRef):
         return ctx.unknown("a convolution with computed weights", x, weight, bias)
     if not isinstance(groups, int) or len(ctx.parameters.shape(weight.name)) < 3:
@@ -52,7 +71,7 @@ def convolution(
     if groups > 1:
         ctx.populations.pin(_nodes(read))
         return _grouped(ctx, weight, bias, width, transposed, dim)
-    out = ctx.populations.new(owner(weight), width)
+    out = ctx.populations.new(weight.owner, width)
     axes = [*read, (out, width)] if transposed else [(out, width), *read]
     ctx.parameters.claim(weight.name, [*axes, *spatial], [out, *_nodes(read)])
     add_vector(ctx, bias, [(out, width)])
@@ -79,9 +98,9 @@ def _grouped(
 ) -> Value:
     """Channels in groups keep their order; a kernel's inputs are a population of its own."""
     first, second, *taps = ctx.parameters.shape(weight.name)
-    out = ctx.populations.new(owner(weight), width, pinned=True)
+    out = ctx.populations.new(weight.owner, width, pinned=True)
     own = {
-        suffix: ctx.populations.new(f"{owner(weight)}.{suffix}", size, pinned=True)
+        suffix: ctx.populations.new(f"{weight.owner}.{suffix}", size, pinned=True)
         for suffix, size in (("in", first if transposed else second), ("group", second))
     }
     rows, cols = (own["group"], own["in"]) if transposed else (out, own["in"])
@@ -158,12 +177,3 @@ def add_vector(ctx: Context, vector: object, axes: Axes) -> None:
 
 def _nodes(axes: Axes) -> list[Node]:
     return [node for node, _ in axes if node is not None]
-
-
-def owner(weight: ParameterRef) -> str:
-    """The layer that a weight belongs to."""
-    return weight.name.rpartition(".")[0] or weight.name
-
-
-def _is_parameter(ctx: Context, item: object, rank: int) -> bool:
-    return isinstance(item, ParameterRef) and len(ctx.parameters.shape(item.name)) == rank

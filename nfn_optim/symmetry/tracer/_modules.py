@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from . import _attention, _axes, _layers, _pieces, _shapes
-from ._attention import Lookup
+from . import _attention, _axes, _embeddings, _layers, _pieces, _recurrent, _shapes
 from ._context import Context
 from ._pools import channelwise, spatial
-from ._value import ParameterRef, Value
+from ._value import Lookup, ParameterRef, Value
 
 Rule = Callable[..., Any]
 
@@ -48,51 +47,39 @@ _BATCH_NORMS = {
     nn.InstanceNorm2d: 4,
     nn.InstanceNorm3d: 5,
 }
-NO_RULE: dict[type[nn.Module], str] = {
-    nn.Embedding: "embeddings have no rule",
-    nn.EmbeddingBag: "embeddings have no rule",
-    nn.RNNBase: "recurrent layers have no rule",
-    nn.RNNCellBase: "recurrent layers have no rule",
-    nn.Bilinear: "bilinear layers have no rule",
-}
 
 
 def find_rule(module: nn.Module) -> Rule | None:
-    """The rule of a layer; None for a module whose forward code must be read."""
+    """The rule of a layer; None for a module whose forward code must be read.
+
+    A rule takes the context, the module, a lookup of its parameters, and what forward takes.
+    """
     kind = next((k for k in type(module).__mro__ if k in RULES), None)
-    if kind is None or type(module).forward is not kind.forward or _is_reparametrized(module):
+    if kind is None or type(module).forward is not kind.forward:
         return None
     if kind in _attention.RULES and not all(_is_part(inner) for inner in module.modules()):
         return None
     return RULES[kind]
 
 
-def takes_several(module: nn.Module) -> bool:
-    """Whether the rule of a layer takes arguments as its forward does, rather than one tensor."""
-    return find_rule(module) in _attention.RULES.values()
+def reason_without_rule(module: nn.Module) -> str | None:
+    """Why a layer of torch.nn has no rule; None for other modules."""
+    if isinstance(module, nn.MultiheadAttention) and find_rule(module) is None:
+        return "its attention has weights or forward code of its own"
+    return None
 
 
 def _is_part(module: nn.Module) -> bool:
     """Whether a module inside of a transformer of torch.nn is what its rule takes it for."""
     kind = next((k for k in (*_attention.PARTS, *_ELEMENTWISE) if isinstance(module, k)), None)
-    is_own = kind is not None and type(module).forward is kind.forward
-    return is_own and not _is_reparametrized(module)
+    return kind is not None and type(module).forward is kind.forward and not _is_computed(module)
 
 
-def reason_without_rule(module: nn.Module) -> str | None:
-    """Why a layer of torch.nn has no rule; None for other modules."""
-    if _is_reparametrized(module):
-        return "its layer's weights are computed by a parametrization or hook"
-    if isinstance(module, nn.MultiheadAttention) and find_rule(module) is None:
-        return "its attention has weights or forward code of its own"
-    return next((NO_RULE[kind] for kind in type(module).__mro__ if kind in NO_RULE), None)
-
-
-def _is_reparametrized(module: nn.Module) -> bool:
+def _is_computed(module: nn.Module) -> bool:
     """Whether weights are computed from other parameters: such tensors are plain attributes."""
-    names = ("weight", "in_proj_weight", "weight_ih_l0")
-    computed = any(isinstance(module.__dict__.get(name), Tensor) for name in names)
-    return "parametrizations" in module._modules or computed
+    names = ("weight", "in_proj_weight")
+    hooked = any(isinstance(module.__dict__.get(name), Tensor) for name in names)
+    return "parametrizations" in module._modules or hooked
 
 
 def _linear(ctx: Context, module: nn.Linear, own: Lookup, x: Value) -> Value:
@@ -138,7 +125,21 @@ def _prelu(ctx: Context, module: nn.PReLU, own: Lookup, x: Value) -> Value:
     return _layers.channel_norm(ctx, x, dim, module.num_parameters, [slope])
 
 
-def _affine(own: Lookup) -> list[ParameterRef]:
+def _embedding(ctx: Context, module: nn.Embedding, own: Lookup, x: Value) -> Value:
+    return _embeddings.lookup(ctx, x, own("weight"))
+
+
+def _embedding_bag(
+    ctx: Context, module: nn.EmbeddingBag, own: Lookup, x: Value, *others: object, **more: object
+) -> Value:
+    return _embeddings.bag(ctx, x, own("weight"), *others, *more.values())
+
+
+def _bilinear(ctx: Context, module: nn.Bilinear, own: Lookup, x: Value, other: object) -> Value:
+    return _layers.bilinear(ctx, x, ctx.as_value(other), own("weight"), own("bias"))
+
+
+def _affine(own: Lookup) -> list[ParameterRef | Value]:
     return [p for p in (own("weight"), own("bias")) if p is not None]
 
 
@@ -169,6 +170,11 @@ RULES: dict[type[nn.Module], Rule] = {
     **dict.fromkeys(_BATCH_NORMS, _batch_norm),
     **dict.fromkeys((nn.LayerNorm, nn.RMSNorm), _layer_norm),
     nn.Linear: _linear,
+    nn.Bilinear: _bilinear,
+    nn.Embedding: _embedding,
+    nn.EmbeddingBag: _embedding_bag,
+    **dict.fromkeys((nn.RNN, nn.LSTM, nn.GRU), _recurrent.layers),
+    **dict.fromkeys((nn.RNNCell, nn.LSTMCell, nn.GRUCell), _recurrent.cell),
     nn.GroupNorm: _group_norm,
     nn.PReLU: _prelu,
     nn.GLU: _glu,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ._context import Context
@@ -58,9 +59,14 @@ def made(ctx: Context, *sizes: Any, size: Any = None, **_: Any) -> Value:
     return Value(rank=len(given)) if isinstance(given, tuple) else Value()
 
 
+def equal(ctx: Context, *sizes: Any, **options: Any) -> Value:
+    """`torch.zeros` and `torch.ones`: all entries are equal, so that it broadcasts like a number."""
+    return replace(made(ctx, *sizes, **options), shape=())
+
+
 def full(ctx: Context, size: Any, *_: Any, **__: Any) -> Value:
     """`torch.full`."""
-    return made(ctx, size)
+    return equal(ctx, size)
 
 
 def arange(ctx: Context, *_: Any, **__: Any) -> Value:

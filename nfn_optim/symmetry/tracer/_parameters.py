@@ -113,7 +113,7 @@ class Parameters:
         claim = _Claim(axes, tuple(found), maps, is_table, is_custom)
         known = self._claims.setdefault(name, claim)
         same = [size for _, size in known.axes] == [size for _, size in axes]
-        if not same or (known.roles, known.maps) != (claim.roles, maps):
+        if not same:
             self.drop(name, "is shared by layers that read it in different ways")
             self._populations.pin(roles)
             return
@@ -125,6 +125,8 @@ class Parameters:
         for (a, _), (b, _) in zip(known.axes, axes, strict=True):
             if a is not None and b is not None:
                 self._populations.join(a, b)
+            else:
+                self._populations.pin(node for node in (a, b) if node is not None)
 
     def drop(self, name: str, reason: str) -> None:
         """Leaves a parameter out of the spec; the neurons it touches keep their order."""

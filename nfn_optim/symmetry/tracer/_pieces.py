@@ -88,6 +88,14 @@ def concatenate(ctx: Context, tensors: object, dim: object = 0) -> Value:
     return Value({**whole.axes, at: Axis(node)}, rank, None, None, whole.lost)
 
 
+def _is_one_step(keys: Sequence[object]) -> bool:
+    """Whether these choose one step of a sequence: `x[:, -1]` or `x[:, 0, :]`."""
+    first, *others = keys
+    whole = [key for key in others if key == slice(None)]
+    numbers = [key for key in others if isinstance(key, int) and not isinstance(key, bool)]
+    return first == slice(None) and len(numbers) == 1 and len(numbers) + len(whole) == len(others)
+
+
 def index(ctx: Context, x: Value, key: object) -> Value:
     """`x[key]` with integers, slices, None and an ellipsis."""
     keys = list(key) if isinstance(key, tuple) else [key]
@@ -104,6 +112,8 @@ def index(ctx: Context, x: Value, key: object) -> Value:
     split_at = keys.index(Ellipsis)
     behind = keys[split_at + 1 :]
     if x.axes and x.rank is None and any(k is not Ellipsis for k in keys[:split_at]):
+        if set(x.axes) == {-1} and not behind and _is_one_step(keys[:split_at]):
+            return x  # else layers that read neurons afterwards would not fit
         return ctx.unknown("indexing the front of a tensor of unknown rank", x)
     rank = x.rank if x.rank is not None else taken
     middle = [slice(None)] * (rank - taken)

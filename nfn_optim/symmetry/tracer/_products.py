@@ -2,55 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from . import _axes, _layers
 from ._context import Context
-from ._meet import meet
+from ._contract import contract
 from ._value import ParameterRef, Value
-
-_Name = str | int  # of an axis in an equation, or how far from those that have names
-
-
-@dataclass(frozen=True)
-class _Operand:
-    """A tensor whose last axes have names; those in front of them are counted from the back."""
-
-    value: Value
-    names: str
-
-    def name(self, dim: int) -> _Name:
-        """What an axis is called."""
-        return self.names[dim] if -dim <= len(self.names) else -dim - len(self.names)
-
-    def is_wide(self, name: _Name) -> bool:
-        """Whether the tensor may change along an axis."""
-        if isinstance(name, int):
-            return not self.value.is_one(-name - len(self.names))
-        at = self.names.find(name) - len(self.names)
-        return name in self.names and not self.value.is_one(at)
-
-
-def contract(ctx: Context, operands: Sequence[tuple[Value, str]], out: str) -> Value:
-    """Sums of products: names that are not in the result are summed over, as in `einsum`."""
-    given = [_Operand(ctx.settled(value, decide=True), names) for value, names in operands]
-    axes = [{one.name(dim): axis for dim, axis in one.value.axes.items()} for one in given]
-    met = meet(ctx.populations, axes, lambda i, name: given[i].is_wide(name))
-    ranks = [one.value.rank for one in given]
-    known = [rank - len(one.names) for rank, one in zip(ranks, given, strict=True) if rank]
-    rank = max(known) + len(out) if len(known) == len(given) else None
-    kept = {
-        -name - len(out) if isinstance(name, int) else out.index(name) - len(out): axis
-        for name, axis in met.items()
-        if isinstance(name, int) or name in out
-    }
-    gone = {axis.node for one in axes for name, axis in one.items() if name not in met}
-    gone |= {axis.node for n, axis in met.items() if not isinstance(n, int) and n not in out}
-    lost = frozenset(gone).union(*(one.value.lost for one in given))
-    return Value(kept, rank, None, None, lost)
-
 
 def matmul(ctx: Context, x: Any, y: Any) -> Value:
     """`x @ y` of matrices, or with a parameter."""
@@ -64,6 +21,13 @@ def matmul(ctx: Context, x: Any, y: Any) -> Value:
     if x.rank == 1 or y.rank == 1 or not all(isinstance(v, Value) for v in (x, y)):
         return ctx.unknown("a product with a vector", x, y)
     return contract(ctx, [(x, "ik"), (y, "kj")], "ij")
+
+
+def addmm(ctx: Context, bias: Any, x: Any, weight: Any, **_: object) -> Value:
+    """`bias + x @ weight`."""
+    if isinstance(bias, ParameterRef) and isinstance(weight, ParameterRef):
+        return _layers.linear(ctx, ctx.as_value(x), weight, bias, transposed=True)
+    return ctx.combine([ctx.as_value(bias), matmul(ctx, x, weight)])
 
 
 def einsum(ctx: Context, equation: object, *operands: Any) -> Value:

@@ -6,7 +6,7 @@ layers agree on their neurons: a Linear writes to axis -1, a Conv2d to axis -3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -96,6 +96,12 @@ class ParameterRef:
 
     name: str
 
+    @property
+    def owner(self) -> str:
+        """The layer that this belongs to."""
+        layer, _, computed = self.name.partition(".parametrizations.")
+        return layer if computed else self.name.rpartition(".")[0] or self.name
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -120,12 +126,24 @@ class Several:
     item: Value
 
 
+@dataclass(frozen=True)
+class Stacked:
+    """Tensors one upon the other along a new first axis: the last states of several layers."""
+
+    items: tuple[Value, ...]
+
+
+Lookup = Callable[[str], ParameterRef | Value | None]  # a module's own parameter by name
+
+
 def values_in(tree: object) -> list[Value]:
     """All tensors in nested arguments."""
     if isinstance(tree, Value):
         return [tree]
     if isinstance(tree, Several):
         return [tree.item]
+    if isinstance(tree, Stacked):
+        return list(tree.items)
     return [value for item in _items(tree) for value in values_in(item)]
 
 

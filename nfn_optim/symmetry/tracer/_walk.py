@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from inspect import Parameter, signature
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -13,12 +13,16 @@ from torch import Tensor, fx, nn
 
 from . import _functions
 from ._context import Context
+from ._functions import fits
 from ._graph import Graph, trace_graph
-from ._modules import find_rule, reason_without_rule, takes_several
+from ._modules import find_rule, reason_without_rule
 from ._parameters import Parameters
+from ._parametrized import computed, hooked
 from ._populations import Populations
 from ._value import NUMBER, ParameterRef, Several, Value, values_in
 
+# Arguments that are named as in transformers, where they have so many axes.
+_RANKS = {"input_ids": 2, "decoder_input_ids": 2, "input_features": 3, "pixel_values": 4}
 _TRUSTED = ("torch", "_operator", "operator", "builtins", "math")
 
 
@@ -32,7 +36,8 @@ class Walk:
         self.parameters = Parameters(self.populations, shapes)
         for name, parameter in named.items():
             if not is_ready(parameter):
-                self.parameters.drop(name, "has no shape yet; run the model once before")
+                self.parameters.drop(name, "it has no shape yet; run the model once before")
+        self.named = named  # a tensor's id is its own as long as the tensor lives
         self.names = {id(parameter): name for name, parameter in named.items()}
         self.ctx = Context(self.populations, self.parameters)
         self.failures: dict[str, str] = {}
@@ -73,7 +78,8 @@ class Walk:
         for node in graph.nodes.nodes:
             args, kwargs = (_resolve(a, results) for a in (node.args, node.kwargs))
             if node.op == "placeholder":
-                results[node] = self._input(len(results)) if x is None else x
+                rank = _RANKS.get(str(node.target))
+                results[node] = self._input(len(results), rank) if x is None else x
             elif node.op == "get_attr":
                 results[node] = self._attribute(owner, node.target)
             elif node.op == "call_module":
@@ -92,9 +98,9 @@ class Walk:
             results[node] = _with_rank(results[node], graph.ranks.get(node))
         return None
 
-    def _input(self, position: int) -> Value:
+    def _input(self, position: int, rank: int | None = None) -> Value:
         name = "in" if not position else f"in:{position + 1}"
-        return Value(source=self.populations.new(name, 0, is_input=True))
+        return Value(rank=rank, source=self.populations.new(name, 0, is_input=True))
 
     def _attribute(self, owner: nn.Module, target: str) -> Any:
         tensor: Any = owner
@@ -112,14 +118,10 @@ class Walk:
         """A layer of torch.nn: by its rule, or its parameters left out with a reason."""
         rule = find_rule(module)
         self.ctx.layer = path
-        tensors = [item for item in (*args, *kwargs.values()) if item is not None]
+        args, kwargs = (self.ctx.settled(x, decide=True) for x in _given(args, kwargs))
         ready = all(is_ready(p) for p in module.parameters())
-        several = takes_several(module)
-        if rule is not None and several:
-            fits = _functions.fits(rule, (None, None, *args), kwargs)
-        else:
-            fits = len(tensors) == 1
-        if rule is None or not ready or not fits:
+        own = partial(self._parameter, path, module)
+        if rule is None or not ready or not fits(rule, (None, module, own, *args), kwargs):
             why = (
                 reason_without_rule(module)
                 or f"{type(module).__name__} is called in an unusual way"
@@ -130,16 +132,31 @@ class Walk:
             if isinstance(module, nn.MultiheadAttention):
                 return Several(Value(rank=getattr(args[0], "rank", None), lost=result.lost))
             return result
+        x = self.ctx.as_value(args[0])
+        return self.ctx.checked(rule(self.ctx, module, own, x, *args[1:], **kwargs))
 
-        def own(name: str) -> ParameterRef | None:
-            tensor = attrgetter(name)(module)
-            return None if tensor is None else ParameterRef(self.names[id(tensor)])
+    def _parameter(self, path: str, module: nn.Module, name: str) -> ParameterRef | Value | None:
+        """A layer's parameter by name, or what computes it."""
+        inner, _, name = name.rpartition(".")
+        path, module = _join(path, inner), module.get_submodule(inner)
+        if name in module._parameters:
+            parameter = module._parameters[name]
+            return None if parameter is None else ParameterRef(self.names[id(parameter)])
+        chain: Any = getattr(module, "parametrizations", {})
+        if name not in chain:
+            return hooked(self.ctx, module, name, partial(self._parameter, path, module))
+        value: Any = None
+        for step, part in enumerate(chain[name]):
+            given = (value,) if step else self._originals(chain[name])
+            value = computed(self.ctx, part, given)
+            if value is None:
+                inside = _join(path, f"parametrizations.{name}.{step}")
+                value = self._apply(inside, part, given[0]) if len(given) == 1 else Value()
+        return self.ctx.as_value(value)
 
-        if several:
-            args, kwargs = (self.ctx.settled(given, decide=True) for given in (args, kwargs))
-            return self.ctx.checked(rule(self.ctx, module, own, *args, **kwargs))
-        x = self.ctx.settled(self.ctx.as_value(tensors[0]), decide=True)
-        return self.ctx.checked(rule(self.ctx, module, own, x))
+    def _originals(self, part: nn.Module) -> tuple[Value, ...]:
+        refs = [self.names[id(p)] for p in part._parameters.values() if p is not None]
+        return tuple(self.ctx.as_value(ParameterRef(name)) for name in refs)
 
     def _opaque(self, path: str, module: nn.Module, why: str, args: Any) -> Value:
         """A module whose forward cannot be followed: its parts are read one by one."""
@@ -196,6 +213,18 @@ def _with_rank(result: Any, rank: int | None) -> Any:
     """A tensor whose shape is unpacked into so many names."""
     unknown = isinstance(result, Value) and result.rank is None
     return replace(result, rank=rank) if unknown and rank is not None else result
+
+
+def _given(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments without those that are None at the end, the first of them by position."""
+    while args and args[-1] is None:
+        args = args[:-1]
+    named = {name: item for name, item in kwargs.items() if item is not None}
+    if not args and named:
+        args = (named.pop(next(iter(named))),)
+    return args, named
 
 
 def _resolve(tree: Any, results: dict[fx.Node, Any]) -> Any:

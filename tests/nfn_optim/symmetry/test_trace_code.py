@@ -167,8 +167,8 @@ CODE = {
     "control flow": (
         data_dependent,
         {"a": conv(3, 4), "mlp": mlp(), "d": lin(4, 2)},
+        {"a", "mlp.0", "mlp.2"},
         set(),
-        {"a", "a.in", "mlp.0", "mlp.0.in", "mlp.2", "mlp.2.in", "d", "d.in"},
     ),
     "sort": (sorted_neurons, {"a": conv(3, 4), "d": lin(4, 2)}, set(), {"a", "d.in"}),
     "pooled neurons": (
