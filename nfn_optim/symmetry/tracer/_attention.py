@@ -51,7 +51,8 @@ def _project(
     """Claims the maps to queries, keys and values, which run over one population."""
     size = module.embed_dim
     kinds = ["in"] * 3 if own("in_proj_weight") is not None else ["q", "k", "v"]
-    weights = [weight for kind in kinds if (weight := own(f"{kind}_proj_weight")) is not None]
+    found = [own(f"{kind}_proj_weight") for kind in kinds]
+    weights = [weight for weight in found if isinstance(weight, ParameterRef)]
     inner = ctx.populations.new(weights[0].owner, size)
     for weight, x in zip(weights, inputs, strict=True):
         inputs_of = ctx.parameters.shape(weight.name)[1]
@@ -64,10 +65,10 @@ def _project(
         axes = [*fused, (inner, size), (node, inputs_of)]
         ctx.parameters.claim(weight.name, axes, [inner, node], maps=0 if is_fused else None)
     bias = own("in_proj_bias")
-    if bias is not None:
+    if isinstance(bias, ParameterRef):
         ctx.parameters.claim(bias.name, [(None, 3), (inner, size)], [inner], maps=0)
     for bias in (own("bias_k"), own("bias_v")):
-        if bias is not None:
+        if isinstance(bias, ParameterRef):
             ctx.parameters.claim(bias.name, [(None, 1), (None, 1), (inner, size)], [inner])
     return inner
 

@@ -31,9 +31,7 @@ class Branches:
             way.taken[question] = at < len(way.planned) and way.planned[at]
         return way.taken[question]
 
-    def follow(
-        self, call: Callable[[], Any], mark: Callable[[], Callable[[], None]]
-    ) -> list[Any]:
+    def follow(self, call: Callable[[], Any], mark: Callable[[], Callable[[], None]]) -> list[Any]:
         """What the code returns on each way; ways on which it raises an error itself are left out.
 
         Args:

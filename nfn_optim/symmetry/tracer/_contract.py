@@ -46,7 +46,9 @@ def contract(ctx: Context, operands: Sequence[tuple[Value, str]], out: str) -> V
     }
     gone = {axis.node for one in axes for name, axis in one.items() if name not in met}
     summed = [n for n in met if not isinstance(n, int) and n not in out]
-    computed = [n for n in summed if all(one.value.shape is None for one in given if n in one.names)]
+    computed = [
+        n for n in summed if all(one.value.shape is None for one in given if n in one.names)
+    ]
     gone |= {met[n].node for n in computed}  # what a weight reads is not shown
     lost = frozenset(gone).union(*(one.value.lost for one in given))
     return Value(kept, rank, None, None, lost)

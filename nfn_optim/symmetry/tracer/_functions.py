@@ -7,7 +7,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from . import _axes, _embeddings, _layers, _numbers, _pieces, _pools, _products, _recurrent, _shapes
+from . import (
+    _axes,
+    _embeddings,
+    _layers,
+    _numbers,
+    _pieces,
+    _pools,
+    _products,
+    _recurrent,
+    _shapes,
+    _signatures,
+)
 from ._context import Context
 from ._value import NUMBER, ParameterRef, Several, Size, Sizes, Stacked, Value
 
@@ -88,49 +99,6 @@ def _of_sizes(ctx: Context, x: Sizes, key: Any) -> Any:
     return Sizes(x.of, -key.stop) if isinstance(key.stop, int) and key.stop < 0 else NUMBER
 
 
-def conv(
-    ctx: Context,
-    x: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Value:
-    """`F.conv1d`, `F.conv2d`, `F.conv3d`."""
-    return _layers.convolution(ctx, x, weight, bias, groups=groups)
-
-
-def conv_transpose(
-    ctx: Context,
-    x: Any,
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Value:
-    """`F.conv_transpose1d` and its like."""
-    return _layers.convolution(ctx, x, weight, bias, groups=groups, transposed=True)
-
-
-def layer_norm(
-    ctx: Context, x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: Any = 0
-) -> Value:
-    """`F.layer_norm`."""
-    return _layers.layer_norm(ctx, x, normalized_shape, weight, bias)
-
-
-def rms_norm(
-    ctx: Context, x: Any, normalized_shape: Any, weight: Any = None, eps: Any = 0
-) -> Value:
-    """`F.rms_norm`."""
-    return _layers.layer_norm(ctx, x, normalized_shape, weight)
-
-
 def either(ctx: Context, *ways: Any) -> Value:
     """What code computes that goes one of several ways: what holds on all of them."""
     if all(isinstance(way, (Value, ParameterRef, int, float)) for way in ways):
@@ -162,8 +130,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("tril", "triu"), _numbers.triangle),
     **dict.fromkeys(("matmul", "bmm"), _products.matmul),
     **dict.fromkeys(("transpose", "swapaxes"), _axes.transpose),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), conv),
-    **{f"conv_transpose{d}d": conv_transpose for d in (1, 2, 3)},
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _signatures.conv),
+    **{f"conv_transpose{d}d": _signatures.conv_transpose for d in (1, 2, 3)},
     **dict.fromkeys(("interpolate", "upsample"), _pools.channelwise),
     **dict.fromkeys(("softmax", "log_softmax", "softmin"), _axes.softmax),
     "normalize": _axes.normalize,
@@ -196,8 +164,8 @@ RULES: dict[str, Rule] = {
     "expand": _axes.expand,
     "repeat": _axes.repeat,
     "linear": _layers.linear,
-    "layer_norm": layer_norm,
-    "rms_norm": rms_norm,
+    "layer_norm": _signatures.layer_norm,
+    "rms_norm": _signatures.rms_norm,
     "pad": _pools.pad,
     "getattr": attribute,
     "getitem": getitem,
@@ -206,7 +174,13 @@ RULES: dict[str, Rule] = {
 }
 # The other rules are for one tensor; a parameter is then one that runs over neurons.
 _TAKES_ANYTHING = (
-    *(_layers.linear, _products.matmul, _products.einsum, conv, conv_transpose),
+    *(
+        _layers.linear,
+        _products.matmul,
+        _products.einsum,
+        _signatures.conv,
+        _signatures.conv_transpose,
+    ),
     *(getitem, attribute, size, either, _pieces.concatenate, _axes.stack),
     *(_products.addmm, _embeddings.lookup, _embeddings.bag),
     *(_numbers.made, _numbers.equal, _numbers.full, _numbers.arange),
@@ -265,7 +239,9 @@ def _is_equal(x: Any) -> bool:
 
 def _is_one_item(key: Any, count: int) -> bool:
     first, *rest = _as_tuple(key)
-    return isinstance(first, int) and -count <= first < count and all(k == slice(None) for k in rest)
+    return (
+        isinstance(first, int) and -count <= first < count and all(k == slice(None) for k in rest)
+    )
 
 
 def _as_tuple(key: Any) -> tuple[Any, ...]:

@@ -3,100 +3,25 @@
 from __future__ import annotations
 
 import copy
-import dis
 import inspect
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial, wraps
-from types import FrameType
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import rnn
 
 from ._branches import Branches
+from ._factories import sizes_in_a_row
 from ._modules import find_rule, reason_without_rule
+from ._standin import StandIn, compares_with_one, expression, is_shape
 from ._twin import Twins, Unwritten, random_numbers_kept
 
-
 _WHOLE = (rnn.pack_padded_sequence, rnn.pad_packed_sequence)  # functions that are not followed
+_TRUSTED = ("torch", "_operator", "operator", "builtins", "math")
 _FURTHER_INPUTS = ("decoder_input_ids",)  # where all arguments have defaults, as in transformers
-_FACTORIES = ("empty", "ones", "rand", "randn", "zeros")
-
-
-_EXPRESSIONS = (getattr, "size", *(f for f in vars(operator).values() if callable(f)))
-
-
-_COMPARISONS = {
-    f: f for f in (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
-}
-
-
-_SPREADS = ("LIST_EXTEND", "CALL_FUNCTION_EX")
-
-
-class StandIn(fx.Proxy):
-    """A tensor in the graph: of the type and on the device of the module's parameters."""
-
-    tracer: GraphTracer
-
-    @property
-    def dtype(self) -> Any:
-        """The type of the module's numbers, which code that casts asks for; inputs may have others.
-
-        An item of the graph where that is not known.
-        """
-        known = None if self.node.op == "placeholder" else self.tracer.like
-        return _Attribute(self, "dtype") if known is None else known.dtype
-
-    @property
-    def device(self) -> Any:
-        """The device of the module's numbers; an item of the graph where that is not known."""
-        known = self.tracer.like
-        return _Attribute(self, "device") if known is None else known.device
-
-    def __len__(self) -> int:
-        """Raises the error that lists take for an unknown length."""
-        raise TypeError("'len' of a tensor is not known in symbolic tracing")
-
-    def __getattr__(self, k: str) -> _Attribute:
-        """An attribute: an item of the graph once it is used as one."""
-        return _Attribute(self, k)
-
-    def __iter__(self) -> Iterator[fx.Proxy]:
-        """The items, where the statement at hand says how many there are.
-
-        A shape that is put into a list of sizes (`*x.shape[:-1]`) stands there as it is.
-        """
-        inst = _instruction(inspect.currentframe())
-        if inst.opname == "UNPACK_SEQUENCE":
-            assert inst.argval is not None
-            self.tracer.unpacked[self.node] = inst.argval
-            return iter([operator.getitem(self, i) for i in range(inst.argval)])
-        if inst.opname in _SPREADS and _is_shape(self.node):
-            return iter([self])
-        return self.tracer.iter(self)
-
-class _Attribute(StandIn, fx.proxy.Attribute):
-    """A stand-in for an attribute of a tensor, or for one of its methods."""
-
-def _instruction(frame: FrameType | None) -> dis.Instruction:
-    """What the code that called a function is at."""
-    assert frame is not None
-    assert frame.f_back is not None
-    code, at = frame.f_back.f_code, frame.f_back.f_lasti
-    return next(inst for inst in dis.get_instructions(code) if inst.offset >= at)
-
-
-def _is_shape(node: fx.Node) -> bool:
-    """Whether a node is the shape of a tensor, or a part of one."""
-    if node.target is operator.getitem and isinstance(node.args[1], slice):
-        return isinstance(node.args[0], fx.Node) and _is_shape(node.args[0])
-    is_size = node.op == "call_method" and node.target == "size" and len(node.args) == 1
-    return is_size or (node.target is getattr and node.args[1] == "shape")
 
 
 class GraphTracer(fx.Tracer):
@@ -148,7 +73,7 @@ class GraphTracer(fx.Tracer):
         return {
             node.args[0]: count
             for node, count in self.unpacked.items()
-            if _is_shape(node) and node.target is not operator.getitem
+            if is_shape(node) and node.target is not operator.getitem
             if isinstance(node.args[0], fx.Node)
         }
 
@@ -178,8 +103,8 @@ class GraphTracer(fx.Tracer):
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """The way that code goes where it asks for a number."""
-        certain = _compares_with_one(obj.node)
-        return self.branches.choose(_expression(obj.node)) if certain is None else certain
+        certain = compares_with_one(obj.node)
+        return self.branches.choose(expression(obj.node)) if certain is None else certain
 
     def _every_way(self, call: Callable[[], Any]) -> Any:
         """What the code returns, brought together where it branches."""
@@ -247,37 +172,9 @@ def trace_graph(module: nn.Module) -> Graph:
     module = twins.of(module)
     floats = (p for p in module.parameters() if p.is_floating_point())
     tracer = GraphTracer(next(floats, None))
-    with Unwritten(twins.tensors), random_numbers_kept(), _sizes_in_a_row():
+    with Unwritten(twins.tensors), random_numbers_kept(), sizes_in_a_row():
         graph = tracer.trace(module)
     return Graph(graph, module, tracer.opaque, tracer.ranks())
-
-
-def _is_size(item: Any) -> bool:
-    """Whether this is `x.shape[dim]` or `x.size(dim)`."""
-    if not isinstance(item, fx.Node):
-        return False
-    if item.target == "size":
-        return len(item.args) > 1
-    of = item.args[0] if item.target is operator.getitem else None
-    shape = isinstance(of, fx.Node) and of.target is getattr and of.args[1] == "shape"
-    return shape or (isinstance(of, fx.Node) and of.target == "size" and len(of.args) == 1)
-
-
-def _compares_with_one(node: fx.Node) -> bool | None:
-    """The answer of a comparison of a size with zero or one: sizes are taken to be larger."""
-    if node.target not in _COMPARISONS or not _is_size(node.args[0]):
-        return None
-    number = node.args[1]
-    return _COMPARISONS[node.target](2, number) if isinstance(number, int) and number < 2 else None
-
-
-def _expression(item: Any) -> str:
-    """What a number is computed from, as text: the same where code computes it twice."""
-    if isinstance(item, (list, tuple)):
-        return ",".join(map(_expression, item))
-    if not isinstance(item, fx.Node) or item.target not in _EXPRESSIONS:
-        return str(item)
-    return f"{item.target}({_expression(item.args)})"
 
 
 def _without_objects(tree: Any) -> Any:
@@ -295,26 +192,26 @@ def _has_default(parameter: inspect.Parameter) -> bool:
     return simple or parameter.kind is parameter.VAR_KEYWORD
 
 
-@contextmanager
-def _sizes_in_a_row() -> Iterator[None]:
-    """Lets `torch.zeros(x.size(0), 4)` take stand-ins, which torch takes in a tuple only."""
-    originals = {name: getattr(torch, name) for name in _FACTORIES}
-    for name, original in originals.items():
-        setattr(torch, name, _with_sizes_in_a_tuple(original))
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(torch, name, original)
+def resolve(tree: Any, results: dict[fx.Node, Any]) -> Any:
+    """Arguments of a node, with results for the nodes in them."""
+    if isinstance(tree, fx.Node):
+        return results[tree]
+    if isinstance(tree, slice):
+        return slice(*(resolve(part, results) for part in (tree.start, tree.stop, tree.step)))
+    if isinstance(tree, (list, tuple)):
+        return tuple(resolve(item, results) for item in tree)
+    if isinstance(tree, dict):
+        return {key: resolve(item, results) for key, item in tree.items()}
+    return tree
 
 
-def _with_sizes_in_a_tuple(factory: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(factory)
-    def called(*sizes: Any, **options: Any) -> Any:
-        in_a_row = len(sizes) > 1 and any(isinstance(size, fx.Proxy) for size in sizes)
-        return factory(sizes, **options) if in_a_row else factory(*sizes, **options)
-
-    return called
+def name_of(target: Any) -> str:
+    """A function's or method's name; functions of other packages get one that has no rule."""
+    if isinstance(target, str):
+        return target
+    package = (getattr(target, "__module__", None) or "torch").split(".")[0]
+    name = str(getattr(target, "__name__", target))
+    return name if package in _TRUSTED else f"{package}.{name}"
 
 
 def _first_line(error: Exception) -> str:

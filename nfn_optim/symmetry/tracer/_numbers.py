@@ -60,7 +60,7 @@ def made(ctx: Context, *sizes: Any, size: Any = None, **_: Any) -> Value:
 
 
 def equal(ctx: Context, *sizes: Any, **options: Any) -> Value:
-    """`torch.zeros` and `torch.ones`: all entries are equal, so that it broadcasts like a number."""
+    """`torch.zeros` and `torch.ones`: equal entries, which broadcast like a number."""
     return replace(made(ctx, *sizes, **options), shape=())
 
 

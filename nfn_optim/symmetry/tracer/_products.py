@@ -9,6 +9,7 @@ from ._context import Context
 from ._contract import contract
 from ._value import ParameterRef, Value
 
+
 def matmul(ctx: Context, x: Any, y: Any) -> Value:
     """`x @ y` of matrices, or with a parameter."""
     if (

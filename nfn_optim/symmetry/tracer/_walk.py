@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from . import _functions
 from ._context import Context
 from ._functions import fits
-from ._graph import Graph, trace_graph
+from ._graph import Graph, name_of, resolve, trace_graph
 from ._modules import find_rule, reason_without_rule
 from ._parameters import Parameters
 from ._parametrized import computed, hooked
@@ -23,7 +23,6 @@ from ._value import NUMBER, ParameterRef, Several, Value, values_in
 
 # Arguments that are named as in transformers, where they have so many axes.
 _RANKS = {"input_ids": 2, "decoder_input_ids": 2, "input_features": 3, "pixel_values": 4}
-_TRUSTED = ("torch", "_operator", "operator", "builtins", "math")
 
 
 class Walk:
@@ -76,7 +75,7 @@ class Walk:
         owner, opaque = graph.owner, graph.opaque
         results: dict[fx.Node, Any] = {}
         for node in graph.nodes.nodes:
-            args, kwargs = (_resolve(a, results) for a in (node.args, node.kwargs))
+            args, kwargs = (resolve(a, results) for a in (node.args, node.kwargs))
             if node.op == "placeholder":
                 rank = _RANKS.get(str(node.target))
                 results[node] = self._input(len(results), rank) if x is None else x
@@ -94,7 +93,7 @@ class Walk:
                 self.ctx.layer = _join(
                     path, node.name
                 )  # for what a function makes: a concatenation
-                results[node] = _functions.call(self.ctx, _name(node.target), args, kwargs)
+                results[node] = _functions.call(self.ctx, name_of(node.target), args, kwargs)
             results[node] = _with_rank(results[node], graph.ranks.get(node))
         return None
 
@@ -215,9 +214,7 @@ def _with_rank(result: Any, rank: int | None) -> Any:
     return replace(result, rank=rank) if unknown and rank is not None else result
 
 
-def _given(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments without those that are None at the end, the first of them by position."""
     while args and args[-1] is None:
         args = args[:-1]
@@ -225,27 +222,6 @@ def _given(
     if not args and named:
         args = (named.pop(next(iter(named))),)
     return args, named
-
-
-def _resolve(tree: Any, results: dict[fx.Node, Any]) -> Any:
-    if isinstance(tree, fx.Node):
-        return results[tree]
-    if isinstance(tree, slice):
-        return slice(*(_resolve(part, results) for part in (tree.start, tree.stop, tree.step)))
-    if isinstance(tree, (list, tuple)):
-        return tuple(_resolve(item, results) for item in tree)
-    if isinstance(tree, dict):
-        return {key: _resolve(item, results) for key, item in tree.items()}
-    return tree
-
-
-def _name(target: Any) -> str:
-    """A function's or method's name; functions of other packages get one that has no rule."""
-    if isinstance(target, str):
-        return target
-    package = (getattr(target, "__module__", None) or "torch").split(".")[0]
-    name = str(getattr(target, "__name__", target))
-    return name if package in _TRUSTED else f"{package}.{name}"
 
 
 def _join(prefix: str, name: str) -> str:

@@ -37,7 +37,9 @@ def convolution(
         return Value(rank=weight.rank, lost=x.nodes | x.lost)
     ctx.pin([_only(x, x.axes.keys() - {dim}), _only(weight, weight.axes.keys() - {first, second})])
     channels = Value({-1: x.axes[dim]} if dim in x.axes else {}, 1, None, x.source, x.lost)
-    matrix = {axis - second - 1: weight.axes[axis] for axis in (first, second) if axis in weight.axes}
+    matrix = {
+        axis - second - 1: weight.axes[axis] for axis in (first, second) if axis in weight.axes
+    }
     mapped = linear(ctx, channels, Value(matrix, 2), bias, transposed=transposed)
     axes = {dim: mapped.axes[-1]} if -1 in mapped.axes else {}
     return Value(axes, weight.rank, None, None, mapped.lost)

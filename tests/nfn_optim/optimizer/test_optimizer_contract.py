@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from nfn_optim import NFNOptimizer
+from nfn_optim import NetworkSpec, NFNOptimizer
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -20,6 +20,11 @@ def network(seed: int = 0) -> nn.Sequential:
     return nn.Sequential(
         nn.Embedding(5, 4), nn.Flatten(), nn.Linear(12, 6), nn.ReLU(), nn.Linear(6, 3)
     )
+
+
+def without_embedding(model: nn.Module) -> NetworkSpec:
+    """A spec that leaves the embedding alone."""
+    return NetworkSpec.from_module(model).subset(["2.weight", "2.bias", "4.weight", "4.bias"])
 
 
 def backward(model: nn.Module, seed: int, scale: float = 1.0) -> torch.Tensor:
@@ -128,7 +133,7 @@ def test_layers_join_in_the_middle_of_training():
     train(model, optimizer, range(2, 4))
     assert not torch.equal(model[4].weight, network()[4].weight)
     assert {row.name for row in optimizer.coverage().rows if row.is_placed} == {
-        *("2.weight", "2.bias", "4.weight", "4.bias")
+        *("0.weight", "2.weight", "2.bias", "4.weight", "4.bias")
     }
     assert float(optimizer.state[model[2].weight]["step"]) == 4
 
@@ -272,21 +277,22 @@ def test_frozen_layers_stay_and_may_thaw():
 
 
 def test_coverage_prints_a_table():
-    table = str(NFNOptimizer(network()).coverage()).split("\n")
+    model = network()
+    table = str(NFNOptimizer(model, spec=without_embedding(model)).coverage()).split("\n")
     assert table[0].split(maxsplit=2) == ["parameter", "shape", "is read   runs over"]
     assert table[1].split(maxsplit=3) == [
         "0.weight",
         "(5,",
         "4)",
-        "alone     embeddings have no rule",
+        "alone     is not in the spec",
     ]
-    assert table[2].endswith("in place  2 x in")
+    assert table[2].endswith("in place  2 x 0 x ordered")
     assert table[-1].startswith("4 of 5 parameters, 83.2% of 119 entries, are read in their place")
 
 
 def test_stats_count_and_measure():
     model = network()
-    optimizer = NFNOptimizer(model)
+    optimizer = NFNOptimizer(model, spec=without_embedding(model))
     train(model, optimizer, range(3))
     before = copy.deepcopy(model)
     train(model, optimizer, range(3, 4))
