@@ -9,6 +9,7 @@ from typing import Any
 
 from . import (
     _axes,
+    _einops,
     _embeddings,
     _layers,
     _numbers,
@@ -159,6 +160,7 @@ RULES: dict[str, Rule] = {
     "unflatten": _shapes.unflatten,
     "einsum": _products.einsum,
     "scaled_dot_product_attention": _products.attention,
+    **dict.fromkeys(("einops.rearrange", "einops.repeat"), _einops.rearrange),
     "full": _numbers.full,
     "arange": _numbers.arange,
     "expand": _axes.expand,
@@ -190,7 +192,7 @@ _MOVES = (
     *(_axes.permute, _axes.transpose, _axes.unsqueeze, _axes.squeeze, _axes.movedim),
     _axes.cast,
     *(_shapes.reshape, _shapes.flatten, _shapes.unflatten, getitem, attribute, size),
-    *(_pieces.unbind, _pieces.split, _pieces.chunk),
+    *(_pieces.unbind, _pieces.split, _pieces.chunk, _einops.rearrange),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,12 @@ _TRUSTED = ("torch", "_operator", "operator", "builtins", "math")
 _FURTHER_INPUTS = ("decoder_input_ids",)  # where all arguments have defaults, as in transformers
 
 
+def _of_einops() -> tuple[Callable[..., Any], ...]:
+    """Functions that do not take stand-ins, so that they are items of the graph."""
+    einops = sys.modules.get("einops")
+    return () if einops is None else (einops.rearrange, einops.repeat)
+
+
 class GraphTracer(fx.Tracer):
     """Follows forward code down to the layers that have rules.
 
@@ -35,7 +42,7 @@ class GraphTracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def __init__(self, like: Tensor | None) -> None:
-        super().__init__(autowrap_functions=_WHOLE)
+        super().__init__(autowrap_functions=(*_WHOLE, *_of_einops()))
         self._autowrap_search.append(rnn)  # also where code calls them by their module
         self.like = like
         self.branches = Branches()

@@ -70,7 +70,7 @@ def convolution(
         return _depthwise(ctx, weight, bias, _nodes(read)[0], transposed, dim)
     if groups > 1:
         ctx.populations.pin(_nodes(read))
-        return _grouped(ctx, weight, bias, width, transposed, dim)
+        return _grouped(ctx, weight, bias, groups, transposed, dim)
     out = ctx.populations.new(weight.owner, width)
     axes = [*read, (out, width)] if transposed else [(out, width), *read]
     ctx.parameters.claim(weight.name, [*axes, *spatial], [out, *_nodes(read)])
@@ -94,20 +94,22 @@ def _depthwise(
 
 
 def _grouped(
-    ctx: Context, weight: ParameterRef, bias: object, width: int, transposed: bool, dim: int
+    ctx: Context, weight: ParameterRef, bias: object, groups: int, transposed: bool, dim: int
 ) -> Value:
-    """Channels in groups keep their order; a kernel's inputs are a population of its own."""
+    """Channels in groups keep their order; a kernel's inputs are a population of its own.
+
+    The axis of all groups, outputs or (transposed) inputs, is made of heads.
+    """
     first, second, *taps = ctx.parameters.shape(weight.name)
+    width = second * groups if transposed else first
     out = ctx.populations.new(weight.owner, width, pinned=True)
-    own = {
-        suffix: ctx.populations.new(f"{weight.owner}.{suffix}", size, pinned=True)
-        for suffix, size in (("in", first if transposed else second), ("group", second))
-    }
-    rows, cols = (own["group"], own["in"]) if transposed else (out, own["in"])
-    storage: Axes = (
-        [(cols, first), (rows, second)] if transposed else [(rows, first), (cols, second)]
-    )
-    ctx.parameters.claim(weight.name, [*storage, *((None, n) for n in taps)], [rows, cols])
+    each = ctx.populations.new(f"{weight.owner}.group", second, pinned=True)
+    every = ctx.populations.new(f"{weight.owner}.in", first, pinned=True) if transposed else out
+    if ctx.populations.split(every, groups):
+        ctx.populations.heads(every)
+    roles = [each, every] if transposed else [every, each]
+    storage: Axes = [(every, first), (each, second), *((None, n) for n in taps)]
+    ctx.parameters.claim(weight.name, storage, roles)
     add_vector(ctx, bias, [(out, width)])
     return Value({dim: Axis(out)}, 1 - dim)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from . import _attention, _axes, _embeddings, _layers, _pieces, _recurrent, _shapes
+from . import _attention, _axes, _einops, _embeddings, _layers, _pieces, _recurrent, _shapes
 from ._context import Context
 from ._pools import channelwise, spatial
 from ._value import Lookup, ParameterRef, Value
@@ -54,6 +54,8 @@ def find_rule(module: nn.Module) -> Rule | None:
 
     A rule takes the context, the module, a lookup of its parameters, and what forward takes.
     """
+    if f"{type(module).__module__}.{type(module).__name__}" == "einops.layers.torch.Rearrange":
+        return _rearrange
     kind = next((k for k in type(module).__mro__ if k in RULES), None)
     if kind is None or type(module).forward is not kind.forward:
         return None
@@ -158,6 +160,10 @@ def _pad(dims: int) -> Rule:
 
 def _glu(ctx: Context, module: nn.GLU, own: Lookup, x: Value) -> Value:
     return _pieces.chunk(ctx, x, 2, module.dim).item
+
+
+def _rearrange(ctx: Context, module: Any, own: Lookup, x: Value) -> Value:
+    return _einops.rearrange(ctx, x, module.pattern, **module.axes_lengths)
 
 
 RULES: dict[type[nn.Module], Rule] = {

@@ -243,5 +243,5 @@ class Populations:
 
 def _alternatives(name: str, owner: str) -> Iterator[str]:
     if owner != name:
-        yield f"{name}:{owner}"
+        yield owner if owner.startswith(f"{name}:") else f"{name}:{owner}"
     yield from (f"{name}:{i}" for i in count(2))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import fx
 
 _EXPRESSIONS = (getattr, "size", *(f for f in vars(operator).values() if callable(f)))
@@ -16,6 +17,7 @@ _COMPARISONS = {
     f: f for f in (operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge)
 }
 _SPREADS = ("LIST_EXTEND", "CALL_FUNCTION_EX")
+_CHUNKS = ("chunk", torch.chunk)
 
 
 class StandIn(fx.Proxy):
@@ -58,6 +60,9 @@ class StandIn(fx.Proxy):
             return iter([operator.getitem(self, i) for i in range(inst.argval)])
         if inst.opname in _SPREADS and is_shape(self.node):
             return iter([self])
+        chunks = self.node.args[1:2] if self.node.target in _CHUNKS else ()
+        if chunks and isinstance(chunks[0], int):
+            return iter([operator.getitem(self, i) for i in range(chunks[0])])
         return self.tracer.iter(self)
 
 

@@ -150,6 +150,24 @@ class Branches(nn.Module):
         return self.b(self.a(x) + self.h(self.a(x)))
 
 
+@pytest.mark.parametrize(
+    ("layer", "matrix"),
+    [
+        (nn.Conv2d(6, 9, 3, groups=3), lambda weight: weight.view(3, 3, 2 * 9)),
+        (
+            nn.ConvTranspose2d(6, 9, 2, groups=3),
+            lambda weight: weight.view(3, 2, 3, 4).transpose(1, 2).flatten(2),
+        ),
+    ],
+    ids=["convolution", "transposed"],
+)
+def test_each_group_of_a_convolution_is_a_matrix(layer, matrix):
+    spec = NetworkSpec.from_module(nn.Sequential(conv(3, 6), layer))
+    matrices = spec.matrices("1.weight")
+    found = matrices.view(spec.view("1.weight", layer.weight))
+    torch.testing.assert_close(found, matrix(layer.weight), rtol=0, atol=0)
+
+
 def test_a_layer_from_neurons_to_the_same_neurons_runs_over_them_twice(
     assert_renumbering_keeps_the_function,
 ):

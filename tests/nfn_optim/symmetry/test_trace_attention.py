@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import nn
 
 from nfn_optim import Heads
@@ -177,6 +178,16 @@ def gated(m, x):
     return m.o(back(gate * (scores(q, k) @ v)))
 
 
+def rearranged(m, x):
+    q, k, v = (rearrange(z, "b n (h d) -> b h n d", h=H) for z in m.qkv(x).chunk(3, dim=-1))
+    return m.o(rearrange(scores(q, k) @ v, "b h n d -> b n (h d)"))
+
+
+def rearranged_at_once(m, x):
+    q, k, v = rearrange(m.qkv(x), "b n (three h d) -> three b h n d", three=3, h=H)
+    return m.o(rearrange(scores(q, k) @ v, "b h n d -> b n (h d)"))
+
+
 # Forward code, and heads of the populations that are found: how many, in runs, whether rigid.
 FREE, RIGID = Heads(H, "h"), Heads(H, "h", is_rigid=True)
 IN_RUNS, LEADERS = Heads(H, "h", 2, is_rigid=True), Heads(2, "h", is_rigid=True)
@@ -191,6 +202,8 @@ FOUND = {
     "unflatten": (unflattened, {"q": FREE, "v": FREE}),
     "keys and values": (keys_and_values, {"kv": FREE}),
     "one head": (one_head, {}),
+    "einops": (rearranged, {"qkv": FREE}),
+    "einops, at once": (rearranged_at_once, {"qkv": FREE}),
     "rotary, halves": (rotary(rotated), {"q": RIGID, "v": FREE}),
     "rotary, pairs": (rotary(rotated_pairs), {"q": RIGID, "k": RIGID, "v": FREE}),
     "rotary, complex": (rotary(rotated_numbers), {"q": RIGID, "k": RIGID, "v": FREE}),
@@ -243,6 +256,11 @@ def test_heads_are_found(name, assert_renumbering_keeps_the_function):
 
 
 TRICKY = {
+    "einops, wrong order": lambda m, x: m.o(
+        rearrange(rearrange(m.v(x), "b n (d h) -> b h n d", h=H), "b h n d -> b n (h d)")
+    ),
+    "einops, copies": lambda m, x: m.o(repeat(heads(m.v(x))[:, :2], "b h n d -> b n (r h d)", r=2)),
+    "einops, tokens": lambda m, x: m.o(rearrange(heads(m.v(x)), "b h n d -> b h (n d)")),
     "no way back": lambda m, x: m.o((scores(*three(m, x)[:2]) @ three(m, x)[2]).reshape(x.shape)),
     "tokens as heads": lambda m, x: m.o(back(m.v(x).view(x.shape[0], H, T, D))),
     "tokens as heads, sizes": lambda m, x: m.o(
