@@ -205,6 +205,10 @@ FOUND = {
     "einops": (rearranged, {"qkv": FREE}),
     "einops, at once": (rearranged_at_once, {"qkv": FREE}),
     "rotary, halves": (rotary(rotated), {"q": RIGID, "v": FREE}),
+    "rotary keys": (
+        lambda m, x: plain(m, x, lambda m, q, k, v: (q, rotated(m, k), v)),
+        {"q": RIGID, "v": FREE},
+    ),
     "rotary, pairs": (rotary(rotated_pairs), {"q": RIGID, "k": RIGID, "v": FREE}),
     "rotary, complex": (rotary(rotated_numbers), {"q": RIGID, "k": RIGID, "v": FREE}),
     "repeated keys": (
@@ -269,6 +273,10 @@ TRICKY = {
     "mean over heads": lambda m, x: m.o(
         (scores(*three(m, x)[:2]) @ three(m, x)[2]).mean(1).repeat(1, 1, H)
     ),
+    "means of heads meet": lambda m, x: m.o(
+        (heads(m.q(x)).mean(1) @ heads(m.k(x)).mean(1).mT).softmax(-1) @ m.v(x)
+    ),
+    "gain of keys": lambda m, x: plain(m, x, lambda m, q, k, v: (q, k * m.shared, v)),
     "sum over each head": lambda m, x: m.o(heads(m.v(x)).sum(-1).mT.repeat(1, 1, D)),
     "first head": lambda m, x: m.o(heads(m.v(x))[:, 0].repeat(1, 1, H)),
     "one group": lambda m, x: m.o(heads(m.v(x)).select(1, 0).repeat(1, 1, H)),
