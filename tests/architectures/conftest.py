@@ -241,7 +241,8 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + 1e-6)
+        wide = x if x.dtype == torch.float64 else x.float()
+        scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-6)
         return self.weight * (x * scale.type_as(x))
 
 
@@ -279,7 +280,7 @@ class LlamaBlock(nn.Module):
         scores = scores + torch.triu(
             torch.full((seqlen, seqlen), -1e9, device=x.device), diagonal=1
         )
-        output = torch.matmul(F.softmax(scores.float(), dim=-1).type_as(xq), xv)
+        output = torch.matmul(F.softmax(scores, dim=-1).type_as(xq), xv)
         return self.wo(output.transpose(1, 2).contiguous().view(bsz, seqlen, -1))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -302,11 +303,13 @@ class Llama(nn.Module):
         self.register_buffer("sin", torch.cat((angles, angles), -1).sin())
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.embed(x.permute(0, 2, 1, 3).flatten(2))
-        seqlen = h.shape[1]
+        return self.head(self.read(self.embed(x.permute(0, 2, 1, 3).flatten(2))).mean(1))
+
+    def read(self, h: Tensor) -> Tensor:
+        _, seqlen, _ = h.shape
         for layer in self.layers:
             h = layer(h, self.cos[:seqlen], self.sin[:seqlen])
-        return self.head(self.norm(h).mean(1))
+        return self.norm(h)
 
 
 class Separable(nn.Module):
@@ -327,6 +330,68 @@ class Separable(nn.Module):
         scale = self.excite(F.silu(self.squeeze(F.adaptive_avg_pool2d(y, 1))))
         x = x + y * torch.sigmoid(scale)
         return self.head(F.silu(self.pointwise(x)).mean((2, 3)))
+
+
+class LanguageModel(nn.Module):
+    """nanoGPT: tables of words and positions, and a head that is the table of words."""
+
+    def __init__(self, words: int = 11, width: int = 8):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(words, width), nn.Embedding(16, width)
+        self.h = nn.ModuleList([GPTBlock(width) for _ in range(2)])
+        self.ln_f, self.lm_head = nn.LayerNorm(width), nn.Linear(width, words, bias=False)
+        self.wte.weight = self.lm_head.weight
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None) -> Tensor:
+        _, t = idx.size()
+        assert t <= 16, f"a text of {t} words is too long"
+        x = self.wte(idx) + self.wpe(torch.arange(0, t, dtype=torch.long, device=idx.device))
+        for block in self.h:
+            x = block(x)
+        x = self.ln_f(x)
+        return self.lm_head(x if targets is not None else x[:, [-1], :])
+
+
+class RotaryLanguageModel(Llama):
+    """Llama on words, with a head of its own."""
+
+    def __init__(self, words: int = 11, width: int = 16):
+        super().__init__(width)
+        self.embed, self.head = nn.Embedding(words, width), nn.Linear(width, words, bias=False)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        return self.head(self.read(self.embed(idx)))
+
+
+class EncoderLanguageModel(nn.Module):
+    """The encoder of torch.nn with a causal mask."""
+
+    def __init__(self, words: int = 11, width: int = 8):
+        super().__init__()
+        self.words, self.head = nn.Embedding(words, width), nn.Linear(width, words)
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 16, width))
+        layer = nn.TransformerEncoderLayer(width, 2, 20, 0.0, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, idx: Tensor) -> Tensor:
+        n = idx.shape[1]
+        mask = nn.Transformer.generate_square_subsequent_mask(n).to(self.positions.dtype)
+        x = self.encoder(self.words(idx) + self.positions[:, :n], mask=mask, is_causal=True)
+        return self.head(x)
+
+
+LANGUAGE_MODELS = {
+    "gpt": LanguageModel,
+    "rotary": RotaryLanguageModel,
+    "encoder": EncoderLanguageModel,
+}
+
+
+@pytest.fixture(params=LANGUAGE_MODELS.values(), ids=LANGUAGE_MODELS.keys())
+def language_model(request: pytest.FixtureRequest) -> nn.Module:
+    """One after the other; they map words below 11 to scores of words."""
+    torch.manual_seed(0)
+    return request.param()
 
 
 @dataclass(frozen=True)
