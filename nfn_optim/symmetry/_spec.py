@@ -37,7 +37,7 @@ class NetworkSpec:
         shapes: Size of every labelled axis, in the same order.
         io: Populations that are the network's inputs or outputs.
         pinned: Hidden populations whose order matters, because something that the spec does not
-            describe (attention, grouped channels, a concatenation) reads or writes their neurons.
+            describe (grouped channels, a concatenation) reads or writes their neurons.
         fixed: Populations not permuted by the group at hand (empty: NP; `io` and `pinned`: HNP).
         stored: Shape in the module's state dict where it differs from `shapes` (a Linear after
             Flatten is stored as `(out, channels * positions)`).
