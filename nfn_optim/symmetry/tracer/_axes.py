@@ -116,6 +116,19 @@ def drop_axes(ctx: Context, x: Value, dims: Sequence[int], *, keepdim: bool, pin
     return Value(axes, rank, None, x.source, x.lost)
 
 
+def along(ctx: Context, x: Value, dims: object) -> Value:
+    """Running sums, reversals: neurons along these axes keep their order."""
+    located = [x.locate(dim) for dim in (dims if isinstance(dims, (list, tuple)) else [dims])]
+    if None in located:
+        return ctx.unknown("what goes along an unknown axis", x) if x.axes else x
+    return ctx.without(x, [dim for dim in located if dim is not None], pin=True)
+
+
+def roll(ctx: Context, x: Value, shifts: object, dims: object = None) -> Value:
+    """`torch.roll`."""
+    return along(ctx, x, dims)
+
+
 def cast(ctx: Context, x: Value, *_: object, **__: object) -> Value:
     """`to` and its like: another tensor gives its type at most."""
     return x

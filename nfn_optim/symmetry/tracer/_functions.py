@@ -137,6 +137,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("softmax", "log_softmax", "softmin"), _axes.softmax),
     "normalize": _axes.normalize,
     **dict.fromkeys(("to", "type", "type_as"), _axes.cast),
+    **dict.fromkeys(("cumsum", "cumprod", "flip"), _axes.along),
+    "roll": _axes.roll,
     **dict.fromkeys(("norm", "linalg_vector_norm", "vector_norm"), norm),
     **dict.fromkeys(("new_zeros", "new_ones"), lambda ctx, x, *size: _numbers.equal(ctx, *size)),
     "t": lambda ctx, x: _axes.transpose(ctx, x, -2, -1),
@@ -176,13 +178,8 @@ RULES: dict[str, Rule] = {
 }
 # The other rules are for one tensor; a parameter is then one that runs over neurons.
 _TAKES_ANYTHING = (
-    *(
-        _layers.linear,
-        _products.matmul,
-        _products.einsum,
-        _signatures.conv,
-        _signatures.conv_transpose,
-    ),
+    *(_layers.linear, _products.matmul, _products.einsum),
+    *(_signatures.conv, _signatures.conv_transpose),
     *(getitem, attribute, size, either, _pieces.concatenate, _axes.stack),
     *(_products.addmm, _embeddings.lookup, _embeddings.bag),
     *(_numbers.made, _numbers.equal, _numbers.full, _numbers.arange),

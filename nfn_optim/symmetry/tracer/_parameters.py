@@ -208,18 +208,20 @@ class Parameters:
     def _place_custom(self) -> None:
         """Populations of custom parameters that are no neurons become positions, or no population.
 
-        A matrix whose rows are positions is a table.
+        A matrix whose rows no other parameter knows (positions, learned queries) is a table.
         """
         find, ordered = self._populations.find, self._populations.is_ordered
         count = Counter(find(node) for name in self._claims for node in self.nodes(name))
         for name, claim in self._claims.items():
             if not claim.is_custom or len(claim.roles) < 2:
                 continue
-            alone = [n is not None and count[find(n)] == 1 and ordered(n) for n, _ in claim.axes]
+            own = [node is not None and count[find(node)] == 1 for node, _ in claim.axes]
+            alone = [mine and ordered(n or 0) for mine, (n, _) in zip(own, claim.axes, strict=True)]
             named = [axis for axis, (node, _) in enumerate(claim.axes) if node is not None]
-            if len(named) == 2 and [alone[axis] for axis in named] == [True, False]:
+            if len(named) == 2 and [own[axis] for axis in named] == [True, False]:
                 rows, columns = named
-                self._populations.mark_input(claim.axes[rows][0] or 0)
+                if alone[rows]:
+                    self._populations.mark_input(claim.axes[rows][0] or 0)
                 self._claims[name] = replace(claim, roles=(columns, rows), is_table=True)
                 continue
             axes = [(None if alone[i] else n, size) for i, (n, size) in enumerate(claim.axes)]

@@ -367,6 +367,26 @@ TRICKY = {
 }
 
 
+def test_learned_queries_are_a_table_of_any_order(assert_renumbering_keeps_the_function):
+    class Pool(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Linear(3, C), nn.Linear(C, 2)
+            self.queries = nn.Parameter(torch.ones(5, C))
+            self.q, self.k = nn.Linear(C, C), nn.Linear(C, C)
+
+        def forward(self, x):
+            b, _, _ = x.shape
+            x, y = self.embed(x), self.queries.expand(b, -1, -1)
+            y = y + (self.q(y) @ self.k(x).mT).softmax(-1) @ x
+            return self.head(y.mean(1))
+
+    spec = assert_renumbering_keeps_the_function(Pool(), torch.randn(2, T, 3))
+    assert spec.tables == {"queries"}
+    assert spec.axes["queries"] == ("embed", "queries")
+    assert {"embed", "queries", "q"} == set(spec.populations)
+
+
 @pytest.mark.parametrize("name", TRICKY)
 def test_no_heads_are_claimed_that_are_not_there(name, assert_renumbering_keeps_the_function):
     torch.manual_seed(0)
