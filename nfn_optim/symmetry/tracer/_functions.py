@@ -199,12 +199,9 @@ def call(ctx: Context, name: str, args: tuple[Any, ...], kwargs: dict[str, Any])
     Without a rule, or where it does not take such arguments, all neurons are pinned. What a rule
     raises is a mistake in the rule.
     """
-    given = name
     name = name if name.startswith("__") or name in ELEMENTWISE else name.rstrip("_")
     if name in _IGNORED:
         return NUMBER
-    if name != given and args and _is_equal(args[0]):
-        return ctx.unknown("writing to a tensor of equal entries", args, kwargs)
     number = _numbers.compute(name, args)
     if number is not None:
         return number
@@ -229,11 +226,6 @@ def fits(rule: Rule, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _is_equal(x: Any) -> bool:
-    """Whether this is a tensor of equal entries, or a number."""
-    return isinstance(x, Value) and x.shape == ()
 
 
 def _is_one_item(key: Any, count: int) -> bool:

@@ -95,6 +95,8 @@ class Walk:
                 )  # for what a function makes: a concatenation
                 results[node] = _functions.call(self.ctx, name_of(node.target), args, kwargs)
             results[node] = _with_rank(results[node], graph.ranks.get(node))
+            if node in graph.written and isinstance(results[node], Value):
+                results[node] = replace(results[node], shape=None)  # its entries differ later
         return None
 
     def _input(self, position: int, rank: int | None = None) -> Value:
