@@ -210,7 +210,11 @@ class Parameters:
 
         A matrix whose rows no other parameter knows (positions, learned queries) is a table.
         """
-        find, ordered = self._populations.find, self._populations.is_ordered
+        find, populations = self._populations.find, self._populations
+
+        def ordered(node: Node) -> bool:
+            return populations.is_ordered(node) and not populations.is_side(node)
+
         count = Counter(find(node) for name in self._claims for node in self.nodes(name))
         for name, claim in self._claims.items():
             if not claim.is_custom or len(claim.roles) < 2:

@@ -43,6 +43,7 @@ class _Flags:
     is_input: bool = False
     is_output: bool = False
     are_heads: bool = False
+    is_side: bool = False
     leaders: Node | None = None  # heads that these go along with, in runs
     split: _Split | None = None
 
@@ -80,6 +81,7 @@ class Populations:
         kept.is_input |= gone.is_input
         kept.is_output |= gone.is_output
         kept.are_heads |= gone.are_heads
+        kept.is_side |= gone.is_side
         kept.leaders = self._join_known(kept.leaders, gone.leaders)
         self._parent[second] = first
         self._join_splits(first, gone.split)
@@ -200,6 +202,15 @@ class Populations:
     def mark_input(self, node: Node) -> None:
         """Records that these count inputs of the network: positions, words."""
         self._flags[self.find(node)].is_input = True
+
+    def mark_side(self, nodes: Iterable[Node]) -> None:
+        """Records that these are the inputs or outputs of a map, and no positions."""
+        for node in nodes:
+            self._flags[self.find(node)].is_side = True
+
+    def is_side(self, node: Node) -> bool:
+        """Whether these are the inputs or outputs of a map."""
+        return self._flags[self.find(node)].is_side
 
     def mark_output(self, nodes: Iterable[Node]) -> None:
         """Records that these neurons are the network's outputs."""

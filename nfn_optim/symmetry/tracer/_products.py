@@ -19,6 +19,8 @@ def matmul(ctx: Context, x: Any, y: Any) -> Value:
     ):
         return _layers.linear(ctx, x, y, transposed=True)
     x, y = ctx.as_value(x), ctx.as_value(y)
+    if x.shape is None and y.shape is not None and len(y.shape) == 2:
+        return _layers.linear(ctx, x, y, transposed=True)
     if x.rank == 1 or y.rank == 1 or not all(isinstance(v, Value) for v in (x, y)):
         return ctx.unknown("a product with a vector", x, y)
     return contract(ctx, [(x, "ik"), (y, "kj")], "ij")

@@ -16,6 +16,7 @@ from ._value import Axis, Value
 def linear(ctx: Context, x: Value, weight: Value, bias: object, *, transposed: bool) -> Value:
     """`x @ weight.T + bias`; `transposed`: `x @ weight`."""
     names = "io" if transposed else "oi"
+    ctx.populations.mark_side(axis.node for axis in weight.axes.values())
     read = weight.axes.get(-2 if transposed else -1)
     if -1 not in x.axes and read is not None and read.is_plain:
         size = ctx.populations.size(read.node)
