@@ -208,7 +208,8 @@ def _is_view(node: fx.Node) -> bool:
 def _writes(node: fx.Node) -> bool:
     """Whether an operation is in place."""
     if node.op == "call_method":
-        return node.target.endswith("_") and not node.target.startswith("__")
+        name = str(node.target)
+        return name.endswith("_") and not name.startswith("__")
     return node.target in _IN_PLACE
 
 

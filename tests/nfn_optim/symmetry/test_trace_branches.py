@@ -207,10 +207,10 @@ class Fed(nn.Module):
 
     def forward(self, input_ids=None, mask=None, *, scale: float = 1.0, **options):
         x = self.table(input_ids)
-        front = x.shape[:-1]
+        front, last = x.shape[:-1], (4,)
         if mask is not None:
             x = x * mask[..., None]
-        y = self.down(F.gelu(self.up(x.view(-1, x.size(-1))))).view(front + (4,))
+        y = self.down(F.gelu(self.up(x.view(-1, x.size(-1))))).view(front + last)
         heads = y.view(*front, 2, -1).transpose(1, 2)
         y = heads.transpose(1, 2).reshape(*front, -1).to(x.device)
         return {"logits": self.norm(x + scale * y) @ self.table.weight.T, **options}
