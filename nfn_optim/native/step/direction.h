@@ -32,35 +32,36 @@ struct Block {
   long low() const { return std::min(rows, columns()); }
   long wide() const { return std::max(rows, columns()); }
 
-  // Calls `copy(e, f, n)` for `n` entries, which begin at `e` in the parameter and at `f` in a
-  // matrix of their own that lies.
-  template <class Copy>
-  void each(Copy copy) const {
-    if (!stands()) {
-      for (long i = 0; i < rows; ++i) {
-        for (long r = 0; r < runs; ++r) copy(at(i, r), (i * runs + r) * length, length);
-      }
-      return;
-    }
-    constexpr long TILE = 16;
-    for (long top = 0; top < rows; top += TILE) {
-      for (long column = 0; column < columns(); ++column) {
-        for (long i = top; i < std::min(rows, top + TILE); ++i) {
-          copy(at(i, column / length) + column % length, column * rows + i, 1);
-        }
+  // Copies it from the parameter to a matrix of its own that lies.
+  void lay(const float* from, float* to) const {
+    for (long r = 0; r < runs; ++r) {
+      const float* run = from + start + r * run_stride;
+      if (stands()) {
+        transpose(run, row_stride, rows, length, to + r * length * rows, rows);
+      } else {
+        copy(run, row_stride, rows, length, to + r * length, columns());
       }
     }
   }
 
- private:
-  long at(long row, long run) const { return start + row * row_stride + run * run_stride; }
+  // The inverse of `lay`.
+  void put_back(const float* from, float* to) const {
+    for (long r = 0; r < runs; ++r) {
+      float* run = to + start + r * run_stride;
+      if (stands()) {
+        transpose(from + r * length * rows, rows, length, rows, run, row_stride);
+      } else {
+        copy(from + r * length, columns(), rows, length, run, row_stride);
+      }
+    }
+  }
 };
 
 // A parameter's momentum as matrices that lie, and their polar factors in its place.
 struct Pointing {
   Parameter* parameter;
   std::vector<Block> blocks;
-  std::vector<float> laid;  // one block after another, where they do not lie so already
+  Buffer laid;  // one block after another, where they do not lie so already
   std::vector<Band> bands;
 
   explicit Pointing(Parameter& p) : parameter(&p) {
@@ -70,14 +71,14 @@ struct Pointing {
 
   void open() {
     Parameter& p = *parameter;
-    p.direction.reset(new float[p.entries()]);
+    p.direction = Buffer(p.entries());
     const bool is_laid = blocks.size() == 1 && !blocks[0].stands();
-    if (!is_laid) laid.resize(p.entries());
-    const float* from = is_laid ? p.momenta : laid.data();
-    float* to = is_laid ? p.direction.get() : laid.data();
+    if (!is_laid) laid = Buffer(p.entries());
+    const float* from = is_laid ? p.momenta : laid.get();
+    float* to = is_laid ? p.direction.get() : laid.get();
     const long size = p.entries() / blocks.size();
     for (const Block& block : blocks) {
-      if (!is_laid) block.each([&](long e, long f, long n) { std::copy_n(p.momenta + e, n, to + f); });
+      if (!is_laid) block.lay(p.momenta, to);
       for (Band& band : deal(from, to, block.low(), block.wide(), p.bands)) {
         bands.push_back(std::move(band));
       }
@@ -86,12 +87,11 @@ struct Pointing {
   }
 
   void close() {
-    if (laid.empty()) return;
-    const float* from = laid.data();
-    float* to = parameter->direction.get();
+    if (!laid.get()) return;
+    const float* from = laid.get();
     for (const Block& block : blocks) {
-      block.each([&](long e, long f, long n) { std::copy_n(from + f, n, to + e); });
-      from += laid.size() / blocks.size();
+      block.put_back(from, parameter->direction.get());
+      from += parameter->entries() / blocks.size();
     }
   }
 };

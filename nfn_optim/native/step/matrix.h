@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "lanes.h"
@@ -26,6 +25,32 @@ struct Matrix {
   float* operator[](long row) { return data.data() + row * stride; }
   const float* operator[](long row) const { return data.data() + row * stride; }
 };
+
+// Copies `rows` of `columns` floats, which begin every `stride` floats.
+inline void copy(const float* from, long from_stride, long rows, long columns, float* to,
+                 long to_stride) {
+  for (long i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
+}
+
+// The same, rows as columns; in tiles, so that whole cache lines are read and written.
+inline void transpose(const float* from, long from_stride, long rows, long columns, float* to,
+                      long to_stride) {
+  constexpr long TILE = 16;
+  for (long top = 0; top < rows; top += TILE) {
+    const long high = std::min(TILE, rows - top);
+    for (long left = 0; left < columns; left += TILE) {
+      const long wide = std::min(TILE, columns - left);
+      float tile[TILE][TILE];
+      for (long i = 0; i < high; ++i) {
+        const float* row = from + (top + i) * from_stride + left;
+        for (long j = 0; j < wide; ++j) tile[j][i] = row[j];
+      }
+      for (long j = 0; j < wide; ++j) {
+        std::copy_n(tile[j], high, to + (left + j) * to_stride + top);
+      }
+    }
+  }
+}
 
 // Rows of `a` times a panel `b` of `k` rows.
 template <int ROWS>
@@ -87,10 +112,9 @@ inline Matrix multiply_symmetric(const Matrix& a, const Matrix& b, float alpha, 
   const long n = a.rows;
   Matrix c(n, n);
   multiply(a[0], a.stride, n, b, alpha, beta, d, c, threads, [](long column) { return column; });
-  for (long begin = 0; begin < n; begin += PANEL) {
-    for (long i = begin + PANEL; i < n; ++i) {
-      for (long j = begin; j < begin + PANEL; ++j) c[j][i] = c[i][j];
-    }
+  for (long end = PANEL; end < n; end += PANEL) {
+    const long begin = end - PANEL;
+    transpose(c[end] + begin, c.stride, n - end, PANEL, c[begin] + end, c.stride);
   }
   return c;
 }

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
+#include "buffer.h"
 #include "constants.h"
 #include "matrix.h"
 
@@ -39,7 +39,7 @@ struct Parameter {
   float correct[DECAYS], correct_square, level, loudness[DECAYS], size, context[CONTEXT];
   float log_size, recency;
   double moved = 0;
-  std::unique_ptr<float[]> direction;
+  Buffer direction;
 
   Parameter(const int64_t* layout, const float* of_fans, void* const* tensors, const double* rates)
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
