@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..symmetry import Matrices, NetworkSpec
-from .constants import LARGEST_POLAR, OBLONG_STEPS, POLAR_COEFFICIENTS, SQUARE_STEPS, TINY
+from ._polar import banded_polar_factor
+from .constants import BAND
 
 
 @dataclass(frozen=True)
@@ -19,71 +21,56 @@ class Spectral:
     """The polar factor for matrices, as in Muon; Adam's direction for all other tensors.
 
     A parameter that is several matrices (one a head, a gate, a group) gets the polar factor of
-    each.
+    each. On a CPU the rows of a large matrix (its columns, if they are fewer) are dealt into bands
+    that get a polar factor each. So an entry of a large matrix costs no more than that of a small
+    one, and most of what polar factors gain is kept. On other devices every matrix is whole.
 
     Attributes:
-        largest: Longest shorter side of the matrices that a polar factor is worth computing for.
+        band: Most rows of a band. A matrix of up to twice as many is whole. None: all are whole.
     """
 
-    largest: int = LARGEST_POLAR
+    band: int | None = BAND
 
     def matrices(self, spec: NetworkSpec) -> Mapping[str, Matrices]:
         """Parameters that get polar factors, and the matrices that they are made of."""
-        return _read(spec, self) if torch.compiler.is_compiling() else _remembered(spec, self)
+        return _read(spec) if torch.compiler.is_compiling() else _remembered(spec)
+
+    def num_bands(self, rows: int, columns: int, device: str) -> int:
+        """Into how many bands a matrix is dealt on a type of device."""
+        low = min(rows, columns)
+        if self.band is None or low <= 2 * self.band or device != "cpu":
+            return 1
+        return math.ceil(low / self.band)
 
     def __call__(self, spec: NetworkSpec, momenta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Directions of momenta `(*batch, *axes)`, like them; none of those that are Adam's."""
+        known = self.matrices(spec)
+        views = {n: known[n].view(momentum) for n, momentum in momenta.items() if n in known}
+        alike: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for name, view in views.items():
+            rows, columns = view.shape[-2:]
+            alike[min(rows, columns), max(rows, columns)].append(name)
         directions = {}
-        for name, matrices in self.matrices(spec).items():
-            if name in momenta:
-                polar = polar_factor(matrices.view(momenta[name]))
-                directions[name] = matrices.unview(polar)
+        for names in alike.values():
+            found = self._of_one_size([views[n] for n in names])
+            for name, direction in zip(names, found, strict=True):
+                directions[name] = known[name].unview(direction)
         return directions
 
+    def _of_one_size(self, matrices: list[Tensor]) -> list[Tensor]:
+        """Of matrices `(*batch, rows, columns)`, some upright and some lying, as one batch."""
+        lying = [x if x.shape[-2] <= x.shape[-1] else x.mT for x in matrices]
+        batch = torch.cat([x.reshape(-1, *x.shape[-2:]) for x in lying])
+        bands = self.num_bands(batch.shape[1], batch.shape[2], batch.device.type)
+        polar = banded_polar_factor(batch, bands).split([x.shape[:-2].numel() for x in lying])
+        found = [p.view(x.shape) for p, x in zip(polar, lying, strict=True)]
+        pairs = zip(found, matrices, strict=True)
+        return [p if p.shape == x.shape else p.mT for p, x in pairs]
 
-def _read(spec: NetworkSpec, direction: Spectral) -> dict[str, Matrices]:
+
+def _read(spec: NetworkSpec) -> dict[str, Matrices]:
     found = ((name, spec.matrices(name)) for name in spec.names)
-    return {
-        name: matrices
-        for name, matrices in found
-        if matrices is not None and min(matrices.rows, matrices.columns) <= direction.largest
-    }
+    return {name: matrices for name, matrices in found if matrices is not None}
 
 
 _remembered = lru_cache(maxsize=256)(_read)
-
-
-def polar_factor(matrix: Tensor) -> Tensor:
-    """`matrix` `(*batch, n, m)` with all singular values near `sqrt(max(n, m))`: entries near 1.
-
-    It commutes with every rotation of rows and columns, so with every permutation. Five quintic
-    Newton-Schulz steps as in Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), which
-    bring singular values from a thousandth of the norm upwards to within a third of the target.
-    Of an oblong matrix they are mostly worked out on its shorter side squared.
-    """
-    rows, columns = matrix.shape[-2:]
-    short = matrix if rows <= columns else matrix.mT
-    x = short.reshape(-1, *short.shape[-2:])  # (b, n, m), n <= m
-    x = x * torch.rsqrt((x * x).sum((-2, -1), keepdim=True) + TINY)
-    for steps in OBLONG_STEPS if max(rows, columns) > 2 * min(rows, columns) else SQUARE_STEPS:
-        factor, change = _polynomial(x @ x.mT, steps)
-        x = torch.baddbmm(x, change, x, beta=factor)
-    x = (x * math.sqrt(max(rows, columns))).view(short.shape)
-    return x if rows <= columns else x.mT
-
-
-def _polynomial(gram: Tensor, steps: int) -> tuple[float, Tensor]:
-    """`factor` and `change` `(b, n, n)` with which steps make `factor X + change X` of `X`.
-
-    `gram` is `X X^T`. One step makes `a X + S X` with `S = b gram + c gram^2`.
-    """
-    a, b, c = POLAR_COEFFICIENTS
-    factor, change = a, torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-    step = change
-    for _ in range(steps - 1):
-        gram = torch.baddbmm(gram, step, gram, beta=a)
-        gram = torch.baddbmm(gram, gram, step, beta=a)
-        step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        change = torch.baddbmm(change.add(step, alpha=factor / a), step, change, beta=a)
-        factor = factor * a
-    return factor, change

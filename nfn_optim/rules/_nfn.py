@@ -57,7 +57,7 @@ class NFNRule(UpdateRule):
     """A fast iterate that takes learned steps, and parameters that average it.
 
     It is composed of three parts. `direction` says where an entry's step points: the polar factor
-    of a short momentum, as in Muon, and Adam's direction for vectors and large matrices.
+    of a short momentum, as in Muon, and Adam's direction for vectors.
     `averaging` lets the parameters follow the fast iterate as in Schedule-Free AdamW, so that steps
     can stay large and their noise does not reach the parameters, whatever the length of the run.
     The third part is learned. `schedule` reads the time and writes a log size and a log recency for

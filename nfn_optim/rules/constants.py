@@ -22,7 +22,6 @@ INITIAL_LOG_RECENCY = 0.5
 MAX_LOG_MAGNITUDE = 6.0
 
 # The polar factor.
-LARGEST_POLAR = 128  # shorter side of matrices whose polar factor is worth its products
+BAND = 64  # most rows of a large matrix that get a polar factor together on a CPU
 POLAR_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-SQUARE_STEPS = (1, 1, 1, 1, 1)  # of a square matrix: steps taken at once
-OBLONG_STEPS = (3, 2)  # more than three would lose small singular values to rounding
+POLAR_STEPS = 5

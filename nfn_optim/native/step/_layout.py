@@ -23,7 +23,7 @@ class Layout:
     Attributes:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
-        numbers: Eight of each parameter.
+        numbers: Nine of each parameter.
         fans: Four of each parameter: `log_fans`, and its weights' size by default.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
@@ -52,6 +52,7 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
         source = -1 if p.source is None else p.source
         numbers.extend((rows, columns, taps, p.out, source))
         numbers.extend(_blocks(p, matrices.get(p.name)))
+        numbers.append(_bands(direction, matrices.get(p.name)))
         fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name])))
     names = tuple(p.name for p in roles.parameters)
     tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
@@ -87,6 +88,11 @@ def _blocks(p: ParameterAxes, matrices: Matrices | None) -> tuple[int, int, int]
         return 0, 0, 0
     splits = (*matrices.splits[:1], *((1,) if p.source is None else ()), *matrices.splits[1:])
     return splits[0], splits[1], prod(splits[2:])
+
+
+def _bands(direction: Spectral, matrices: Matrices | None) -> int:
+    """Into how many bands each matrix is dealt."""
+    return 0 if matrices is None else direction.num_bands(matrices.rows, matrices.columns, "cpu")
 
 
 def _tensors(name: str, shape: Shape) -> list[Expected]:

@@ -24,13 +24,12 @@ def _definitions() -> tuple[str, ...]:
         "TYPICAL_SIZE": default_size(constants.TYPICAL_FAN),
         "BETA": constants.BETA,
         "MAX_LOG_MAGNITUDE": constants.MAX_LOG_MAGNITUDE,
+        "POLAR_STEPS": constants.POLAR_STEPS,
     }
     lists = {
         "DECAYS": constants.DECAYS,
         "TIMES": constants.TIMES,
         "POLAR_COEFFICIENTS": constants.POLAR_COEFFICIENTS,
-        "OBLONG": constants.OBLONG_STEPS,
-        "SQUARE": constants.SQUARE_STEPS,
     }
     joined = {name: "{" + ",".join(map(str, values)) + "}" for name, values in lists.items()}
     return tuple(f"-DRULE_{name}={value}" for name, value in (numbers | joined).items())

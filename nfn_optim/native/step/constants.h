@@ -14,6 +14,6 @@ constexpr float MAX_LOG_MAGNITUDE = RULE_MAX_LOG_MAGNITUDE;
 constexpr float FOLLOWED = RULE_BETA, LED = 1 - RULE_BETA;
 
 constexpr float POLAR_COEFFICIENTS[3] = RULE_POLAR_COEFFICIENTS;
-constexpr int OBLONG[] = RULE_OBLONG, SQUARE[] = RULE_SQUARE;
+constexpr int POLAR_STEPS = RULE_POLAR_STEPS;
 
 }  // namespace nfn

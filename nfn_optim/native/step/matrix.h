@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "lanes.h"
@@ -27,6 +26,32 @@ struct Matrix {
   const float* operator[](long row) const { return data.data() + row * stride; }
 };
 
+// Copies `rows` of `columns` floats, which begin every `stride` floats.
+inline void copy(const float* from, long from_stride, long rows, long columns, float* to,
+                 long to_stride) {
+  for (long i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
+}
+
+// The same, rows as columns; in tiles, so that whole cache lines are read and written.
+inline void transpose(const float* from, long from_stride, long rows, long columns, float* to,
+                      long to_stride) {
+  constexpr long TILE = 16;
+  for (long top = 0; top < rows; top += TILE) {
+    const long high = std::min(TILE, rows - top);
+    for (long left = 0; left < columns; left += TILE) {
+      const long wide = std::min(TILE, columns - left);
+      float tile[TILE][TILE];
+      for (long i = 0; i < high; ++i) {
+        const float* row = from + (top + i) * from_stride + left;
+        for (long j = 0; j < wide; ++j) tile[j][i] = row[j];
+      }
+      for (long j = 0; j < wide; ++j) {
+        std::copy_n(tile[j], high, to + (left + j) * to_stride + top);
+      }
+    }
+  }
+}
+
 // Rows of `a` times a panel `b` of `k` rows.
 template <int ROWS>
 inline void multiply(const float* a, long a_stride, const float* b, long k, float alpha, float beta,
@@ -42,29 +67,56 @@ inline void multiply(const float* a, long a_stride, const float* b, long k, floa
   }
 }
 
-// `c = alpha a b + beta d`, `a` of the given rows and columns; `c` and `d` may be `b` if it is square
-// in rows, since columns are worked on in panels.
+// The same for `rows` rows, at most `MOST`.
+template <int MOST, class... Arguments>
+inline void multiply_rest(long rows, Arguments... arguments) {
+  if constexpr (MOST > 0) {
+    if (rows == MOST) return multiply<MOST>(arguments...);
+    multiply_rest<MOST - 1>(rows, arguments...);
+  }
+}
+
+// `c = alpha a b + beta d` in the rows from `first(column)` on, `a` of the given rows and columns; `c`
+// and `d` may be `b` if it is square in rows, since columns are worked on in panels.
+template <class First>
 inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, float alpha,
-                     float beta, const Matrix& d, Matrix& c, int threads) {
+                     float beta, const Matrix& d, Matrix& c, int threads, First first) {
   const long k = b.rows, panels = b.stride / PANEL;
   if (2 * rows * k * b.stride < 1000000) threads = 1;
-#pragma omp parallel for num_threads(threads) if (threads > 1)
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
   for (long panel = 0; panel < panels; ++panel) {
     std::vector<float> packed(k * PANEL);
     for (long i = 0; i < k; ++i) {
       store(&packed[i * PANEL], load(b[i] + panel * PANEL));
       store(&packed[i * PANEL + LANES], load(b[i] + panel * PANEL + LANES));
     }
-    long row = 0;
+    long row = first(panel * PANEL);
     for (; row + BLOCK <= rows; row += BLOCK) {
       multiply<BLOCK>(a + row * a_stride, a_stride, packed.data(), k, alpha, beta,
                   d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
     }
-    for (; row < rows; ++row) {
-      multiply<1>(a + row * a_stride, a_stride, packed.data(), k, alpha, beta,
-                  d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
-    }
+    multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, packed.data(), k, alpha, beta,
+                             d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
   }
+}
+
+// The same in all rows.
+inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, float alpha,
+                     float beta, const Matrix& d, Matrix& c, int threads) {
+  multiply(a, a_stride, rows, b, alpha, beta, d, c, threads, [](long) { return 0L; });
+}
+
+// The same for symmetric matrices that commute, in little more than half the products.
+inline Matrix multiply_symmetric(const Matrix& a, const Matrix& b, float alpha, float beta,
+                                 const Matrix& d, int threads) {
+  const long n = a.rows;
+  Matrix c(n, n);
+  multiply(a[0], a.stride, n, b, alpha, beta, d, c, threads, [](long column) { return column; });
+  for (long end = PANEL; end < n; end += PANEL) {
+    const long begin = end - PANEL;
+    transpose(c[end] + begin, c.stride, n - end, PANEL, c[begin] + end, c.stride);
+  }
+  return c;
 }
 
 // `a b`, where `a` is dense.

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
+#include "buffer.h"
 #include "constants.h"
 #include "matrix.h"
 
@@ -29,7 +29,8 @@ struct Limits {
 struct Parameter {
   long rows, columns, taps;
   int out, source;  // populations; no source for a vector
-  long blocks[3];  // of outputs, inputs and taps: a polar factor each; none where these are zero
+  long blocks[3];  // of outputs, inputs and taps: matrices; none where these are zero
+  long bands;      // of each of them
   float fans[4];
   float *values, *momenta, *square, *lead, *step;
   const float *grad, *num_steps, *start;
@@ -38,11 +39,12 @@ struct Parameter {
   float correct[DECAYS], correct_square, level, loudness[DECAYS], size, context[CONTEXT];
   float log_size, recency;
   double moved = 0;
-  std::unique_ptr<float[]> direction;
+  Buffer direction;
 
   Parameter(const int64_t* layout, const float* of_fans, void* const* tensors, const double* rates)
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
         source(static_cast<int>(layout[4])), blocks{layout[5], layout[6], layout[7]},
+        bands(layout[8]),
         rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
     std::copy(of_fans, of_fans + 4, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);

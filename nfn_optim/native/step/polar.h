@@ -1,13 +1,28 @@
-// The polar factor of a matrix, as `_polar.py` has it.
+// Polar factors, as rules/_polar.py has them.
 #pragma once
 
-#include <iterator>
+#include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include "constants.h"
 #include "matrix.h"
-#include "parameter.h"
 
 namespace nfn {
+
+// Rows of a matrix that get a polar factor together; there are no more of them than columns.
+struct Band {
+  const float* from;
+  float* to;  // may be `from`
+  long columns;
+  std::vector<long> rows;
+  double square;  // sum of the squares of all entries
+
+  double cost() const {  // products
+    const double n = rows.size();
+    return n * n * (3 * columns + 13 * n);
+  }
+};
 
 struct Polynomial {
   float factor;
@@ -17,12 +32,9 @@ struct Polynomial {
 // `factor` and `change` with which `steps` steps make `factor X + change X` of `X`.
 inline Polynomial polynomial(Matrix gram, int steps, int threads) {
   const auto [A, B, C] = POLAR_COEFFICIENTS;
-  const long n = gram.rows;
-  const auto times = [&](const Matrix& a, const Matrix& b, float alpha, float beta,
-                         const Matrix& d) {
-    Matrix c(n, n);
-    multiply(a[0], a.stride, n, b, alpha, beta, d, c, threads);
-    return c;
+  const auto times = [threads](const Matrix& a, const Matrix& b, float alpha, float beta,
+                               const Matrix& d) {
+    return multiply_symmetric(a, b, alpha, beta, d, threads);
   };
   float factor = A;
   Matrix step = times(gram, gram, C, B, gram), change = step;
@@ -35,68 +47,63 @@ inline Polynomial polynomial(Matrix gram, int steps, int threads) {
     change = times(step, change, 1, A, base);
     factor *= A;
   }
-  return {factor, change};
+  return {factor, std::move(change)};
 }
 
-// Writes the polar factor of `from`, `rows` by `columns`, to `to`.
-inline void polar_factor(const float* from, long rows, long columns, float* to, int threads) {
-  const bool wide = rows <= columns;
-  const long n = std::min(rows, columns), m = std::max(rows, columns);
+inline void polar_factor(const Band& band, int threads) {
+  const long n = band.rows.size(), m = band.columns;
+  const float scale = 1 / std::sqrt(static_cast<float>(band.square) + TINY);
   Matrix x(n, m);
-  double square = 0;
-  for (long i = 0; i < rows * columns; ++i) square += static_cast<double>(from[i]) * from[i];
-  const float scale = 1 / std::sqrt(static_cast<float>(square) + TINY);
   for (long i = 0; i < n; ++i) {
-    float* row = x[i];
-    for (long j = 0; j < m; ++j) row[j] = scale * (wide ? from[i * m + j] : from[j * n + i]);
+    const float* from = band.from + band.rows[i] * m;
+    for (long j = 0; j < m; ++j) x[i][j] = scale * from[j];
   }
-  const auto iterate = [&](const int* begin, const int* end) {
-    for (; begin != end; ++begin) {
-      const Polynomial p = polynomial(gram(x, threads), *begin, threads);
-      multiply(p.change[0], p.change.stride, n, x, 1, p.factor, x, x, threads);
-    }
-  };
-  m > 2 * n ? iterate(std::begin(OBLONG), std::end(OBLONG))
-            : iterate(std::begin(SQUARE), std::end(SQUARE));
+  const int at_once = 2 * n <= m ? POLAR_STEPS : 1;
+  for (int step = 0; step < POLAR_STEPS; step += at_once) {
+    const Polynomial p = polynomial(gram(x, threads), at_once, threads);
+    multiply(p.change[0], p.change.stride, n, x, 1, p.factor, x, x, threads);
+  }
   const float size = std::sqrt(static_cast<float>(m));
   for (long i = 0; i < n; ++i) {
-    const float* row = x[i];
-    for (long j = 0; j < m; ++j) to[wide ? i * m + j : j * n + i] = size * row[j];
+    float* to = band.to + band.rows[i] * m;
+    for (long j = 0; j < m; ++j) to[j] = size * x[i][j];
   }
 }
 
-// Copies one block between a parameter and a dense matrix of its own.
-template <class Copy>
-inline void on_block(const Parameter& p, const long* at, Copy copy) {
-  const bool is_kernel = !p.is_weight();  // a row a neuron
-  const long all[] = {p.neurons(), is_kernel ? 1 : p.columns, p.taps};
-  const long rows = all[0] / p.blocks[0], columns = all[1] / p.blocks[1];
-  const long taps = all[2] / p.blocks[2];
+// Deals the rows of a matrix into bands in turn, in the order of their norms.
+inline std::vector<Band> deal(const float* from, float* to, long rows, long columns, long bands) {
+  std::vector<double> squares(rows);
+  std::vector<long> order(rows);
   for (long i = 0; i < rows; ++i) {
+    order[i] = i;
     for (long j = 0; j < columns; ++j) {
-      const long row = at[0] * rows + i, column = at[1] * columns + j;
-      copy((row * all[1] + column) * all[2] + at[2] * taps, (i * columns + j) * taps, taps);
+      const double entry = from[i * columns + j];
+      squares[i] += entry * entry;
     }
   }
+  std::stable_sort(order.begin(), order.end(),
+                   [&](long i, long j) { return squares[i] > squares[j]; });
+  std::vector<Band> dealt(bands, Band{from, to, columns, {}, 0});
+  for (long i = 0; i < rows; ++i) {
+    dealt[i % bands].rows.push_back(order[i]);
+    dealt[i % bands].square += squares[order[i]];
+  }
+  return dealt;
 }
 
-// Finds the direction of a parameter: the polar factor of the momentum of each block.
-inline void point(Parameter& p, int threads) {
-  p.direction.reset(new float[p.entries()]);
-  float* to = p.direction.get();
-  const long blocks = p.blocks[0] * p.blocks[1] * p.blocks[2], size = p.entries() / blocks;
-  const long rows = p.neurons() / p.blocks[0];
-  if (blocks == 1) return polar_factor(p.momenta, rows, size / rows, to, threads);
-  std::vector<float> block(size);
-  for (long b = 0; b < blocks; ++b) {
-    const long at[] = {b / (p.blocks[1] * p.blocks[2]), b / p.blocks[2] % p.blocks[1],
-                       b % p.blocks[2]};
-    on_block(p, at, [&](long from, long e, long n) {
-      std::copy_n(p.momenta + from, n, block.data() + e);
-    });
-    polar_factor(block.data(), rows, size / rows, block.data(), threads);
-    on_block(p, at, [&](long e, long from, long n) { std::copy_n(block.data() + from, n, to + e); });
+// Those that are a thread's share of the work or more have all threads, one after another.
+inline void polar_factors(std::vector<Band> bands, int threads) {
+  std::sort(bands.begin(), bands.end(),
+            [](const Band& a, const Band& b) { return a.cost() > b.cost(); });
+  double total = 0;
+  for (const Band& band : bands) total += band.cost();
+  const long count = bands.size();
+  long next = 0;
+  for (; next < count && bands[next].cost() * threads > total; total -= bands[next++].cost()) {
+    polar_factor(bands[next], threads);
   }
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
+  for (long i = next; i < count; ++i) polar_factor(bands[i], 1);
 }
 
 }  // namespace nfn

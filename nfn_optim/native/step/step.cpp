@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "channels.h"
+#include "direction.h"
 #include "parameter.h"
-#include "polar.h"
 #include "statistics.h"
 #include "terms.h"
 
@@ -33,9 +33,7 @@ class Step {
   void run() {
     on_pieces([this](Piece& piece) { accumulate(of(piece), piece); });
     describe();
-    for (Parameter& p : network_.parameters) {
-      if (p.is_polar()) point(p, threads());
-    }
+    point(network_.parameters, threads());
     open_rows(INPUTS);
     on_pieces([this](Piece& piece) { pool_inputs(piece); });
     std::vector<Terms> hidden = terms(network_, read_, join(INPUTS), threads());
@@ -223,10 +221,10 @@ class Step {
 }  // namespace
 }  // namespace nfn
 
-// `layout` has rows, columns, taps, populations of outputs and inputs, and the three numbers of
-// blocks that get a polar factor each, of every parameter; `tensors` values, gradient, momenta,
-// square, lead, step, number of steps and size at the start; `rates` a factor on the update and one
-// on the values; `weights` seven of each layer and two of the schedule; `limits` the five of
+// `layout` has rows, columns, taps, populations of outputs and inputs, into how many matrices outputs,
+// inputs and taps are cut, and the bands of each, of every parameter; `tensors` values, gradient,
+// momenta, square, lead, step, number of steps and size at the start; `rates` a factor on the update
+// and one on the values; `weights` seven of each layer and two of the schedule; `limits` the five of
 // `Limits`. Writes the norms of the updates to `norms`.
 extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
                          const int64_t* sizes, void* const* tensors, const double* rates,
@@ -234,7 +232,7 @@ extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fa
                          float* norms) {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
-    all.emplace_back(layout + 8 * i, fans + 4 * i, tensors + 8 * i, rates + 2 * i);
+    all.emplace_back(layout + 9 * i, fans + 4 * i, tensors + 8 * i, rates + 2 * i);
   }
   nfn::Step step({std::move(all), {sizes, sizes + populations}},
                  nfn::Layer(nfn::INPUTS, hidden, weights),

@@ -137,7 +137,7 @@ def test_networks_far_wider_than_any_meta_trained_on_are_trained(width):
     assert sum(losses[-10:]) / 10 < 0.7 * losses[0]
 
 
-def test_wide_layers_without_a_polar_factor_are_trained():
+def test_layers_whose_rows_are_in_bands_are_trained():
     torch.manual_seed(0)
     layers = nn.Linear(36, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 3)
     losses = train(nn.Sequential(nn.Flatten(), *layers), 100)

@@ -9,7 +9,6 @@ from torch.func import vmap
 
 from nfn_optim import AdamRule, NetworkSpec, NFNRule, SGDRule, SpecError, UpdateRule
 from nfn_optim.rules import ElementwiseRule, Limits, NFNRuleConfig, constants
-from nfn_optim.rules._direction import polar_factor
 from nfn_optim.rules.constants import CLIP
 from nfn_optim.symmetry._permute import permute_params, random_permutations
 from nfn_optim.testing import scattered_spec
@@ -184,25 +183,6 @@ def test_known_length_changes_steps_only_through_the_schedule():
     nn.init.normal_(rule.schedule.weight)
     other = [rule(params, grads, state)[0] for state in (told, untold)]
     assert all(not torch.equal(other[0][n], other[1][n]) for n in params)
-
-
-@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (2, 4, 4), (6, 1)])
-def test_polar_factor_levels_singular_values_and_commutes_with_permutations(shape):
-    torch.manual_seed(0)
-    matrix = torch.randn(shape, dtype=torch.float64)
-    factor = polar_factor(matrix)
-    values = torch.linalg.svdvals(factor) / max(shape[-2:]) ** 0.5
-    assert values.min() > 0.6
-    assert values.max() < 1.3
-    rows, columns = torch.randperm(shape[-2]), torch.randperm(shape[-1])
-    torch.testing.assert_close(
-        polar_factor(matrix[..., rows, :][..., columns]), factor[..., rows, :][..., columns]
-    )
-    torch.testing.assert_close(polar_factor(1e3 * matrix), factor)
-
-
-def test_polar_factor_of_nothing_is_nothing():
-    assert torch.equal(polar_factor(torch.zeros(3, 4)), torch.zeros(3, 4))
 
 
 def stacked_inputs(networks: int):
