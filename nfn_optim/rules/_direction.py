@@ -23,7 +23,8 @@ class Spectral:
     A parameter that is several matrices (one a head, a gate, a group) gets the polar factor of
     each. On a CPU the rows of a large matrix (its columns, if they are fewer) are dealt into bands
     that get a polar factor each. So an entry of a large matrix costs no more than that of a small
-    one, and most of what polar factors gain is kept. On other devices every matrix is whole.
+    one, and most of what polar factors gain is kept. On other devices every matrix is whole. Tables
+    get Adam's direction: rows that were not looked up stay where they are.
 
     Attributes:
         band: Most rows of a band. A matrix of up to twice as many is whole. None: all are whole.
@@ -69,7 +70,7 @@ class Spectral:
 
 
 def _read(spec: NetworkSpec) -> dict[str, Matrices]:
-    found = ((name, spec.matrices(name)) for name in spec.names)
+    found = ((name, spec.matrices(name)) for name in spec.names if name not in spec.tables)
     return {name: matrices for name, matrices in found if matrices is not None}
 
 
