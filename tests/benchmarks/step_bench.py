@@ -34,10 +34,37 @@ def cnn() -> nn.Sequential:
     return nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
 
 
-CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "MLP 784-128-10": (lambda: mlp(784, 128, 10), (64, 784)),
-    "CNN 16-32-32": (cnn, (128, 3, 32, 32)),
-    "MLP 784-1024-1024-10": (lambda: mlp(784, 1024, 1024, 10), (64, 784)),
+class Block(nn.Module):
+    """Causal attention of four heads, then an MLP."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.mlp = mlp(width, 4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed = self.first(x)
+        q, k, v = (
+            layer(normed).unflatten(-1, (4, -1)).transpose(1, 2)
+            for layer in (self.query, self.key, self.value)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.second(x))
+
+
+def gpt() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Embedding(65, 256), Block(256), Block(256), nn.LayerNorm(256), nn.Linear(256, 65)
+    )
+
+
+CASES: dict[str, tuple[Callable[[], nn.Sequential], Callable[[], Tensor]]] = {
+    "MLP 784-128-10": (lambda: mlp(784, 128, 10), lambda: torch.randn(64, 784)),
+    "CNN 16-32-32": (cnn, lambda: torch.randn(128, 3, 32, 32)),
+    "MLP 784-1024-1024-10": (lambda: mlp(784, 1024, 1024, 10), lambda: torch.randn(64, 784)),
+    "GPT of width 256": (gpt, lambda: torch.randint(65, (16, 64))),
 }
 
 
@@ -77,13 +104,13 @@ def optimizers(model: nn.Module, compiled: bool) -> dict[str, torch.optim.Optimi
     return result
 
 
-def iteration(model: nn.Module, shape: tuple[int, ...]) -> Callable[[], Tensor]:
-    """Forward and backward on one random batch."""
-    inputs, labels = torch.randn(shape), torch.randint(10, shape[:1])
+def iteration(model: nn.Module, inputs: Tensor) -> Callable[[], Tensor]:
+    """Forward and backward on one batch with random labels."""
+    labels = torch.randint(10, model(inputs).shape[:-1])
 
     def run() -> Tensor:
         model.zero_grad()
-        loss = F.cross_entropy(model(inputs), labels)
+        loss = F.cross_entropy(model(inputs).flatten(0, -2), labels.flatten())
         loss.backward()
         return loss
 
@@ -127,12 +154,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     print("| network | optimizer | ms in training | x Adam | share | ms alone | x Adam | state B |")
     print("|---|---|---|---|---|---|---|---|")
-    for label, (build, shape) in CASES.items():
+    for label, (build, batch) in CASES.items():
         torch.manual_seed(0)
         model = build()
-        train, all_of_them = iteration(model, shape), optimizers(model, args.compile)
+        train, all_of_them = iteration(model, batch()), optimizers(model, args.compile)
         steps: dict[str, Step] = {name: o.step for name, o in all_of_them.items()}
-        steps["nfn layers"] = reference_layers(model, NFNOptimizer(model).rule.config.hidden)
+        if not any(isinstance(layer, Block) for layer in model):
+            steps["nfn layers"] = reference_layers(model, NFNOptimizer(model).rule.config.hidden)
         times = best(train, steps, args.repeats)
         work = times["", ""]
         for name in steps:

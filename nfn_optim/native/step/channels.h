@@ -82,14 +82,17 @@ inline void hidden(const Layer& read, const Parameter& p, const Terms& terms, lo
   const float* weight = (p.is_weight() ? read.entry : read.vector) + o * INPUTS;
   const float* taps = read.taps + o * INPUTS;
   Vec y[COUNT];
+#pragma GCC unroll 4
   for (int i = 0; i < COUNT; ++i) y[i] = load(terms.columns[o + i] + e) + terms.rows[o + i][row];
 #pragma GCC unroll 10
   for (int c = 0; c < INPUTS; ++c) {
+#pragma GCC unroll 4
     for (int i = 0; i < COUNT; ++i) {
       y[i] += weight[i * INPUTS + c] * x[c];
       if (TAPS) y[i] += taps[i * INPUTS + c] * means[c];
     }
   }
+#pragma GCC unroll 4
   for (int i = 0; i < COUNT; ++i) visit(o + i, y[i] > 0 ? y[i] : Vec{});
 }
 

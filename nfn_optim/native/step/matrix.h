@@ -14,14 +14,16 @@ constexpr int REGISTERS = LANES == 16 ? 32 : 16;
 constexpr int BLOCK = REGISTERS == 32 ? 8 : 6;  // rows that it works on at once
 constexpr int SIDE = REGISTERS == 32 ? 4 : 2;   // rows and columns that a Gram matrix does
 
-// Rows of `columns` floats, each followed by zeros up to a multiple of `PANEL`.
+// Rows of `columns` floats, each followed by zeros up to a multiple of `PANEL`: an odd one, so that
+// entries below each other do not share the few places of the cache that one address has.
 struct Matrix {
   long rows = 0, columns = 0, stride = 0;
   std::vector<float> data;
 
   Matrix() = default;
   Matrix(long rows, long columns)
-      : rows(rows), columns(columns), stride(padded(columns, PANEL)), data(rows * stride) {}
+      : rows(rows), columns(columns), stride((padded(columns, PANEL) / PANEL | 1) * PANEL),
+        data(rows * stride) {}
   float* operator[](long row) { return data.data() + row * stride; }
   const float* operator[](long row) const { return data.data() + row * stride; }
 };
@@ -81,7 +83,7 @@ inline void multiply_rest(long rows, Arguments... arguments) {
 template <class First>
 inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, float alpha,
                      float beta, const Matrix& d, Matrix& c, int threads, First first) {
-  const long k = b.rows, panels = b.stride / PANEL;
+  const long k = b.rows, panels = padded(b.columns, PANEL) / PANEL;
   if (2 * rows * k * b.stride < 1000000) threads = 1;
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
   for (long panel = 0; panel < panels; ++panel) {
@@ -130,7 +132,7 @@ inline Matrix multiply(const float* a, long rows, const Matrix& b, int threads) 
 inline void gram_block(const Matrix& x, long i, long j, Matrix& g) {
   const long rows = std::min<long>(SIDE, x.rows - i), columns = std::min<long>(SIDE, x.rows - j);
   Vec total[SIDE][SIDE] = {};
-  for (long e = 0; e < x.stride; e += LANES) {
+  for (long e = 0; e < x.columns; e += LANES) {
     Vec left[SIDE], right[SIDE];
     for (int r = 0; r < SIDE; ++r) {  // the last rows again where there are no more
       left[r] = load(x[std::min(i + r, x.rows - 1)] + e);
