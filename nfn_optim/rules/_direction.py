@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..symmetry import Matrices, NetworkSpec
 from ._polar import banded_polar_factor
-from .constants import BAND
+from .constants import BAND, BAND_EXPONENT
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,16 @@ class Spectral:
         if self.band is None or low <= 2 * self.band or device != "cpu":
             return 1
         return math.ceil(low / self.band)
+
+    def log_shares(self, spec: NetworkSpec, names: Sequence[str], device: str) -> list[float]:
+        """Log of what is left of each parameter's step size where its matrices are dealt.
+
+        Bands of one matrix point alike where it is strongest, and add up there: the more of them,
+        the smaller the steps that suit.
+        """
+        known = self.matrices(spec)
+        sizes = [(known[n].rows, known[n].columns) if n in known else (1, 1) for n in names]
+        return [-BAND_EXPONENT * math.log(self.num_bands(*size, device)) for size in sizes]
 
     def __call__(self, spec: NetworkSpec, momenta: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Directions of momenta `(*batch, *axes)`, like them; none of those that are Adam's."""

@@ -39,7 +39,7 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
-    norm = _norm(param.detach().float(), tuple(range(batch_dims, param.dim())))
+    norm = _norm(param.detach().to(zeros.dtype), tuple(range(batch_dims, param.dim())))
     return {
         "step": count,
         "num_steps": count.clone(),
@@ -174,8 +174,10 @@ def read(
         n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
         for (n, view), s in zip(views.items(), scales, strict=True)
     }
-    share = log_share(start, start.new_tensor(default_sizes(spec, list(params))), relative)
-    return readings, Descriptors(context, schedule, step, share)
+    names = list(params)
+    dealt = start.new_tensor(direction.log_shares(spec, names, start.device.type))
+    share = log_share(start, start.new_tensor(default_sizes(spec, names)), relative)
+    return readings, Descriptors(context, schedule, step, share + dealt)
 
 
 def _tensors(

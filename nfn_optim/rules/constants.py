@@ -23,5 +23,6 @@ MAX_LOG_MAGNITUDE = 6.0
 
 # The polar factor.
 BAND = 64  # most rows of a large matrix that get a polar factor together on a CPU
+BAND_EXPONENT = 0.25  # with which steps shrink with the number of bands
 POLAR_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 POLAR_STEPS = 5

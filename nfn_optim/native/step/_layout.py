@@ -24,7 +24,7 @@ class Layout:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
         numbers: Nine of each parameter.
-        fans: Four of each parameter: `log_fans`, and its weights' size by default.
+        fans: Five of each parameter: `log_fans`, its weights' size by default, and its log share.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
         reordered: For each of these, the parameter whose axes are stored in another order than
@@ -53,7 +53,8 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
         numbers.extend((rows, columns, taps, p.out, source))
         numbers.extend(_blocks(p, matrices.get(p.name)))
         numbers.append(_bands(direction, matrices.get(p.name)))
-        fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name])))
+        shares = direction.log_shares(spec, [p.name], "cpu")
+        fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name]), *shares))
     names = tuple(p.name for p in roles.parameters)
     tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
     orders = [name if name in spec.orders else None for name in names]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nfn_optim import NetworkSpec, NFNRule
-from nfn_optim.rules import NFNRuleConfig, default_size
+from nfn_optim.rules import NFNRuleConfig, Spectral, default_size
 from nfn_optim.testing import chain_spec, recurrent_spec
 
 SPEC = chain_spec([12, 20, 5])
@@ -96,3 +96,13 @@ def test_the_size_is_that_of_the_start():
         assert expected[name].item() == pytest.approx(param.square().mean().sqrt().item())
     _, state = rule(params, weights(), state)
     assert all(torch.equal(s["size"], expected[n]) for n, s in state.slots.items())
+
+
+def test_steps_shrink_with_the_number_of_bands():
+    direction = Spectral(band=8)
+    spec = chain_spec([40, 33])
+    (bands, bias) = direction.log_shares(spec, ["0.weight", "0.bias"], "cpu")
+    assert direction.num_bands(33, 40, "cpu") == 5
+    assert bands == pytest.approx(-math.log(5) / 4)
+    assert bias == 0
+    assert direction.log_shares(spec, ["0.weight"], "cuda") == [0]
