@@ -88,7 +88,7 @@ class IOSinusoidalEncoding(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.max_freq, self.num_bands = spec, max_freq, num_bands
-        self._ordered = sorted(spec.hnp().fixed)
+        self._ordered = sorted(spec.hnp().fixed & spec.sizes.keys())
         outputs = [spec.axes[name][:1] for name in spec.names]
         order = list(dict.fromkeys(outputs))
         self._layers = [order.index(output) for output in outputs] if encode_layers else []

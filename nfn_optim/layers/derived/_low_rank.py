@@ -93,8 +93,13 @@ def _shrink(spec: NetworkSpec, wide: list[str], rank: int) -> NetworkSpec:
         )
         for name in spec.names
     }
+    heads = {label: group for label, group in spec.heads.items() if label not in wide}
+    known = {*spec.sizes, *(group.numbering for group in heads.values())}
+    pinned, fixed = spec.pinned & known, spec.fixed & known
     # No module stores the reduced network, so it has no shapes in storage.
-    return replace(spec, shapes=shapes, stored={}, orders={}, heads={})
+    return replace(
+        spec, shapes=shapes, stored={}, orders={}, heads=heads, pinned=pinned, fixed=fixed
+    )
 
 
 def _combine(spec: NetworkSpec, name: str, tensor: Tensor, tables: dict[str, Tensor]) -> Tensor:

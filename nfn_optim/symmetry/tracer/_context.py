@@ -32,7 +32,21 @@ class Context:
     def __init__(self, populations: Populations, parameters: Parameters) -> None:
         self.populations = populations
         self.parameters = parameters
+        self._guesses: list[frozenset[Node]] = []
         self.layer = ""  # the submodule at hand, after which new populations are named
+
+    def guess(self, x: Value) -> Value:
+        """A tensor whose last axis is taken to be that of its neurons still.
+
+        It is, where a layer for so many neurons reads it; otherwise they keep their order.
+        """
+        self._guesses.append(x.nodes)
+        return replace(x, guesses=x.guesses | {len(self._guesses) - 1})
+
+    def hold_guesses(self) -> None:
+        """Records that the order of neurons matters where nothing has confirmed a guess."""
+        for nodes in self._guesses:
+            self.populations.pin(nodes)
 
     def hold(self, axis: Axis) -> None:
         """Records that the order along an axis matters."""
@@ -81,7 +95,7 @@ class Context:
             self.hold(axis)
         kept = {a: axis for a, axis in value.axes.items() if a not in gone}
         lost = value.lost | {axis.node for axis in gone.values()}
-        return Value(kept, value.rank, None, value.source, lost)
+        return Value(kept, value.rank, None, value.source, lost, guesses=value.guesses)
 
     def read_axis(self, value: Value, dim: int, size: int) -> list[tuple[Node | None, int]]:
         """How an axis of `size` entries, which a layer reads, runs over neurons and positions."""
@@ -93,6 +107,8 @@ class Context:
             self.hold(axis)
             return [(self._edge(Value(), size), size)]
         if neurons == size:
+            for guess in value.guesses if dim == -1 and size > 1 else ():
+                self._guesses[guess] = frozenset()
             return [(axis.node, size)]
         if axis.after and not axis.before and self.populations.are_heads(axis.node):
             return [(self._of_heads(axis.node, size), size)]
@@ -139,7 +155,8 @@ class Context:
         lost = frozenset().union(*(value.lost for value in values))
         shape = _broadcast(values)
         ones = frozenset(d for value in values for d in value.ones if _all_one(values, d))
-        return Value(axes, rank, shape, source, lost, ones)
+        guesses = frozenset().union(*(value.guesses for value in values))
+        return Value(axes, rank, shape, source, lost, ones, guesses)
 
     def as_value(self, item: object) -> Value:
         """A parameter as a tensor; each of its axes is a population until something tells more."""

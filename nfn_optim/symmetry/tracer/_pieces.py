@@ -113,7 +113,7 @@ def index(ctx: Context, x: Value, key: object) -> Value:
     behind = keys[split_at + 1 :]
     if x.axes and x.rank is None and any(k is not Ellipsis for k in keys[:split_at]):
         if set(x.axes) == {-1} and not behind and _is_one_step(keys[:split_at]):
-            return x  # else layers that read neurons afterwards would not fit
+            return ctx.guess(x)
         return ctx.unknown("indexing the front of a tensor of unknown rank", x)
     rank = x.rank if x.rank is not None else taken
     middle = [slice(None)] * (rank - taken)

@@ -51,6 +51,7 @@ class Value:
         source: The network's input that this is, perhaps reshaped.
         lost: Neurons that this was made of, where their axis is no more; outputs if this is one.
         ones: Axes that have size one after a reduction.
+        guesses: What was taken for granted of its axes, until a layer reads its neurons.
     """
 
     axes: Mapping[int, Axis] = field(default_factory=dict)
@@ -59,6 +60,7 @@ class Value:
     source: Node | None = None
     lost: frozenset[Node] = frozenset()
     ones: frozenset[int] = frozenset()
+    guesses: frozenset[int] = frozenset()
 
     @property
     def nodes(self) -> frozenset[Node]:

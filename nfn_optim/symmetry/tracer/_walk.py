@@ -47,6 +47,7 @@ class Walk:
         result = self._apply(prefix, module, None)
         for value in values_in(result):
             self.populations.mark_output(value.nodes | value.lost)
+        self.ctx.hold_guesses()
         self._unreached(prefix, module)
 
     def alone(self, path: str, module: nn.Module) -> None:

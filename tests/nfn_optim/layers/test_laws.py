@@ -1,6 +1,7 @@
 """One table of layers, and the laws that all of them obey."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -83,6 +84,7 @@ SPECS = {
     "residual": residual_spec(),
     "scattered": scattered_spec(),
     "attention": attention_spec(),
+    "attention, pinned": replace(attention_spec(), pinned=["content"]),
 }
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -393,6 +393,37 @@ def test_no_heads_are_claimed_that_are_not_there(name, assert_renumbering_keeps_
     assert_renumbering_keeps_the_function(Net(TRICKY[name]), torch.randn(2, T, 3))
 
 
+class Guessed(nn.Module):
+    """A layer whose output has axes of unknown number, and two layers behind."""
+
+    def __init__(self, code):
+        super().__init__()
+        self.first, self.other, self.last = nn.Linear(3, 6), nn.Linear(3, 6), nn.Linear(6, 2)
+        self.code = code
+
+    def forward(self, x):
+        return self.code(self, self.first(x).sigmoid(), self.other(x))
+
+
+GUESSES = {
+    "a step": ((2, 5, 3), lambda m, x, y: m.last(x[:, 0] + y[:, 1]), True),
+    "a mean over steps": ((2, 5, 3), lambda m, x, y: m.last((x + y).mean(1)), True),
+    "steps that are normalized": (
+        *((2, 5, 3), lambda m, x, y: m.last(F.layer_norm((x * y).sum(1), (6,)))),
+        True,
+    ),
+    "a neuron": ((2, 3), lambda m, x, y: m.last(y * x[:, 0].exp().sum()), False),
+    "a mean over neurons": ((2, 3), lambda m, x, y: m.last(y * x.mean(1).exp().sum()), False),
+}
+
+
+@pytest.mark.parametrize("name", GUESSES)
+def test_axes_are_guessed_where_a_layer_confirms_it(name, assert_renumbering_keeps_the_function):
+    shape, code, is_found = GUESSES[name]
+    spec = assert_renumbering_keeps_the_function(Guessed(code), torch.randn(shape))
+    assert ("first" in spec.populations) == is_found
+
+
 def test_the_oracle_notices_torn_heads(monkeypatch, assert_renumbering_keeps_the_function):
     monkeypatch.setattr(
         Heads, "permutation", lambda heads, n, runs, g: torch.randperm(n, generator=g)
