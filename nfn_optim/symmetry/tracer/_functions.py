@@ -45,6 +45,10 @@ ELEMENTWISE = frozenset(
     """.split()
 )
 _POOLS = ("max", "avg", "lp")
+_QUANTIZERS = (
+    *("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"),
+    "fused_moving_avg_obs_fake_quant",
+)
 _IGNORED = frozenset("_assert _assert_is_none __assert__ is_ is_not _log_api_usage_once".split())
 
 
@@ -141,6 +145,7 @@ RULES: dict[str, Rule] = {
     "roll": _axes.roll,
     **dict.fromkeys(("norm", "linalg_vector_norm", "vector_norm"), norm),
     **dict.fromkeys(("new_zeros", "new_ones"), lambda ctx, x, *size: _numbers.equal(ctx, *size)),
+    **dict.fromkeys(_QUANTIZERS, _axes.in_order),
     "t": lambda ctx, x: _axes.transpose(ctx, x, -2, -1),
     "addmm": _products.addmm,
     "embedding": _embeddings.lookup,

@@ -179,3 +179,12 @@ def test_a_weight_that_unknown_code_changes_is_read_as_itself(
     spec = assert_renumbering_keeps_the_function(model, torch.randn(3, 5))
     assert spec.axes["0.weight"] == (spec.axes["0.bias"][0], "in")
     assert not spec.populations
+
+
+def test_fake_quantized_weights_are_read(assert_renumbering_keeps_the_function):
+    def quantized(m, x):
+        weight = torch.fake_quantize_per_tensor_affine(m.w.float(), 0.1, 0, -128, 127).double()
+        return m.b(F.linear(x, weight).relu())
+
+    spec = assert_renumbering_keeps_the_function(Forward(quantized), torch.randn(3, 5))
+    assert spec.axes["w"] == (spec.axes["b.weight"][1], "in")
