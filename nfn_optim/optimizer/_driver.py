@@ -18,7 +18,6 @@ from ._groups import Entry
 from ._placement import Placement
 from ._shapes import check_live
 
-
 _MOST_SPECS = 32  # of the sets of parameters with gradients: experts and layers come and go
 
 

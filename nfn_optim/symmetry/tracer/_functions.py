@@ -148,6 +148,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_QUANTIZERS, _axes.in_order),
     "t": lambda ctx, x: _axes.transpose(ctx, x, -2, -1),
     "addmm": _products.addmm,
+    "cdist": _products.distances,
     "embedding": _embeddings.lookup,
     "embedding_bag": _embeddings.bag,
     "pack_padded_sequence": _recurrent.pack,
@@ -186,7 +187,7 @@ _TAKES_ANYTHING = (
     *(_layers.linear, _products.matmul, _products.einsum),
     *(_signatures.conv, _signatures.conv_transpose),
     *(getitem, attribute, size, either, _pieces.concatenate, _axes.stack),
-    *(_products.addmm, _embeddings.lookup, _embeddings.bag),
+    *(_products.addmm, _products.distances, _embeddings.lookup, _embeddings.bag),
     *(_numbers.made, _numbers.equal, _numbers.full, _numbers.arange),
 )
 # Where groups of neurons stay what they are: heads, or maps side by side.
