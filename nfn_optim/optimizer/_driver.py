@@ -18,6 +18,8 @@ from ._groups import Entry
 from ._placement import Placement
 from ._shapes import check_live
 
+_MOST_SPECS = 32  # of the sets of parameters with gradients: experts and layers come and go
+
 
 @dataclass(eq=False)
 class Driver:
@@ -125,6 +127,8 @@ class Driver:
     def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""
         if names not in self._specs:
+            while len(self._specs) >= _MOST_SPECS:
+                del self._specs[next(iter(self._specs))]
             self._specs[names] = self.placement.spec.subset(names)
         return self._specs[names]
 

@@ -106,6 +106,12 @@ def reduce_with_indices(ctx: Context, x: Value, *args: object, **kwargs: object)
     return Several(drop_axes(ctx, x, [at], keepdim=keepdim is True, pin=True))
 
 
+def in_order(ctx: Context, x: Value, *_: object, **__: object) -> Value:
+    """The same tensor, as numbers that belong to its neurons are kept elsewhere."""
+    ctx.pin(x)
+    return x
+
+
 def drop_axes(ctx: Context, x: Value, dims: Sequence[int], *, keepdim: bool, pin: bool) -> Value:
     """Takes axes out (or leaves them with size one); others keep their neurons."""
     x = ctx.without(x, dims, pin=pin)

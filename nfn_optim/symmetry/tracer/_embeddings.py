@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ._context import Context
 from ._value import Axis, ParameterRef, Value
 
 
 def lookup(ctx: Context, index: object, weight: object, *_: object, **__: object) -> Value:
-    """`F.embedding`, and `weight[index]`: what is looked up has one axis more than the indices."""
+    """`F.embedding`, and `weight[index]`: the axes of the indices, and those of a row behind."""
     index = ctx.as_value(index)
-    out = rows_of(ctx, weight)
-    if out is None:
+    if not isinstance(weight, ParameterRef) or len(ctx.parameters.shape(weight.name)) not in (1, 2):
         return ctx.unknown("a lookup in a computed table", index, weight)
+    row = _claim_rows(ctx, weight)
     ctx.pin(index)
-    lost = index.lost | index.nodes
-    return Value({-1: out}, None if index.rank is None else index.rank + 1, None, None, lost)
+    rank = None if index.rank is None else index.rank + len(row)
+    return Value(row, rank, None, None, index.lost | index.nodes)
 
 
 def bag(ctx: Context, index: object, weight: object, *others: object, **__: object) -> Value:
@@ -24,16 +26,14 @@ def bag(ctx: Context, index: object, weight: object, *others: object, **__: obje
     return Value(looked_up.axes, 2, None, None, looked_up.lost)
 
 
-def rows_of(ctx: Context, weight: object) -> Axis | None:
-    """The neurons that the rows of a table run over; what they are rows of is given from outside.
-
-    None for what is no matrix.
-    """
-    if not isinstance(weight, ParameterRef) or len(ctx.parameters.shape(weight.name)) != 2:
-        return None
-    count, width = ctx.parameters.shape(weight.name)
+def _claim_rows(ctx: Context, weight: ParameterRef) -> Mapping[int, Axis]:
+    """What a row of a table runs over; what there is a row of is given from outside."""
+    count, *width = ctx.parameters.shape(weight.name)
     rows = ctx.populations.new(f"{weight.owner}.in", count, is_input=True)
-    out = ctx.populations.new(weight.owner, width)
-    axes = [(rows, count), (out, width)]
+    if not width:
+        ctx.parameters.claim(weight.name, [(rows, count)], [rows])
+        return {}
+    out = ctx.populations.new(weight.owner, width[0])
+    axes = [(rows, count), (out, width[0])]
     ctx.parameters.claim(weight.name, axes, [out, rows], is_table=True)
-    return Axis(out)
+    return {-1: Axis(out)}

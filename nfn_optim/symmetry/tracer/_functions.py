@@ -45,6 +45,10 @@ ELEMENTWISE = frozenset(
     """.split()
 )
 _POOLS = ("max", "avg", "lp")
+_QUANTIZERS = (
+    *("fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine"),
+    "fused_moving_avg_obs_fake_quant",
+)
 _IGNORED = frozenset("_assert _assert_is_none __assert__ is_ is_not _log_api_usage_once".split())
 
 
@@ -141,8 +145,10 @@ RULES: dict[str, Rule] = {
     "roll": _axes.roll,
     **dict.fromkeys(("norm", "linalg_vector_norm", "vector_norm"), norm),
     **dict.fromkeys(("new_zeros", "new_ones"), lambda ctx, x, *size: _numbers.equal(ctx, *size)),
+    **dict.fromkeys(_QUANTIZERS, _axes.in_order),
     "t": lambda ctx, x: _axes.transpose(ctx, x, -2, -1),
     "addmm": _products.addmm,
+    "cdist": _products.distances,
     "embedding": _embeddings.lookup,
     "embedding_bag": _embeddings.bag,
     "pack_padded_sequence": _recurrent.pack,
@@ -181,7 +187,7 @@ _TAKES_ANYTHING = (
     *(_layers.linear, _products.matmul, _products.einsum),
     *(_signatures.conv, _signatures.conv_transpose),
     *(getitem, attribute, size, either, _pieces.concatenate, _axes.stack),
-    *(_products.addmm, _embeddings.lookup, _embeddings.bag),
+    *(_products.addmm, _products.distances, _embeddings.lookup, _embeddings.bag),
     *(_numbers.made, _numbers.equal, _numbers.full, _numbers.arange),
 )
 # Where groups of neurons stay what they are: heads, or maps side by side.

@@ -74,7 +74,8 @@ def concatenate(ctx: Context, tensors: object, dim: object = 0) -> Value:
     """Side by side along one axis, which becomes a population of its own whose order is pinned."""
     if not isinstance(tensors, (list, tuple)):
         return ctx.unknown("a concatenation", tensors)
-    values = [ctx.as_value(tensor) for tensor in tensors]
+    given = [ctx.as_value(tensor) for tensor in tensors]
+    values = [value for value in given if value.shape != (0,)]  # what a cache starts with
     rank = next((value.rank for value in values if value.rank is not None), None)
     at = Value(rank=rank).locate(dim)
     if at is None:

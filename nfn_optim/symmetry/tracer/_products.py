@@ -33,6 +33,11 @@ def addmm(ctx: Context, bias: Any, x: Any, weight: Any, **_: object) -> Value:
     return ctx.combine([ctx.as_value(bias), matmul(ctx, x, weight)])
 
 
+def distances(ctx: Context, x: Any, y: Any, *_: object, **__: object) -> Value:
+    """`torch.cdist`, which sums over the last axis."""
+    return contract(ctx, [(ctx.as_value(x), "id"), (ctx.as_value(y), "jd")], "ij")
+
+
 def einsum(ctx: Context, equation: object, *operands: Any) -> Value:
     """`torch.einsum` with named axes; an ellipsis stands in front."""
     tensors = operands[0] if len(operands) == 1 and isinstance(operands[0], tuple) else operands

@@ -19,7 +19,7 @@ from ._modules import find_rule, reason_without_rule
 from ._parameters import Parameters
 from ._parametrized import computed, hooked
 from ._populations import Populations
-from ._value import NUMBER, ParameterRef, Several, Value, values_in
+from ._value import NUMBER, ParameterRef, Several, Value, parameters_in, values_in
 
 # Arguments that are named as in transformers, where they have so many axes.
 _RANKS = {"input_ids": 2, "decoder_input_ids": 2, "input_features": 3, "pixel_values": 4}
@@ -166,7 +166,12 @@ class Walk:
         for name in self._own_names(module, recurse=False):
             self.parameters.drop(name, f"forward of {type(module).__name__} cannot be traced")
         self._children(path, module)
-        return self.ctx.unknown(type(module).__name__, args)
+        parameters = parameters_in(args)
+        if len(parameters) != 1 or values_in(args):
+            return self.ctx.unknown(type(module).__name__, args)
+        weight = self.ctx.as_value(parameters[0])  # quantized, say, and used like the parameter
+        self.ctx.pin(weight)
+        return weight
 
     def _children(self, path: str, module: nn.Module) -> None:
         for name, child in module.named_children():

@@ -18,10 +18,10 @@ def linear(ctx: Context, x: Value, weight: Value, bias: object, *, transposed: b
     names = "io" if transposed else "oi"
     ctx.populations.mark_side(axis.node for axis in weight.axes.values())
     read = weight.axes.get(-2 if transposed else -1)
-    if -1 not in x.axes and read is not None and read.is_plain:
-        size = ctx.populations.size(read.node)
-        [(node, _), *_others] = ctx.read_axis(x, -1, size)
-        x = replace(x, axes={**x.axes, -1: read if node is None else Axis(node)})
+    if read is not None and read.is_plain:
+        [(node, _), *_others] = ctx.read_axis(x, -1, ctx.populations.size(read.node))
+        if -1 not in x.axes:
+            x = replace(x, axes={**x.axes, -1: read if node is None else Axis(node)})
     result = contract(ctx, [(x, "i"), (weight, names)], "o")
     return result if bias is None else ctx.combine([result, ctx.as_value(bias)])
 

@@ -373,3 +373,16 @@ def test_the_length_of_a_run_is_kept_in_the_state_and_changes_steps():
 def test_a_length_that_is_no_number_of_steps_is_refused(num_steps):
     with pytest.raises(ValueError, match="num_steps must be a positive integer"):
         NFNOptimizer(network(), num_steps=num_steps)
+
+
+def test_memory_is_bounded_where_other_layers_get_gradients_at_every_step():
+    """Experts that are chosen, layers that are dropped at random."""
+    layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(10))
+    optimizer = NFNOptimizer(layers)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        optimizer.zero_grad()
+        chosen = torch.randperm(10, generator=generator)[:3].tolist()
+        sum(layers[i](torch.ones(3)).sum() for i in chosen).backward()
+        optimizer.step()
+    assert len(optimizer._driver._specs) <= 32

@@ -22,6 +22,7 @@ class Tokens(nn.Module):
         self.conv_head = nn.Linear(4, 3)
         self.bag = nn.EmbeddingBag(ROWS, WIDTH, padding_idx=0)
         self.bounded = nn.Embedding(ROWS, WIDTH, padding_idx=0, max_norm=0.5)
+        self.numbers = nn.Parameter(torch.randn(ROWS))
         self.matrix = nn.Parameter(torch.randn(ROWS, WIDTH))
         self.positions = nn.Parameter(torch.randn(1, 9, WIDTH))
         self.first = nn.Parameter(torch.randn(1, 1, WIDTH))
@@ -70,6 +71,11 @@ CODE = {
         lambda m, x: F.normalize(m.table(x), dim=-1) @ F.normalize(m.table.weight, dim=1).T,
         {"table"},
     ),
+    "nearest center": (
+        lambda m, x: m.head(m.table(torch.cdist(m.table(x), m.table.weight).argmin(-1))),
+        {"table"},
+    ),
+    "a number for each": (lambda m, x: m.head(m.table(x) * m.numbers[x][..., None]), {"table"}),
     "positions": (lambda m, x: m.head(mlp(m, m.table(x) + m.queries)), {"table", "up"}),
     "first positions": (
         lambda m, x: m.head(mlp(m, m.table(x) + m.positions[:, : x.shape[1]])),

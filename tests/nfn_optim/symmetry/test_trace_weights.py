@@ -153,3 +153,38 @@ def test_the_rank_of_an_adapter_is_a_population_of_its_own():
     spec = NetworkSpec.from_module(Forward(adapted))
     assert spec.axes["down"] == ("down", "in")
     assert spec.axes["up"] == ("a", "down")
+
+
+class Rounded(nn.Module):
+    """Rounds weights, in code that is not followed."""
+
+    def forward(self, weight):
+        levels = int(weight.abs().max() * 10)
+        return (weight * levels).round() / levels
+
+
+class Quantized(nn.Linear):
+    def __init__(self, a, b):
+        super().__init__(a, b)
+        self.rounded = Rounded()
+
+    def forward(self, x):
+        return F.linear(x, self.rounded(self.weight), self.bias)
+
+
+def test_a_weight_that_unknown_code_changes_is_read_as_itself(
+    assert_renumbering_keeps_the_function,
+):
+    model = nn.Sequential(Quantized(5, 6), nn.ReLU(), Quantized(6, 2))
+    spec = assert_renumbering_keeps_the_function(model, torch.randn(3, 5))
+    assert spec.axes["0.weight"] == (spec.axes["0.bias"][0], "in")
+    assert not spec.populations
+
+
+def test_fake_quantized_weights_are_read(assert_renumbering_keeps_the_function):
+    def quantized(m, x):
+        weight = torch.fake_quantize_per_tensor_affine(m.w.float(), 0.1, 0, -128, 127).double()
+        return m.b(F.linear(x, weight).relu())
+
+    spec = assert_renumbering_keeps_the_function(Forward(quantized), torch.randn(3, 5))
+    assert spec.axes["w"] == (spec.axes["b.weight"][1], "in")
