@@ -21,12 +21,13 @@ class RuleConfig:
     """The rule that is meta-trained: where it starts, and what of it is trained.
 
     Attributes:
-        init: A checkpoint to start from, which then decides on `hidden`, `initial_lr` and
-            `relative`; a new rule without.
+        init: A checkpoint to start from, which then decides on `hidden`, `initial_lr`, `relative`
+            and `fading`; a new rule without.
         hidden: Hidden channels of a new rule.
         initial_lr: Step size of a new rule.
         relative: Exponent with which a new rule's steps follow the size of the weights at the
             start.
+        fading: Exponent with which a new rule's steps follow gradients that become smaller.
         parameters: Names (regular expressions) of the meta-parameters to train; all if empty. By
             default all but the schedule, whose gradient a truncation gets wrong.
 
@@ -38,6 +39,7 @@ class RuleConfig:
     hidden: int = 16
     initial_lr: float = NFNRuleConfig.initial_lr
     relative: float = NFNRuleConfig.relative
+    fading: float = NFNRuleConfig.fading
     parameters: tuple[str, ...] = (r"read\..*", r"write\..*")
 
     def __post_init__(self) -> None:
@@ -71,7 +73,8 @@ def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) ->
 
 def _start(config: RuleConfig, limits: Limits) -> NFNRule:
     if config.init is None:
-        return NFNRule(NFNRuleConfig(config.hidden, config.initial_lr, config.relative, limits))
+        settings = (config.hidden, config.initial_lr, config.relative, config.fading)
+        return NFNRule(NFNRuleConfig(*settings, limits))
     first = load_rule(config.init)
     rule = NFNRule(replace(first.config, limits=first.config.limits.joined(limits)))
     rule.load_state_dict(first.state_dict())

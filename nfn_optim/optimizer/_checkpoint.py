@@ -102,14 +102,14 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
 def _config(header: Mapping[str, str]) -> NFNRuleConfig:
     """The rule's configuration.
 
-    Files of version 3 had the same limits in common; until version 4 steps did not follow the size
-    of the weights.
+    Files of version 3 had the same limits in common; until version 4 steps followed neither the
+    size of the weights nor that of gradients.
     """
     values = json.loads(header["rule"])
     if header["version"] == "3":
         values["limits"] = _LIMITS_OF_3
     if header["version"] in ("3", "4"):
-        values["relative"] = 0.0
+        values |= {"relative": 0.0, "fading": 0.0}
     return NFNRuleConfig.from_dict(values)
 
 

@@ -17,7 +17,8 @@ from torch.nn.functional import hardtanh_
 from ..symmetry import NetworkSpec
 from ._base import Params
 from ._direction import Spectral
-from ._relative import default_sizes, fan_in_of, log_share
+from ._fading import follow
+from ._relative import default_sizes, fan_in_of
 from .constants import (
     CLIP,
     DECAYS,
@@ -28,14 +29,16 @@ from .constants import (
     TYPICAL_FAN,
 )
 
+_SCALARS = ("step", "num_steps", "size", "loud", "loudest")
+
 
 def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
     """Float32 accumulators before the first step.
 
     Returns:
-        `step` count, `num_steps` of the run (0: not known) and `size`, the root mean square of the
-        parameter at the start, `(*batch)`; `momenta` `(3, *shape)`, `square` and `lead` of the fast
-        iterate over the parameter `(*shape)`.
+        `step` count, `num_steps` of the run (0: not known), `size`, the root mean square of the
+        parameter at the start, and `loud` and `loudest`, see `follow`, `(*batch)`; `momenta`
+        `(3, *shape)`, `square` and `lead` of the fast iterate over the parameter `(*shape)`.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
@@ -44,6 +47,8 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         "step": count,
         "num_steps": count.clone(),
         "size": norm / math.sqrt(max(1, math.prod(param.shape[batch_dims:]))),
+        "loud": torch.zeros_like(norm),
+        "loudest": torch.zeros_like(norm),
         "momenta": torch.stack([zeros] * len(DECAYS)),
         "square": zeros,
         "lead": zeros.clone(),
@@ -110,13 +115,21 @@ class Descriptors:
         schedule: How far the run is, and the fans `(SCHEDULE_CHANNELS, *batch, parameters)`;
             nothing that steps can change, or a large step could ask for a larger one.
         step: Steps of the run so far `(*batch, parameters)`.
-        log_share: Log of the step size that suits the parameter over the rule's, likewise.
+        start: Root mean square of the parameters before the first step, likewise.
+        default: What it is by default `(parameters)`, see `default_sizes`.
+        dealt: Log of what is left of step sizes where matrices are dealt, likewise.
+        loud: Slots after this step `(*batch, parameters)`, see `follow`.
+        loudest: Likewise.
     """
 
     context: Tensor
     schedule: Tensor
     step: Tensor
-    log_share: Tensor
+    start: Tensor
+    default: Tensor
+    dealt: Tensor
+    loud: Tensor
+    loudest: Tensor
 
     @property
     def log_fan_in(self) -> Tensor:
@@ -130,7 +143,6 @@ def read(
     grads: Params,
     slots: Mapping[str, dict[str, Tensor]],
     direction: Spectral,
-    relative: float,
     largest: float,
 ) -> tuple[dict[str, Reading], Descriptors]:
     """Reads parameters whose slots already hold their gradients, in the order of `params`.
@@ -141,24 +153,23 @@ def read(
         grads: Their gradients.
         slots: Their accumulators.
         direction: Where steps point.
-        relative: Exponent with which steps follow the size of the weights at the start.
         largest: Root mean square as which larger parameters are shown.
     """
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
-    step, num_steps, start = (
-        torch.stack([slots[n][key] for n in params], -1) for key in ("step", "num_steps", "size")
+    step, num_steps, start, loud, loudest = (
+        torch.stack([slots[n][key] for n in params], -1) for key in _SCALARS
     )  # (*batch, parameters)
     square = torch.stack(
         [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
     )
     counts = square.new_tensor([math.prod(spec.shapes[n]) for n in params])
-    size, loud, loudness = (
+    size, last, loudness = (
         _rms([_norm(t[i], sizes[n]) for n, t in tensors.items()], counts) for i in (0, 1, 3)
     )
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
-    ratios = torch.cat([loudness * corrections[:-1], loud.unsqueeze(0)]) / (level + TINY).sqrt()
+    ratios = torch.cat([loudness * corrections[:-1], last.unsqueeze(0)]) / (level + TINY).sqrt()
     shown = size.clamp(max=largest).unsqueeze(0)
     logs = torch.log(torch.cat([shown, ratios]) + 1e-4)
     fixed = step.new_tensor([log_fans(spec, n) for n in params]).T
@@ -174,10 +185,12 @@ def read(
         n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
         for (n, view), s in zip(views.items(), scales, strict=True)
     }
-    names = list(params)
-    dealt = start.new_tensor(direction.log_shares(spec, names, start.device.type))
-    share = log_share(start, start.new_tensor(default_sizes(spec, names)), relative)
-    return readings, Descriptors(context, schedule, step, share + dealt)
+    known = (
+        start.new_tensor(default_sizes(spec, list(params))),
+        start.new_tensor(direction.log_shares(spec, list(params), start.device.type)),
+        *follow(loud, loudest, loudness[0] * corrections[0], step),
+    )
+    return readings, Descriptors(context, schedule, step, start, *known)
 
 
 def _tensors(

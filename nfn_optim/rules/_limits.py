@@ -12,6 +12,8 @@ from .constants import TYPICAL_FAN
 class Limits:
     """What meta-training has seen; beyond it a rule takes careful steps.
 
+    By default there are no limits, as befits a rule that has learned nothing.
+
     Attributes:
         horizon: Steps of the longest run; later steps shrink like one over the time.
         memory: Steps that the average remembers; after as many it forgets as fast as it learns.
@@ -24,9 +26,9 @@ class Limits:
         ValueError: If one is not positive.
     """
 
-    horizon: float = 1_000.0
-    memory: float = 2_000.0
-    fan_in: float = 1_024.0
+    horizon: float = math.inf
+    memory: float = math.inf
+    fan_in: float = math.inf
     weight_size: float = 2.0
 
     def __post_init__(self) -> None:

@@ -39,12 +39,14 @@ class NFNRuleConfig:
         initial_lr: Step size of the untrained rule, for vectors and in layers of 32 inputs.
         relative: Exponent with which a matrix's steps follow the size of its weights at the start:
             steps are a share of the weights (1), or the same everywhere (0).
+        fading: Exponent with which steps follow gradients that become smaller.
         limits: What meta-training has seen.
     """
 
     hidden: int = 16
-    initial_lr: float = 1.6e-2
+    initial_lr: float = 2.25e-2
     relative: float = 1.0
+    fading: float = 0.5
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -86,7 +88,9 @@ class NFNRule(UpdateRule):
         self.write = self.layer(hidden, 2, context)
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
-        self.schedule = Pace(self.config.initial_lr, self.config.limits)
+        self.schedule = Pace(
+            self.config.initial_lr, self.config.relative, self.config.fading, self.config.limits
+        )
 
     def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         """Step counts, momenta and mean square of the gradient, and the lead, as float32."""
@@ -104,10 +108,8 @@ class NFNRule(UpdateRule):
             p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in roles.parameters
         }
         ordered = {p.name: params[p.name] for p in roles.parameters}
-        relative, largest = self.config.relative, self.config.limits.weight_size
-        readings, known = _inputs.read(
-            spec, ordered, grads, slots, self.direction, relative, largest
-        )
+        largest = self.config.limits.weight_size
+        readings, known = _inputs.read(spec, ordered, grads, slots, self.direction, largest)
         context = known.context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in roles.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}
@@ -122,6 +124,7 @@ class NFNRule(UpdateRule):
             moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
+            slots[name]["loud"], slots[name]["loudest"] = known.loud[..., i], known.loudest[..., i]
             delta[name] = moved.to(params[name].dtype)
         new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
         return {n: delta[n] for n in params}, new

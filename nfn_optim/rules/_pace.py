@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ._fading import log_fading
 from ._inputs import Descriptors
 from ._limits import Limits
+from ._relative import log_share
 from .constants import INITIAL_LOG_RECENCY, SCHEDULE_CHANNELS
 
 
@@ -20,12 +22,14 @@ class Pace(nn.Linear):
 
     Args:
         initial_lr: Step size of an untrained rule.
+        relative: Exponent with which steps follow the size of the weights at the start.
+        fading: Exponent with which steps follow gradients that become smaller.
         limits: What meta-training has seen; beyond it steps shrink.
     """
 
-    def __init__(self, initial_lr: float, limits: Limits) -> None:
+    def __init__(self, initial_lr: float, relative: float, fading: float, limits: Limits) -> None:
         super().__init__(SCHEDULE_CHANNELS, 2)
-        self.limits = limits
+        self.relative, self.fading, self.limits = relative, fading, limits
         nn.init.zeros_(self.weight)
         with torch.no_grad():
             self.bias.copy_(torch.tensor((math.log(initial_lr), INITIAL_LOG_RECENCY)))
@@ -37,8 +41,9 @@ class Pace(nn.Linear):
         late = (known.step / self.limits.horizon).clamp(min=1).log()
         excess = (known.log_fan_in - self.limits.log_fan_in).clamp(min=0)
         age = known.step.clamp(max=self.limits.memory).log()
-        share = known.log_share.to(size.dtype)
-        return size + share - excess.to(size.dtype) - late, recency - age
+        suits = log_share(known.start, known.default, self.relative) + known.dealt
+        left = log_fading(known.loud, known.loudest, self.fading)
+        return size + (suits + left - excess - late).to(size.dtype), recency - age
 
     @property
     def step_size(self) -> float:

@@ -132,4 +132,4 @@ def _limits(rule: NFNRule) -> tuple[float, ...]:
     """As `Limits` of `parameter.h` has them."""
     limits = rule.config.limits
     numbers = (limits.horizon, limits.memory, limits.log_fan_in, limits.weight_size)
-    return *numbers, rule.config.relative
+    return *numbers, rule.config.relative, rule.config.fading

@@ -12,7 +12,8 @@ from ...rules import Spectral, constants, default_sizes, log_fans
 from ...symmetry import Matrices, NetworkSpec, Shape
 from .. import Expected
 
-SLOTS = ("momenta", "square", "lead", "step", "num_steps", "size")
+SCALARS = ("step", "num_steps", "size", "loud", "loudest")
+SLOTS = ("momenta", "square", "lead", *SCALARS)
 LAYER = ("entry", "vector", "taps", "own", "neurons", "network", "bias")
 
 
@@ -58,7 +59,7 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
     names = tuple(p.name for p in roles.parameters)
     tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
     orders = [name if name in spec.orders else None for name in names]
-    reordered = [order for name in orders for order in (*[name] * 5, None, None, None)]
+    reordered = [order for name in orders for order in (*[name] * 5, *[None] * len(SCALARS))]
     return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered)
 
 
@@ -98,7 +99,7 @@ def _bands(direction: Spectral, matrices: Matrices | None) -> int:
 
 def _tensors(name: str, shape: Shape) -> list[Expected]:
     momenta = (len(constants.DECAYS), *shape)
-    slots = zip(SLOTS, (momenta, shape, shape, (), (), ()), strict=True)
+    slots = zip(SLOTS, (momenta, shape, shape, *[()] * len(SCALARS)), strict=True)
     return [
         Expected(f"parameter {name!r}", shape, is_written=True),
         Expected(f"the gradient of {name!r}", shape),

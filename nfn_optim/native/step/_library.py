@@ -20,6 +20,8 @@ def _definitions() -> tuple[str, ...]:
         "TINY": constants.TINY,
         "CLIP": constants.CLIP,
         "LAST": constants.LAST,
+        "LOUD_DECAY": constants.LOUD_DECAY,
+        "LEAST_LOUD": constants.LEAST_LOUD,
         "LARGEST_RATIO": constants.LARGEST_RATIO,
         "TYPICAL_SIZE": default_size(constants.TYPICAL_FAN),
         "BETA": constants.BETA,

@@ -21,9 +21,9 @@ struct Layer {
         network(at[5]), bias(at[6]) {}
 };
 
-// Limits of meta-training, see `Limits` in rules/_limits.py, and `relative` of a rule's settings.
+// Limits of meta-training, see `Limits` in rules/_limits.py, and `relative` and `fading` of a rule's settings.
 struct Limits {
-  float horizon, memory, log_fan_in, weight_size, relative;
+  float horizon, memory, log_fan_in, weight_size, relative, fading;
 };
 
 struct Parameter {
@@ -32,7 +32,7 @@ struct Parameter {
   long blocks[3];  // of outputs, inputs and taps: matrices; none where these are zero
   long bands;      // of each of them
   float fans[5];
-  float *values, *momenta, *square, *lead, *step;
+  float *values, *momenta, *square, *lead, *step, *loud, *loudest;
   const float *grad, *num_steps, *start;
   float rate, keep;
 
@@ -50,6 +50,7 @@ struct Parameter {
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
     num_steps = at[6], start = at[7];
+    loud = at[8], loudest = at[9];
   }
 
   bool is_weight() const { return source >= 0; }

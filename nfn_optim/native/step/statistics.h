@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "lanes.h"
 #include "parameter.h"
@@ -48,6 +49,18 @@ inline float correction(double decay, float step) {
   return static_cast<float>(-1 / std::expm1(step * std::log(decay)));
 }
 
+// As `follow` in rules/_fading.py.
+inline void follow(Parameter& p, float loudness) {
+  *p.loud += std::max(1 / *p.step, 1 - LOUD_DECAY) * (loudness * loudness - *p.loud);
+  *p.loudest = std::max(*p.loudest, *p.loud);
+}
+
+// As `log_fading` there.
+inline float log_fading(const Parameter& p, float exponent) {
+  const float known = std::max(*p.loudest, std::numeric_limits<float>::min());
+  return exponent / 2 * std::log(std::max(*p.loud / known, LEAST_LOUD));
+}
+
 // Makes the sums of all pieces into factors, and describes the parameter.
 inline void scale(Parameter& p, const double* sums, const Limits& limits) {
   const float step = *p.step += 1;
@@ -64,6 +77,7 @@ inline void scale(Parameter& p, const double* sums, const Limits& limits) {
     const float loudness = rms(sums[3 + k], count);
     p.correct[k] = correction(DECAY[k], step);
     p.loudness[k] = 1 / loudness;
+    if (k == 0) follow(p, loudness * p.correct[k]);
     *context++ = std::log(loudness * p.correct[k] / typical + 1e-4f);
   }
   *context++ = std::log(loud / typical + 1e-4f);
@@ -98,7 +112,8 @@ inline void pace(Parameter& p, const Schedule& schedule, const Limits& limits) {
   const float age = std::log(std::min(step, limits.memory));
   const float excess = std::max(0.0f, p.fans[1] - limits.log_fan_in);
   const float late = std::log(std::max(step / limits.horizon, 1.0f));
-  p.log_size = written[0] + log_share(p, limits.relative) - excess - late;
+  p.log_size = written[0] + log_share(p, limits.relative) +
+               log_fading(p, limits.fading) - excess - late;
   p.recency = written[1] - age;
 }
 

@@ -223,21 +223,21 @@ class Step {
 
 // `layout` has rows, columns, taps, populations of outputs and inputs, into how many matrices outputs,
 // inputs and taps are cut, and the bands of each, of every parameter; `tensors` values, gradient,
-// momenta, square, lead, step, number of steps and size at the start; `rates` a factor on the update
-// and one on the values; `weights` seven of each layer and two of the schedule; `limits` the five of
-// `Limits`. Writes the norms of the updates to `norms`.
+// momenta, square, lead, step, number of steps, size at the start, loud and loudest; `rates` a
+// factor on the update and one on the values; `weights` seven of each layer and two of the
+// schedule; `limits` the six of `Limits`. Writes the norms of the updates to `norms`.
 extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
                          const int64_t* sizes, void* const* tensors, const double* rates,
                          const float* const* weights, const float* limits, int hidden, int threads,
                          float* norms) {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
-    all.emplace_back(layout + 9 * i, fans + 5 * i, tensors + 8 * i, rates + 2 * i);
+    all.emplace_back(layout + 9 * i, fans + 5 * i, tensors + 10 * i, rates + 2 * i);
   }
   nfn::Step step({std::move(all), {sizes, sizes + populations}},
                  nfn::Layer(nfn::INPUTS, hidden, weights),
                  nfn::Layer(hidden, nfn::WRITTEN, weights + 7), {weights[14], weights[15]},
-                 {limits[0], limits[1], limits[2], limits[3], limits[4]}, threads);
+                 {limits[0], limits[1], limits[2], limits[3], limits[4], limits[5]}, threads);
   step.run();
   for (const nfn::Parameter& p : step.parameters()) {
     *norms++ = static_cast<float>(std::sqrt(p.moved));
