@@ -47,7 +47,7 @@ def test_meta_gradients_equal_those_of_higher(build, shape):
         rule, task.loss, params, batches, rule.init(params, task.spec), first_order=False
     ).losses
     theirs = unroll_higher(rule, task, params, batches)
-    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     theta = list(rule.parameters())
     first, second = (
         torch.autograd.grad(
@@ -56,7 +56,7 @@ def test_meta_gradients_equal_those_of_higher(build, shape):
         for losses in (ours, theirs)
     )
     for one, other in zip(first, second, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     assert max(float(g.abs().max()) for g in first) > 1e-3
 
 

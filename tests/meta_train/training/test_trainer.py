@@ -74,7 +74,7 @@ def test_meta_training_lowers_the_loss_on_new_tasks():
     for _ in trainer.train():
         pass
     assert trainer.skipped == 0
-    assert mean_loss(trainer.result()) < 0.8 * before
+    assert mean_loss(trainer.result()) < 0.9 * before
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
