@@ -9,6 +9,7 @@ from typing import Any
 from torch.fx.proxy import TraceError
 
 _MOST = 4  # branches in one forward, each of which doubles the ways through it
+_MOST_WAYS = 8_000  # through all modules of a graph, which takes seconds
 
 
 class Branches:
@@ -16,6 +17,7 @@ class Branches:
 
     def __init__(self) -> None:
         self._open: list[_Way] = []
+        self._num_ways = 0
 
     def choose(self, question: Hashable) -> bool:
         """One answer, the same for the same question.
@@ -45,6 +47,9 @@ class Branches:
         error: Exception | None = None
         planned: list[bool] | None = []
         while planned is not None:
+            self._num_ways += 1
+            if self._num_ways > _MOST_WAYS:
+                raise TraceError("there are too many ways through its branches")
             way = _Way(planned)
             self._open.append(way)
             undo = mark()

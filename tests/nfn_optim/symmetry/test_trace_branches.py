@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nfn_optim import NetworkSpec
-from nfn_optim.symmetry.tracer import trace
+from nfn_optim.symmetry.tracer import _branches, trace
 
 
 class Net(nn.Module):
@@ -131,6 +131,26 @@ def test_loops_on_data_are_not_followed(code, why, assert_renumbering_keeps_the_
     spec = assert_renumbering_keeps_the_function(model, torch.rand(3, 5))
     assert set(spec.names) == {name for name, _ in model.named_parameters()}
     assert not spec.populations
+
+
+class Nested(nn.Module):
+    """A branch in a module in a branch in a module, and so on."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.inner = Nested(depth - 1) if depth else nn.Identity()
+
+    def forward(self, x):
+        return self.inner(self.fc(x)) if x.sum() > 0 else self.inner(x)
+
+
+def test_ways_through_nested_branches_are_bounded(monkeypatch):
+    monkeypatch.setattr(_branches, "_MOST_WAYS", 100)
+    model = Nested(12)
+    found = trace(model)
+    assert "there are too many ways through its branches" in found.failures.values()
+    assert set(found.description.axes) == {name for name, _ in model.named_parameters()}
 
 
 class Inner(nn.Module):
