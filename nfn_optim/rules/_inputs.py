@@ -217,7 +217,8 @@ def log_fans(spec: NetworkSpec, name: str) -> list[float]:
     labels, shape = spec.axes[name], spec.shapes[name]
     fan_out = shape[0] if shape else 1
     at_edge = float(any(label in spec.io for label in labels))
-    return [math.log(fan_out / TYPICAL_FAN), math.log(fan_in_of(spec, name) / TYPICAL_FAN), at_edge]
+    fans = (fan_out, fan_in_of(spec, name))
+    return [*(math.log(max(1, fan) / TYPICAL_FAN) for fan in fans), at_edge]
 
 
 def _time(step: Tensor) -> Tensor:
