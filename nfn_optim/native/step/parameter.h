@@ -19,9 +19,18 @@ struct Layer {
   Layer(int in, int out, const float* const* at)
       : in(in), out(out), entry(at[0]), vector(at[1]), taps(at[2]), own(at[3]), neurons(at[4]),
         network(at[5]), bias(at[6]) {}
+
+  bool is_zero() const {
+    const auto zero = [this](const float* weights, long maps) {
+      return std::all_of(weights, weights + maps * out, [](float w) { return w == 0; });
+    };
+    return zero(entry, in) && zero(vector, in) && zero(taps, in) && zero(own, 2 * in) &&
+           zero(neurons, 9 * in) && zero(network, 2 * (3 * in + CONTEXT)) && zero(bias, 2);
+  }
 };
 
-// Limits of meta-training, see `Limits` in rules/_limits.py, and `relative` and `fading` of a rule's settings.
+// Limits of meta-training, see `Limits` in rules/_limits.py, and `relative` and `fading` of a rule's
+// settings.
 struct Limits {
   float horizon, memory, log_fan_in, weight_size, relative, fading;
 };

@@ -13,6 +13,7 @@
 
 #include "channels.h"
 #include "direction.h"
+#include "follow.h"
 #include "parameter.h"
 #include "statistics.h"
 #include "terms.h"
@@ -34,15 +35,7 @@ class Step {
     on_pieces([this](Piece& piece) { accumulate(of(piece), piece); });
     describe();
     point(network_.parameters, threads());
-    open_rows(INPUTS);
-    on_pieces([this](Piece& piece) { pool_inputs(piece); });
-    std::vector<Terms> hidden = terms(network_, read_, join(INPUTS), threads());
-    open_rows(read_.out);
-    on_pieces([this, &hidden](Piece& piece) { pool_hidden(piece, hidden[piece.parameter]); });
-    std::vector<Terms> last = terms(network_, write_, join(read_.out), threads());
-    on_pieces([this, &hidden, &last](Piece& piece) {
-      move(piece, hidden[piece.parameter], last[piece.parameter]);
-    });
+    write_.is_zero() ? keep_pace() : read_and_write();
     for (const auto& share : shares_) {
       for (const Piece& piece : share) of(piece).moved += piece.moved;
     }
@@ -57,6 +50,23 @@ class Step {
   Limits limits_;
   std::vector<std::vector<Piece>> shares_;  // of each thread
   std::vector<Matrix> rows_;                // sums over a row, of each parameter
+
+  // A rule that has learned nothing needs no channels.
+  void keep_pace() {
+    on_pieces([this](Piece& piece) { nfn::keep_pace(of(piece), piece); });
+  }
+
+  void read_and_write() {
+    open_rows(INPUTS);
+    on_pieces([this](Piece& piece) { pool_inputs(piece); });
+    std::vector<Terms> hidden = terms(network_, read_, join(INPUTS), threads());
+    open_rows(read_.out);
+    on_pieces([this, &hidden](Piece& piece) { pool_hidden(piece, hidden[piece.parameter]); });
+    std::vector<Terms> last = terms(network_, write_, join(read_.out), threads());
+    on_pieces([this, &hidden, &last](Piece& piece) {
+      move(piece, hidden[piece.parameter], last[piece.parameter]);
+    });
+  }
 
   int threads() const { return static_cast<int>(shares_.size()); }
 
@@ -156,14 +166,8 @@ class Step {
       const long at = row * length + e, n = length - e;
       magnitude += load(last.columns[0] + e) + last.rows[0][row];
       shift += load(last.columns[1] + e) + last.rows[1][row];
-      const Vec step =
-          exp(clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE) + p.log_size) * direction;
-      const Vec ahead = load(p.lead + at, n) - FOLLOWED * step;
-      const Vec caught = sigmoid(shift + p.recency) * ahead;
-      const Vec delta = caught - LED * step;
-      store(p.lead + at, ahead - caught, n);
-      store(p.values + at, p.keep * load(p.values + at, n) + p.rate * delta, n);
-      moved += first(delta * delta, n);
+      const Vec size = exp(clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE) + p.log_size);
+      moved += follow(p, at, n, size * direction, sigmoid(shift + p.recency));
     };
     for (long row = piece.begin; row < piece.end; ++row) {
       along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {

@@ -117,6 +117,20 @@ def test_any_network_takes_the_same_steps(spec):
     assert_same_steps(random_rule(), spec)
 
 
+@pytest.mark.parametrize("spec", [scattered_spec(), recurrent_spec(), chain_spec([40, 200, 7])])
+def test_a_rule_that_has_learned_nothing_takes_the_same_steps(spec):
+    assert_same_steps(NFNRule().requires_grad_(False), spec, steps=5)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in NFNRule().write.named_parameters()])
+def test_any_weight_that_is_learned_is_used(name):
+    spec = chain_spec([3, 6, 4], [(3, 3), ()])
+    rule = NFNRule().requires_grad_(False)
+    last = rule.write.get_parameter(name).view(-1)
+    last[-1] = 1.0
+    assert_same_steps(rule, spec)
+
+
 def test_the_shipped_weights_take_the_same_steps():
     rule = load_rule().requires_grad_(False)
     assert_same_steps(rule, chain_spec([3, 16, 32, 10], [(3, 3), (3, 3), ()]), steps=20)
