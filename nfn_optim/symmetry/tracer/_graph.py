@@ -19,11 +19,10 @@ from ._factories import sizes_in_a_row
 from ._modules import find_rule, reason_without_rule
 from ._standin import StandIn, compares_with_one, expression, is_shape
 from ._twin import Twins, Unwritten, random_numbers_kept
+from ._writes import written
 
 _WHOLE = (rnn.pack_padded_sequence, rnn.pad_packed_sequence)  # functions that are not followed
 _TRUSTED = ("torch", "_operator", "operator", "builtins", "math")
-_MADE = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full")
-_IN_PLACE = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
 _FURTHER_INPUTS = ("decoder_input_ids",)  # where all arguments have defaults, as in transformers
 
 
@@ -185,32 +184,7 @@ def trace_graph(module: nn.Module) -> Graph:
     tracer = GraphTracer(next(floats, None))
     with Unwritten(twins.tensors), random_numbers_kept(), sizes_in_a_row():
         graph = tracer.trace(module)
-    return Graph(graph, module, tracer.opaque, tracer.ranks(), _written(graph))
-
-
-def _written(graph: fx.Graph) -> frozenset[fx.Node]:
-    found: set[fx.Node] = set()
-    for node in graph.nodes:
-        x = node.args[0] if _writes(node) and node.args else None
-        if isinstance(x, fx.Node) and len(x.users) == 1 and not _is_view(x):
-            continue  # what is written is used from here on under its new name
-        while isinstance(x, fx.Node) and x not in found:
-            found.add(x)
-            x = x.args[0] if x.args else None
-    return frozenset(found)
-
-
-def _is_view(node: fx.Node) -> bool:
-    """Whether a tensor may be a view of another: it is not, if it was made of sizes."""
-    return not str(getattr(node.target, "__name__", node.target)).startswith(_MADE)
-
-
-def _writes(node: fx.Node) -> bool:
-    """Whether an operation is in place."""
-    if node.op == "call_method":
-        name = str(node.target)
-        return name.endswith("_") and not name.startswith("__")
-    return node.target in _IN_PLACE
+    return Graph(graph, module, tracer.opaque, tracer.ranks(), written(graph))
 
 
 def _without_objects(tree: Any) -> Any:

@@ -8,44 +8,12 @@ that a mistake can only cost symmetry, never claim one that does not hold.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 
+from ._flags import Flags, Node, Split
+
 Shape = tuple[int, ...]
-Node = int
 Axes = Sequence[tuple[Node | None, int]]  # an axis split into (population or None, size)
-
-
-@dataclass
-class _Split:
-    """Equal groups that a population is made of: heads, or maps side by side; None: undecided.
-
-    Attributes:
-        count: Number of groups.
-        heads: The population of groups, where they are renumbered as a whole.
-        each: The neurons of every group, where groups are maps whose neurons are the same.
-        is_rigid: Whether neurons keep their order inside of a head.
-    """
-
-    count: int
-    heads: Node | None = None
-    each: Node | None = None
-    is_rigid: bool = False
-
-
-@dataclass
-class _Flags:
-    """What is known of one population."""
-
-    name: str
-    size: int
-    pinned: bool = False
-    is_input: bool = False
-    is_output: bool = False
-    are_heads: bool = False
-    is_side: bool = False
-    leaders: Node | None = None  # heads that these go along with, in runs
-    split: _Split | None = None
 
 
 class Populations:
@@ -53,12 +21,12 @@ class Populations:
 
     def __init__(self) -> None:
         self._parent: list[Node] = []
-        self._flags: list[_Flags] = []
+        self._flags: list[Flags] = []
 
     def new(self, name: str, size: int, *, pinned: bool = False, is_input: bool = False) -> Node:
         """A population of its own."""
         self._parent.append(len(self._parent))
-        self._flags.append(_Flags(name, size, pinned, is_input))
+        self._flags.append(Flags(name, size, pinned, is_input))
         return len(self._parent) - 1
 
     def find(self, node: Node) -> Node:
@@ -92,7 +60,7 @@ class Populations:
             self.pin([first])  # what it is made of, too
         return first
 
-    def _join_splits(self, node: Node, other: _Split | None) -> None:
+    def _join_splits(self, node: Node, other: Split | None) -> None:
         split = self._flags[node].split
         if split is None or other is None:
             self._flags[node].split = split or other
@@ -113,7 +81,7 @@ class Populations:
         """Splits a population into groups; False where it is made of others already."""
         flags = self._flags[self.find(node)]
         if flags.split is None:
-            flags.split = _Split(count)
+            flags.split = Split(count)
         return flags.split.count == count
 
     def heads(self, node: Node) -> Node | None:
@@ -180,7 +148,7 @@ class Populations:
     def new_rigid(self, name: str, size: int, heads: Node) -> Node:
         """A population made of heads that there are, each in its order."""
         node = self.new(name, size)
-        self._flags[node].split = _Split(self.size(heads), heads, is_rigid=True)
+        self._flags[node].split = Split(self.size(heads), heads, is_rigid=True)
         return node
 
     def parts(self, node: Node) -> list[tuple[Node | None, int]]:
