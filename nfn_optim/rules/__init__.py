@@ -14,7 +14,7 @@ from ._limits import Limits as Limits
 from ._nfn import NFNRule as NFNRule
 from ._nfn import NFNRuleConfig as NFNRuleConfig
 from ._relative import default_size as default_size
-from ._relative import sizes_of as sizes_of
+from ._relative import default_sizes as default_sizes
 
 __all__ = [  # the other names are for the folders above
     "AdamRule",

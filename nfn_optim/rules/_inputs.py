@@ -18,7 +18,7 @@ from ..symmetry import NetworkSpec
 from ._base import Params
 from ._direction import Spectral
 from ._fading import follow
-from ._relative import fan_in_of, sizes_of
+from ._relative import default_sizes, fan_in_of
 from .constants import (
     CLIP,
     DECAYS,
@@ -116,8 +116,7 @@ class Descriptors:
             nothing that steps can change, or a large step could ask for a larger one.
         step: Steps of the run so far `(*batch, parameters)`.
         start: Root mean square of the parameters before the first step, likewise.
-        default: What it is by default `(parameters)`, see `sizes_of`.
-        unit: What it is where steps are the step size, likewise.
+        default: What it is by default `(parameters)`, see `default_sizes`.
         dealt: Log of what is left of step sizes where matrices are dealt, likewise.
         loud: Slots after this step `(*batch, parameters)`, see `follow`.
         loudest: Likewise.
@@ -128,7 +127,6 @@ class Descriptors:
     step: Tensor
     start: Tensor
     default: Tensor
-    unit: Tensor
     dealt: Tensor
     loud: Tensor
     loudest: Tensor
@@ -187,9 +185,8 @@ def read(
         n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
         for (n, view), s in zip(views.items(), scales, strict=True)
     }
-    start_sizes = sizes_of(spec)
     known = (
-        *start.new_tensor([start_sizes[n] for n in params]).T,
+        start.new_tensor(default_sizes(spec, list(params))),
         start.new_tensor(direction.log_shares(spec, list(params), start.device.type)),
         *follow(loud, loudest, loudness[0] * corrections[0], step),
     )

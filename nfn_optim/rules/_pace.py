@@ -41,8 +41,7 @@ class Pace(nn.Linear):
         late = (known.step / self.limits.horizon).clamp(min=1).log()
         excess = (known.log_fan_in - self.limits.log_fan_in).clamp(min=0)
         age = known.step.clamp(max=self.limits.memory).log()
-        suits = log_share(known.start, known.default, known.unit, self.relative)
-        suits = suits + known.dealt
+        suits = log_share(known.start, known.default, self.relative) + known.dealt
         left = log_fading(known.loud, known.loudest, self.fading)
         return size + (suits + left - excess - late).to(size.dtype), recency - age
 

@@ -13,7 +13,6 @@ SCHEDULE_CHANNELS = len(TIMES) + 6
 CLIP = 5.0
 TINY = 1e-24  # added under roots: gradients below its root count as zero
 TYPICAL_FAN = 32
-HEAD_SHARE = 0.5  # of the step size in layers that write the network's outputs
 LARGEST_RATIO = 30.0  # of weights' size at the start and that of torch's layers, either way
 LOUD_DECAY = 0.95  # of the mean square of gradients that steps fade with
 LEAST_LOUD = 1e-8  # share of the largest such below which steps fade no further

@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import prod
 
 from ...layers.relational import ParameterAxes, Roles, roles_of
-from ...rules import Spectral, constants, log_fans, sizes_of
+from ...rules import Spectral, constants, default_sizes, log_fans
 from ...symmetry import Matrices, NetworkSpec, Shape
 from .. import Expected
 
@@ -25,7 +25,7 @@ class Layout:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
         numbers: Nine of each parameter.
-        fans: Six of each parameter: `log_fans`, `sizes_of` and its log share.
+        fans: Five of each parameter: `log_fans`, its weights' size by default, and its log share.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
         reordered: For each of these, the parameter whose axes are stored in another order than
@@ -55,7 +55,7 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
         numbers.extend(_blocks(p, matrices.get(p.name)))
         numbers.append(_bands(direction, matrices.get(p.name)))
         shares = direction.log_shares(spec, [p.name], "cpu")
-        fans.extend((*log_fans(spec, p.name), *sizes_of(spec)[p.name], *shares))
+        fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name]), *shares))
     names = tuple(p.name for p in roles.parameters)
     tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
     orders = [name if name in spec.orders else None for name in names]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from ...rules import constants
+from ...rules import constants, default_size
 from .. import Library
 
 
@@ -23,6 +23,7 @@ def _definitions() -> tuple[str, ...]:
         "LOUD_DECAY": constants.LOUD_DECAY,
         "LEAST_LOUD": constants.LEAST_LOUD,
         "LARGEST_RATIO": constants.LARGEST_RATIO,
+        "TYPICAL_SIZE": default_size(constants.TYPICAL_FAN),
         "BETA": constants.BETA,
         "MAX_LOG_MAGNITUDE": constants.MAX_LOG_MAGNITUDE,
         "POLAR_STEPS": constants.POLAR_STEPS,

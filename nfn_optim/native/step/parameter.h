@@ -40,7 +40,7 @@ struct Parameter {
   int out, source;  // populations; no source for a vector
   long blocks[3];  // of outputs, inputs and taps: matrices; none where these are zero
   long bands;      // of each of them
-  float fans[6];
+  float fans[5];
   float *values, *momenta, *square, *lead, *step, *loud, *loudest;
   const float *grad, *num_steps, *start;
   float rate, keep;
@@ -55,7 +55,7 @@ struct Parameter {
         source(static_cast<int>(layout[4])), blocks{layout[5], layout[6], layout[7]},
         bands(layout[8]),
         rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
-    std::copy(of_fans, of_fans + 6, fans);
+    std::copy(of_fans, of_fans + 5, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
     num_steps = at[6], start = at[7];

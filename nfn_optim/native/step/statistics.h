@@ -86,10 +86,10 @@ inline void scale(Parameter& p, const double* sums, const Limits& limits) {
 
 // As `log_share` in rules/_relative.py, and that of dealt matrices.
 inline float log_share(const Parameter& p, float relative) {
-  const float known = p.fans[3], unit = p.fans[4], dealt = p.fans[5];
+  const float known = p.fans[3], dealt = p.fans[4];
   if (known <= 0) return dealt;
   const float ratio = std::clamp(*p.start / known, 1 / LARGEST_RATIO, LARGEST_RATIO);
-  return dealt + relative * std::log((*p.start > 0 ? ratio : 1) * known / unit);
+  return dealt + relative * std::log((*p.start > 0 ? ratio : 1) * known / TYPICAL_SIZE);
 }
 
 // How large the parameter's steps are, and how fast it follows them.

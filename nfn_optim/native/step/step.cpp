@@ -236,7 +236,7 @@ extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fa
                          float* norms) {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
-    all.emplace_back(layout + 9 * i, fans + 6 * i, tensors + 10 * i, rates + 2 * i);
+    all.emplace_back(layout + 9 * i, fans + 5 * i, tensors + 10 * i, rates + 2 * i);
   }
   nfn::Step step({std::move(all), {sizes, sizes + populations}},
                  nfn::Layer(nfn::INPUTS, hidden, weights),

@@ -63,27 +63,12 @@ def test_tables_step_as_vectors_do():
     assert first_step({"e": 10 * params["e"]}, spec) == pytest.approx(first_step(params, spec))
 
 
-def test_layers_of_typical_size_step_by_the_step_size_and_heads_by_half():
-    typical = {
-        n: p / p.square().mean().sqrt() * default_size(32) if p.dim() > 1 else p
-        for n, p in weights().items()
-    }
-    plain, first = first_step(typical, relative=0.0), first_step(typical)
-    hidden, head = SPEC.weights
-    assert first[hidden] == pytest.approx(plain[hidden])
-    assert first[head] == pytest.approx(plain[head] / 2)
-
-
-def test_a_stream_that_is_read_again_is_no_output():
-    spec = NetworkSpec(
-        {"up": ("h", "stream"), "down": ("stream", "h")},
-        {"up": (8, 4), "down": (4, 8)},
-        io=("stream",),
-    )
-    zero = {n: torch.zeros(s, dtype=torch.float64) for n, s in spec.stored.items()}
-    relative, plain = first_step(zero, spec), first_step(zero, spec, relative=0.0)
-    expected = plain["down"] * default_size(8) / default_size(32)
-    assert relative["down"] == pytest.approx(expected)
+def test_a_layer_of_typical_size_steps_by_the_step_size():
+    params = weights()
+    size = params["0.weight"].square().mean().sqrt()
+    typical = {**params, "0.weight": params["0.weight"] / size * default_size(32)}
+    plain = first_step(typical, relative=0.0)
+    assert first_step(typical)["0.weight"] == pytest.approx(plain["0.weight"])
 
 
 def test_gates_count_as_one_map_each():
