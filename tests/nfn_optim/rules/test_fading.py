@@ -70,7 +70,7 @@ def test_a_problem_without_noise_comes_to_an_end():
         target = torch.randn(8, 8)
         rule = NFNRule(NFNRuleConfig(fading=fading)).requires_grad_(False)
         optimizer = NFNOptimizer(model, checkpoint=rule)
-        for _ in range(400):
+        for _ in range(1_500):
             optimizer.zero_grad()
             (model.weight - target).square().sum().backward()
             optimizer.step()
