@@ -21,6 +21,7 @@ VERSION = "5"  # of the rule's meaning: the same weights under another version a
 _READ = ("3", "4", VERSION)
 _LIMITS_OF_3 = {"horizon": 1_000.0, "memory": 2_000.0, "fan_in": 1_024.0, "weight_size": 2.0}
 DEFAULT = "default"
+UNTRAINED = "untrained"
 
 
 def save_rule(rule: NFNRule, path: str | Path, card: Mapping[str, Any] | None = None) -> None:
@@ -49,12 +50,15 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
     """Reads a rule.
 
     Args:
-        checkpoint: A file written by `save_rule`, or `"default"` for the weights in this package.
+        checkpoint: A file written by `save_rule`, `"default"` for the weights in this package, or
+            `"untrained"` for a rule that has learned nothing.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, of another version, or not a rule.
     """
+    if checkpoint == UNTRAINED:
+        return _untrained()
     path = checkpoint_path(checkpoint)
     header, tensors = _read(path)
     try:
@@ -97,6 +101,13 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
             f"there is no checkpoint {str(path)!r}. Give a file written by save_rule, or 'default'."
         )
     return path
+
+
+def _untrained() -> NFNRule:
+    """The same weights every time, so that states can be resumed; what they write is zero."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.manual_seed(0)
+        return NFNRule().float()
 
 
 def _config(header: Mapping[str, str]) -> NFNRuleConfig:

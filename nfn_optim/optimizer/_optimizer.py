@@ -58,8 +58,9 @@ class NFNOptimizer(Optimizer):
     Other arguments:
         model: The model whose parameters `params` are, where these are in groups: its structure is
             traced, as if it had been given alone.
-        checkpoint: A file written by `save_rule`, `"default"` for the weights in this package, or a
-            rule in memory, which is used as it is and not copied.
+        checkpoint: A file written by `save_rule`, `"default"` for the weights in this package,
+            `"untrained"` for the hand-designed part alone, or a rule in memory, which is used as it
+            is and not copied.
         spec: The symmetry, described by hand; nothing is traced then. Parameters without a place in
             it are read alone.
         lr: Multiplies the learned step; 1.0 is as meta-trained. Schedulers act on it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -48,9 +47,7 @@ def learned(checkpoint: UpdateRule | str | Path, *, told: bool = False) -> Conte
 
 def untrained(*, told: bool = False) -> Contender:
     """The rule that meta-training starts from."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return _contender(UNTRAINED, NFNRule(), told)
+    return _contender(UNTRAINED, load_rule(UNTRAINED), told)
 
 
 def _contender(name: str, rule: UpdateRule, told: bool) -> Contender:

@@ -92,3 +92,14 @@ def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save_rule(NFNRule(), path, {"run": 2})
     assert read_card(path) == {"run": 1}
+
+
+def test_the_untrained_rule_is_the_same_every_time():
+    torch.manual_seed(1)
+    first = load_rule("untrained")
+    state = torch.get_rng_state()
+    second = load_rule("untrained")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert rule_hash(first) == rule_hash(second)
+    assert not any(weight.any() for weight in first.write.parameters())
+    assert rule_hash(first) != rule_hash(load_rule())
