@@ -24,7 +24,7 @@ class Layout:
     Attributes:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
-        numbers: Nine of each parameter.
+        numbers: Ten of each parameter.
         fans: Five of each parameter: `log_fans`, its weights' size by default, and its log share.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
@@ -49,16 +49,22 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
     matrices = direction.matrices(spec)
     for p in roles.parameters:
         shape = spec.shapes[p.name]
+        is_turned = _is_turned(spec, p)
         rows, columns, taps = _matrix(roles, p, shape)
+        rows, columns = (columns, rows) if is_turned else (rows, columns)
         source = -1 if p.source is None else p.source
-        numbers.extend((rows, columns, taps, p.out, source))
-        numbers.extend(_blocks(p, matrices.get(p.name)))
+        outputs, inputs, of_taps = _blocks(p, matrices.get(p.name))
+        blocks = (inputs, outputs, of_taps) if is_turned else (outputs, inputs, of_taps)
+        numbers.extend((rows, columns, taps, p.out, source, is_turned, *blocks))
         numbers.append(_bands(direction, matrices.get(p.name)))
         shares = direction.log_shares(spec, [p.name], "cpu")
         fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name]), *shares))
     names = tuple(p.name for p in roles.parameters)
     tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
-    orders = [name if name in spec.orders else None for name in names]
+    orders = [
+        p.name if p.name in spec.orders and not _is_turned(spec, p) else None
+        for p in roles.parameters
+    ]
     reordered = [order for name in orders for order in (*[name] * 5, *[None] * len(SCALARS))]
     return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered)
 
@@ -73,6 +79,12 @@ def weights_of(hidden: int) -> list[Expected]:
     }
     schedule = {"schedule.weight": (2, constants.SCHEDULE_CHANNELS), "schedule.bias": (2,)}
     return [Expected(f"the rule's {name}", shape) for name, shape in (shapes | schedule).items()]
+
+
+def _is_turned(spec: NetworkSpec, p: ParameterAxes) -> bool:
+    """Whether a matrix is stored with its inputs first, and read like that."""
+    stored, shape, order = spec.stored[p.name], spec.shapes[p.name], spec.orders.get(p.name)
+    return p.source is not None and order == (1, 0) and stored == shape[::-1]
 
 
 def _matrix(roles: Roles, p: ParameterAxes, shape: Shape) -> tuple[int, int, int]:

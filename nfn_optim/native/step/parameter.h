@@ -38,6 +38,7 @@ struct Limits {
 struct Parameter {
   long rows, columns, taps;
   int out, source;  // populations; no source for a vector
+  bool is_turned;   // inputs are rows
   long blocks[3];  // of outputs, inputs and taps: matrices; none where these are zero
   long bands;      // of each of them
   float fans[5];
@@ -52,8 +53,8 @@ struct Parameter {
 
   Parameter(const int64_t* layout, const float* of_fans, void* const* tensors, const double* rates)
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
-        source(static_cast<int>(layout[4])), blocks{layout[5], layout[6], layout[7]},
-        bands(layout[8]),
+        source(static_cast<int>(layout[4])), is_turned(layout[5]),
+        blocks{layout[6], layout[7], layout[8]}, bands(layout[9]),
         rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
     std::copy(of_fans, of_fans + 5, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);

@@ -30,8 +30,12 @@ inline Matrix of_neurons(const Network& network, const std::vector<Means>& means
   const auto each = [&](auto visit) {
     for (size_t i = 0; i < network.parameters.size(); ++i) {
       const Parameter& p = network.parameters[i];
-      visit(p.is_weight() ? 0 : 2, p.out, means[i].rows);
-      if (p.is_weight()) visit(1, p.source, means[i].columns);
+      if (!p.is_weight()) {
+        visit(2, p.out, means[i].rows);
+        continue;
+      }
+      visit(0, p.out, p.is_turned ? means[i].columns : means[i].rows);
+      visit(1, p.source, p.is_turned ? means[i].rows : means[i].columns);
     }
   };
   each([&](int role, int population, const Matrix&) { ++carriers[3 * population + role]; });
@@ -98,10 +102,11 @@ inline std::vector<Terms> terms(const Network& network, const Layer& layer,
       }
     };
     if (p.is_weight()) {
-      rows = multiply(layer.own, o, means[i].rows, threads);
-      columns = multiply(layer.own + o * c, o, means[i].columns, threads);
-      add(rows, 0, p.out);
-      add(columns, 1, p.source);
+      const float *outputs = layer.own, *inputs = layer.own + o * c;
+      rows = multiply(p.is_turned ? inputs : outputs, o, means[i].rows, threads);
+      columns = multiply(p.is_turned ? outputs : inputs, o, means[i].columns, threads);
+      add(p.is_turned ? columns : rows, 0, p.out);
+      add(p.is_turned ? rows : columns, 1, p.source);
     } else {
       add(columns, 2, p.out);
     }

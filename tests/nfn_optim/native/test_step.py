@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nfn_optim import NetworkSpec, NFNOptimizer, load_rule
+from nfn_optim import Heads, NetworkSpec, NFNOptimizer, load_rule
 from nfn_optim.native import step as _native
-from nfn_optim.rules import Limits, NFNRule, NFNRuleConfig
+from nfn_optim.native.step._layout import SLOTS, layout_of
+from nfn_optim.rules import Limits, NFNRule, NFNRuleConfig, Spectral
 from nfn_optim.testing import (
     attention_spec,
     chain_spec,
@@ -117,7 +118,31 @@ def test_any_network_takes_the_same_steps(spec):
     assert_same_steps(random_rule(), spec)
 
 
-@pytest.mark.parametrize("spec", [scattered_spec(), recurrent_spec(), chain_spec([40, 200, 7])])
+def turned_spec():
+    """A table and matrices that are stored with their inputs first, one of them made of heads."""
+    return NetworkSpec(
+        {"words": ("d", "vocabulary"), "up": ("h", "d"), "down": ("out", "h"), "shift": ("h",)},
+        {"words": (6, 11), "up": (150, 6), "down": (160, 150), "shift": (150,)},
+        io=("vocabulary", "out"),
+        stored={"words": (11, 6), "up": (6, 150), "down": (150, 160)},
+        orders=dict.fromkeys(("words", "up", "down"), (1, 0)),
+        heads={"h": Heads(3, "heads")},
+        tables=("words",),
+    )
+
+
+def test_matrices_stored_with_inputs_first_take_the_same_steps():
+    assert_same_steps(random_rule(), turned_spec())
+
+
+def test_matrices_stored_with_inputs_first_are_not_copied():
+    spec = turned_spec()
+    assert layout_of(spec, Spectral()).reordered == [None] * len(spec.names) * (2 + len(SLOTS))
+
+
+@pytest.mark.parametrize(
+    "spec", [scattered_spec(), recurrent_spec(), turned_spec(), chain_spec([40, 200, 7])]
+)
 def test_a_rule_that_has_learned_nothing_takes_the_same_steps(spec):
     assert_same_steps(NFNRule().requires_grad_(False), spec, steps=5)
 
