@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -18,6 +19,20 @@ TEMPLATE = "results.md.jinja"
 FIELD = ROOT / "docs" / "field.md"
 EVALUATION = RESULTS / "evaluations" / "field-short.json"
 README = ROOT / "README.md"
+SHOWN = {  # in the README, by their names in the field
+    "MLP 784-512-512-10, Fashion-MNIST": "fashion-mlp-512",
+    "ResNet, EMNIST": "emnist-resnet",
+    "ConvNeXt blocks, Fashion-MNIST": "fashion-convnext",
+    "vision transformer, Fashion-MNIST": "fashion-vit",
+    "character GPT, width 64, source code": "code-gpt-64",
+    "character GPT, width 256, source code": "code-gpt-256",
+    "GRU, speakers of vowels": "vowels-gru",
+    "table with embeddings, forest cover": "forest-mlp-embeddings",
+    "regression 8-32-1, sum of sines": "sines-8-32-1-1500",
+    "SIREN, a photograph": "photo-siren",
+    "Poisson equation": "poisson-tanh",
+    "diffusion, pieces of a photograph": "photo-diffusion",
+}
 MARKS = ("<!-- made by `make results` -->\n", "<!-- end -->\n")
 
 
@@ -39,16 +54,17 @@ def make_page(records: dict[str, Record]) -> str:
     )
 
 
-def fill_readme(text: str, records: dict[str, Record]) -> str:
-    """The README with its table of wins and losses as the records have it."""
-    columns = {m: ("end_loss", m) for m in ("shipped", "untrained", "Muon + AdamW")}
-    table = tables.beside(records["peers"], columns)
+def fill_readme(text: str, evaluation: dict[str, Any]) -> str:
+    """The README with its table of wins and losses as the evaluation has it."""
+    contenders = ("untrained", "shipped", "muon", "schedule-free")
+    table = tables.ends(evaluation, SHOWN, contenders, over="adamw")
     return re.sub("(?<={})(.*?)(?={})".format(*MARKS), f"{table}\n", text, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
     written = read_records()
     PAGE.write_text(make_page(written))
-    README.write_text(fill_readme(README.read_text(), written))
+    field = json.loads(EVALUATION.read_text())
+    README.write_text(fill_readme(README.read_text(), field))
     write_figures(written)
-    write_page(json.loads(EVALUATION.read_text()), FIELD)
+    write_page(field, FIELD)

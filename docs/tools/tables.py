@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from records import Number, Record
 
@@ -85,6 +86,30 @@ def beside(record: Record, columns: Mapping[str, Sequence[str]]) -> str:
 def _joined(record: Record, task: str, measure: str, *methods: str) -> str:
     cells = [cell(record.number(task, method, measure)) for method in methods]
     return " / ".join(cells) if any(cells) else ""
+
+
+def ends(
+    evaluation: Mapping[str, Any], tasks: Mapping[str, str], contenders: Sequence[str], *, over: str
+) -> str:
+    """Losses at the end of an evaluation's tasks, over those of one contender.
+
+    Args:
+        evaluation: What `nfn-optim evaluate --json` writes.
+        tasks: What is shown, by its heading.
+        contenders: A column each.
+        over: Whose losses are 1.
+    """
+    found = {(row["task"], row["contender"]): row["end_loss"]["mean"] for row in evaluation["rows"]}
+    rows = (
+        [heading, *(_share(found.get((task, c)), found[task, over]) for c in contenders)]
+        for heading, task in tasks.items()
+    )
+    return table(["", *contenders], rows)
+
+
+def _share(end: float | None, of: float) -> str:
+    """Empty where a run did not come to its end."""
+    return "" if end is None else f"{end / of:.2f}"
 
 
 def origins(records: Mapping[str, Record]) -> str:

@@ -57,10 +57,19 @@ def test_the_page_of_the_field_is_as_its_evaluation_says(tmp_path: Path) -> None
         assert path.suffix != ".md" or committed.read_text() == path.read_text()
 
 
-def test_the_readme_is_as_the_records_say(records: dict[str, Record]) -> None:
+def test_the_readme_is_as_the_evaluation_says() -> None:
     committed = build_results.README.read_text()
-    assert committed == build_results.fill_readme(committed, records), "run `make results`"
+    field = json.loads(build_results.EVALUATION.read_text())
+    assert committed == build_results.fill_readme(committed, field), "run `make results`"
     assert committed.count("| untrained |") == 1
+    assert committed.count("|  |") == 1
+
+
+def test_ends_are_told_over_those_of_one_contender() -> None:
+    found = [("a", "x", {"mean": 1.0}), ("a", "y", {"mean": 4.0}), ("a", "z", {"mean": None})]
+    rows = [{"task": t, "contender": c, "end_loss": end} for t, c, end in found]
+    lines = tables.ends({"rows": rows}, {"first": "a"}, ["x", "z"], over="y").splitlines()
+    assert lines[-1] == "| first | 0.25 |  |"
 
 
 def test_the_readme_is_short() -> None:
