@@ -60,7 +60,7 @@ def test_unroll_equals_the_optimizer_on_every_network(tmp_path):
             loss.backward()
             optimizer.step()
         for name, param in model.named_parameters():
-            torch.testing.assert_close(out.params[name][i], param.detach(), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(out.params[name][i], param.detach(), rtol=1e-3, atol=1e-5)
 
 
 def meta_loss(rule, task, params, batches, first_order=False):
