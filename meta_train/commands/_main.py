@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
@@ -9,6 +10,7 @@ from functools import partial, wraps
 from io import StringIO
 
 import tyro
+from torch import distributed
 
 from ._demo import demo
 from ._evaluate import evaluate
@@ -36,7 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         print("nfn-optim: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _leave(130)
+
+
+def _leave(status: int) -> None:
+    """Ends the process; what waits for other processes would abort an orderly end."""
+    if distributed.is_available() and distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _parse(arguments: Sequence[str]) -> Callable[[], None]:
