@@ -17,7 +17,7 @@ from records import RESULTS, ROOT, Record, read_records
 PAGE = ROOT / "docs" / "results.md"
 TEMPLATE = "results.md.jinja"
 FIELD = ROOT / "docs" / "field.md"
-EVALUATION = RESULTS / "evaluations" / "field-short.json"
+EVALUATION = RESULTS / "evaluations" / "field.json"
 README = ROOT / "README.md"
 SHOWN = {  # in the README, by their names in the field
     "MLP 784-512-512-10, Fashion-MNIST": "fashion-mlp-512",
