@@ -36,8 +36,8 @@ SHOWN = {  # in the README, by their names in the field
 MARKS = ("<!-- made by `make results` -->\n", "<!-- end -->\n")
 
 
-def make_page(records: dict[str, Record]) -> str:
-    """The page as Markdown: the template's words around tables of the records."""
+def make_page(records: dict[str, Record], field: dict[str, Any]) -> str:
+    """The page as Markdown: the template's words around tables of records and of the field."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader,
@@ -50,7 +50,7 @@ def make_page(records: dict[str, Record]) -> str:
     suites = [record for name, record in records.items() if name.startswith("suite-")]
     names = {name.replace("-", "_"): record for name, record in records.items()}
     return environment.get_template(TEMPLATE).render(
-        names, records=records, suites=suites, tables=tables
+        names, records=records, field=field, suites=suites, tables=tables
     )
 
 
@@ -63,8 +63,8 @@ def fill_readme(text: str, evaluation: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     written = read_records()
-    PAGE.write_text(make_page(written))
     field = json.loads(EVALUATION.read_text())
+    PAGE.write_text(make_page(written, field))
     README.write_text(fill_readme(README.read_text(), field))
     write_figures(written)
     write_page(field, FIELD)

@@ -99,7 +99,7 @@ def ends(
         contenders: A column each.
         over: Whose losses are 1.
     """
-    found = {(row["task"], row["contender"]): row["end_loss"]["mean"] for row in evaluation["rows"]}
+    found = _ends(evaluation)
     rows = (
         [heading, *(_share(found.get((task, c)), found[task, over]) for c in contenders)]
         for heading, task in tasks.items()
@@ -107,9 +107,23 @@ def ends(
     return table(["", *contenders], rows)
 
 
-def _share(end: float | None, of: float) -> str:
+def lower(evaluation: Mapping[str, Any], contender: str, other: str) -> str:
+    """On how many tasks of an evaluation a contender ends lower than another."""
+    found = _ends(evaluation)
+    tasks = {task for task, _ in found}
+    pairs = [(found[task, contender], found[task, other]) for task in tasks]
+    below = sum(end is not None and (of is None or end < of) for end, of in pairs)
+    return f"{below} of {len(pairs)}"
+
+
+def _ends(evaluation: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:
+    """Losses at the end by task and contender; None where a run did not come to it."""
+    return {(row["task"], row["contender"]): row["end_loss"]["mean"] for row in evaluation["rows"]}
+
+
+def _share(end: float | None, of: float | None) -> str:
     """Empty where a run did not come to its end."""
-    return "" if end is None else f"{end / of:.2f}"
+    return "" if end is None or of is None else f"{end / of:.2f}"
 
 
 def origins(records: Mapping[str, Record]) -> str:

@@ -73,8 +73,9 @@ def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) ->
 
 def _start(config: RuleConfig, limits: Limits) -> NFNRule:
     if config.init is None:
-        settings = (config.hidden, config.initial_lr, config.relative, config.fading)
-        return NFNRule(NFNRuleConfig(*settings, limits))
+        return NFNRule(
+            NFNRuleConfig(config.hidden, config.initial_lr, config.relative, config.fading, limits)
+        )
     first = load_rule(config.init)
     rule = NFNRule(replace(first.config, limits=first.config.limits.joined(limits)))
     rule.load_state_dict(first.state_dict())

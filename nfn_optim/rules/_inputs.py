@@ -23,13 +23,12 @@ from .constants import (
     CLIP,
     DECAYS,
     LAST,
+    SCALARS,
     SQUARE_DECAY,
     TIMES,
     TINY,
     TYPICAL_FAN,
 )
-
-_SCALARS = ("step", "num_steps", "size", "loud", "loudest")
 
 
 def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
@@ -158,7 +157,7 @@ def read(
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
     step, num_steps, start, loud, loudest = (
-        torch.stack([slots[n][key] for n in params], -1) for key in _SCALARS
+        torch.stack([slots[n][key] for n in params], -1) for key in SCALARS
     )  # (*batch, parameters)
     square = torch.stack(
         [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
@@ -186,7 +185,7 @@ def read(
         for (n, view), s in zip(views.items(), scales, strict=True)
     }
     known = (
-        start.new_tensor(default_sizes(spec, list(params))),
+        start.new_tensor(default_sizes(spec, list(params), direction.matrices(spec))),
         start.new_tensor(direction.log_shares(spec, list(params), start.device.type)),
         *follow(loud, loudest, loudness[0] * corrections[0], step),
     )

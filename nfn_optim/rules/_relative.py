@@ -8,7 +8,7 @@ are small in a SIREN, and a trained network is not shaken apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import torch
 from torch import Tensor
@@ -22,9 +22,9 @@ def default_size(fan_in: float) -> float:
     return 1 / math.sqrt(3 * fan_in)
 
 
-def default_sizes(spec: NetworkSpec, names: Sequence[str]) -> list[float]:
-    """`default_size` of each parameter; 0 for vectors and tables, whose steps are as they are."""
-    return [_default_size(spec, name) for name in names]
+def default_sizes(spec: NetworkSpec, names: Sequence[str], matrices: Container[str]) -> list[float]:
+    """`default_size` of each matrix; 0 for the other parameters, whose steps are as they are."""
+    return [default_size(fan_in_of(spec, name)) if name in matrices else 0.0 for name in names]
 
 
 def log_share(start: Tensor, default: Tensor, exponent: float) -> Tensor:
@@ -43,11 +43,6 @@ def log_share(start: Tensor, default: Tensor, exponent: float) -> Tensor:
     size = torch.where(start > 0, ratio, torch.ones_like(ratio)) * known
     share = exponent * (size / default_size(TYPICAL_FAN)).log()
     return torch.where(default > 0, share, torch.zeros_like(share))
-
-
-def _default_size(spec: NetworkSpec, name: str) -> float:
-    matrices = None if name in spec.tables else spec.matrices(name)
-    return 0.0 if matrices is None else default_size(fan_in_of(spec, name))
 
 
 def fan_in_of(spec: NetworkSpec, name: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 # What the rule accumulates, and the channels that it reads.
 DECAYS = (0.5, 0.9, 0.99)
 SQUARE_DECAY = 0.999
+SCALARS = ("step", "num_steps", "size", "loud", "loudest")  # slots of one number a parameter
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
 DIRECTION = 0  # position of the direction among the channels

@@ -12,8 +12,7 @@ from ...rules import Spectral, constants, default_sizes, log_fans
 from ...symmetry import Matrices, NetworkSpec, Shape
 from .. import Expected
 
-SCALARS = ("step", "num_steps", "size", "loud", "loudest")
-SLOTS = ("momenta", "square", "lead", *SCALARS)
+SLOTS = ("momenta", "square", "lead", *constants.SCALARS)
 LAYER = ("entry", "vector", "taps", "own", "neurons", "network", "bias")
 
 
@@ -58,14 +57,16 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
         numbers.extend((rows, columns, taps, p.out, source, is_turned, *blocks))
         numbers.append(_bands(direction, matrices.get(p.name)))
         shares = direction.log_shares(spec, [p.name], "cpu")
-        fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name]), *shares))
+        fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name], matrices), *shares))
     names = tuple(p.name for p in roles.parameters)
     tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
     orders = [
         p.name if p.name in spec.orders and not _is_turned(spec, p) else None
         for p in roles.parameters
     ]
-    reordered = [order for name in orders for order in (*[name] * 5, *[None] * len(SCALARS))]
+    reordered = [
+        order for name in orders for order in (*[name] * 5, *[None] * len(constants.SCALARS))
+    ]
     return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered)
 
 
@@ -111,7 +112,7 @@ def _bands(direction: Spectral, matrices: Matrices | None) -> int:
 
 def _tensors(name: str, shape: Shape) -> list[Expected]:
     momenta = (len(constants.DECAYS), *shape)
-    slots = zip(SLOTS, (momenta, shape, shape, *[()] * len(SCALARS)), strict=True)
+    slots = zip(SLOTS, (momenta, shape, shape, *[()] * len(constants.SCALARS)), strict=True)
     return [
         Expected(f"parameter {name!r}", shape, is_written=True),
         Expected(f"the gradient of {name!r}", shape),

@@ -6,11 +6,23 @@
 
 namespace nfn {
 
+// What Adam divides by, inverted.
+inline Vec adam_scale(const Parameter& p, Vec square) {
+  return 1.0f / root(square * p.correct_square + TINY);
+}
+
+// Where the entries from `e` on are to go: the first channel by itself.
+inline Vec direction(const Parameter& p, long e, long n) {
+  if (p.is_polar()) return clamp(load(p.direction.get() + e, n), -CLIP, CLIP);
+  const Vec scale = adam_scale(p, load(p.square + e, n));
+  return clamp(load(p.momenta + e, n) * scale * p.correct[0], -CLIP, CLIP);
+}
+
 // Input channels of entries from `e` on, zero beyond the first `n`.
 inline void channels(const Parameter& p, long e, long n, Vec* x) {
   const long total = p.entries();
   const Vec square = load(p.square + e, n);
-  const Vec scale = 1.0f / root(square * p.correct_square + TINY);
+  const Vec scale = adam_scale(p, square);
   for (int k = 0; k < DECAYS; ++k) {
     const Vec momentum = load(p.momenta + k * total + e, n);
     x[2 + k] = momentum * scale * p.correct[k];

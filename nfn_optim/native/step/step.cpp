@@ -11,9 +11,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "averaging.h"
 #include "channels.h"
 #include "direction.h"
-#include "follow.h"
 #include "parameter.h"
 #include "statistics.h"
 #include "terms.h"
@@ -167,7 +167,7 @@ class Step {
       magnitude += load(last.columns[0] + e) + last.rows[0][row];
       shift += load(last.columns[1] + e) + last.rows[1][row];
       const Vec size = exp(clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE) + p.log_size);
-      moved += follow(p, at, n, size * direction, sigmoid(shift + p.recency));
+      moved += nfn::move(p, at, n, size * direction, sigmoid(shift + p.recency));
     };
     for (long row = piece.begin; row < piece.end; ++row) {
       along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {

@@ -139,10 +139,7 @@ def encoder(
     **__: Any,
 ) -> Value:
     """`nn.TransformerEncoder`: its layers, one after the other."""
-    x = src
-    for i, layer in enumerate(module.layers):
-        x = encoder_layer(ctx, layer, _inside(own, f"layers.{i}"), x, mask)
-    return x if module.norm is None else _norm(ctx, module.norm, _inside(own, "norm"), x)
+    return _in_turn(ctx, module, own, encoder_layer, src, mask)
 
 
 def decoder(
@@ -157,10 +154,15 @@ def decoder(
     **__: Any,
 ) -> Value:
     """`nn.TransformerDecoder`: its layers, one after the other."""
-    x = tgt
+    return _in_turn(ctx, module, own, decoder_layer, tgt, memory, tgt_mask, memory_mask)
+
+
+def _in_turn(
+    ctx: Context, module: Any, own: Lookup, rule: Callable[..., Value], x: Value, *others: Any
+) -> Value:
+    """Layers of one kind, one after the other, and the norm behind them."""
     for i, layer in enumerate(module.layers):
-        own_layer = _inside(own, f"layers.{i}")
-        x = decoder_layer(ctx, layer, own_layer, x, memory, tgt_mask, memory_mask)
+        x = rule(ctx, layer, _inside(own, f"layers.{i}"), x, *others)
     return x if module.norm is None else _norm(ctx, module.norm, _inside(own, "norm"), x)
 
 

@@ -145,7 +145,7 @@ class Context:
         values = [settle_value(self.populations, v, decide=len(wide) > 1) for v in values]
         axes = meet(
             self.populations,
-            [{dim: axis for dim, axis in value.axes.items()} for value in values],
+            [value.axes for value in values],
             lambda i, dim: not values[i].is_one(dim),
         )
         ranks = [value.rank for value in values]

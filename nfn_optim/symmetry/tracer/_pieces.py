@@ -18,8 +18,7 @@ def split(ctx: Context, x: Value, sizes: object, dim: object = 0) -> Several:
         return Several(ctx.unknown("a split of an unknown axis", x) if x.axes else x)
     whole = size_at(ctx, x, at)
     each = sizes[0] if isinstance(sizes, tuple) and len(set(sizes)) == 1 else sizes
-    known = isinstance(whole, int) and isinstance(each, int) and 0 < each < whole
-    if isinstance(whole, int) and isinstance(each, int) and known and whole % each == 0:
+    if isinstance(whole, int) and isinstance(each, int) and 0 < each < whole and whole % each == 0:
         return Several(_piece(ctx, x, at, whole // each))
     return Several(ctx.without(x, [at], pin=True))
 

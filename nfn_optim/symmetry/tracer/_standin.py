@@ -82,8 +82,15 @@ def is_shape(node: fx.Node) -> bool:
     """Whether a node is the shape of a tensor, or a part of one."""
     if node.target is operator.getitem and isinstance(node.args[1], slice):
         return isinstance(node.args[0], fx.Node) and is_shape(node.args[0])
-    is_size = node.op == "call_method" and node.target == "size" and len(node.args) == 1
-    return is_size or (node.target is getattr and node.args[1] == "shape")
+    return _is_whole_shape(node)
+
+
+def _is_whole_shape(item: Any) -> bool:
+    """Whether this is `x.shape` or `x.size()`."""
+    if not isinstance(item, fx.Node):
+        return False
+    is_size = item.op == "call_method" and item.target == "size" and len(item.args) == 1
+    return is_size or (item.target is getattr and item.args[1] == "shape")
 
 
 def _is_size(item: Any) -> bool:
@@ -92,9 +99,7 @@ def _is_size(item: Any) -> bool:
         return False
     if item.target == "size":
         return len(item.args) > 1
-    of = item.args[0] if item.target is operator.getitem else None
-    shape = isinstance(of, fx.Node) and of.target is getattr and of.args[1] == "shape"
-    return shape or (isinstance(of, fx.Node) and of.target == "size" and len(of.args) == 1)
+    return item.target is operator.getitem and _is_whole_shape(item.args[0])
 
 
 def compares_with_one(node: fx.Node) -> bool | None:
