@@ -1,4 +1,4 @@
-"""What the other folders share: checks, paths, provenance, fingerprints, the cache."""
+"""What the other folders share: checks, paths, provenance, fingerprints, the cache, seeds."""
 
 from ._bars import say as say
 from ._bars import shown as shown
@@ -21,6 +21,9 @@ from ._progress import Progress as Progress
 from ._provenance import provenance as provenance
 from ._provenance import versions as versions
 from ._reference import load_reference as load_reference
+from ._seeds import random_state as random_state
+from ._seeds import seed_all as seed_all
+from ._seeds import seeded as seeded
 from ._signals import ENDING as ENDING
 from ._signals import Interrupted as Interrupted
 from ._signals import interruptible as interruptible

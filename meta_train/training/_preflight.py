@@ -10,12 +10,21 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from ..support import users_traceback
-from ..tasks import Params, Task, TaskFamily
+from ..inner import Losses
+from ..support import seeded, users_traceback
+from ..tasks import Params, Task, TaskFamily, stack
 
 _SEEDS = (0, 1, 2)
 _MORE_SEEDS = range(3, 8)  # drawn only where the first seeds gave one task
 
+_TURNS = (
+    "networks of {task} take turns, because torch.func.vmap cannot train them at once: {obstacle}. "
+    "The result is the same, and small networks take several times as long.{advice}"
+)
+_ADVICE = {
+    "control flow": " Where the code branches on numbers in tensors, let torch.where choose.",
+    ".item()": " Where the code reads a number out of a tensor, keep it a tensor.",
+}
 _SAME = (
     "the family draws the same task for every seed: an optimizer that is trained on it knows one "
     "problem. If that is not meant, let `sample` draw data and sizes from its generator."
@@ -33,6 +42,7 @@ def check_family(family: TaskFamily) -> list[str]:
             loss is no finite scalar at the start, or does not depend on the parameters; or if it
             cannot be computed, and it is not the user's code that raises.
     """
+    notes: list[str] = []
     for seed in _SEEDS:
         with _explained("sample", family):
             task, twin = (family.sample(_seeded(seed)) for _ in range(2))
@@ -48,8 +58,10 @@ def check_family(family: TaskFamily) -> list[str]:
             loss = _loss(task, params, batch)
             _check_loss(loss)
             _check_repeats(loss, _loss(task, params, batch), _loss(twin, params, batch))
-    is_one = _are_same(family, _SEEDS) and _are_same(family, (_SEEDS[0], *_MORE_SEEDS))
-    return [_SAME] if is_one else []
+            notes += _turns(task, seed)
+    if _are_same(family, _SEEDS) and _are_same(family, (_SEEDS[0], *_MORE_SEEDS)):
+        notes.append(_SAME)
+    return list(dict.fromkeys(notes))
 
 
 def _check_loss(loss: Tensor) -> None:
@@ -93,10 +105,21 @@ def _check_repeats(loss: Tensor, again: Tensor, of_twin: Tensor) -> None:
 
 def _loss(task: Task, params: Params, batch: Any) -> Tensor:
     """The loss as the unroll computes it: random numbers of dropout and the like are seeded."""
-    points = {n: p.detach().clone().requires_grad_() for n, p in params.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    own = {n: p.detach().clone() for n, p in params.items()}
+    points = {n: p if n in task.carried else p.requires_grad_() for n, p in own.items()}
+    with seeded(0):
         return task.loss(points, batch)
+
+
+def _turns(task: Task, seed: int) -> list[str]:
+    """A note where the networks of a task cannot be trained at once."""
+    generators = [_seeded(seed), _seeded(seed + 1)]
+    params, batch = (stack([f(g) for g in generators]) for f in (task.init, task.batch))
+    obstacle = Losses(task.loss, task.carried).tried(params, batch).obstacle
+    if not obstacle:
+        return []
+    advice = next((text for sign, text in _ADVICE.items() if sign in obstacle), "")
+    return [_TURNS.format(task=type(task).__name__, obstacle=obstacle, advice=advice)]
 
 
 def _check_same(first: Any, second: Any, what: str) -> None:
