@@ -25,7 +25,7 @@ def explain(error: Exception) -> tuple[str, int]:
 def _users(error: BaseException) -> str:
     """The user's frames of an exception and of what caused it; empty where there are none."""
     if isinstance(error, SyntaxError):
-        return "".join(traceback.format_exception_only(error))
+        return "".join(traceback.format_exception_only(error)[:-1])  # file, line and code
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     first = _users(cause) if cause is not None else ""
     if first and cause is not None:

@@ -20,8 +20,17 @@ def users_traceback(error: BaseException) -> str:
 
     Frames of these packages and of others are left out; empty where there are no more.
     """
-    own = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
-    return "".join(traceback.format_list(own)) or getattr(error, _KEPT, "")
+    return "".join(traceback.format_list(_frames(error))) or getattr(error, _KEPT, "")
+
+
+def users_line(error: BaseException) -> str:
+    """Where in the user's code an exception comes from, as `file.py:3`; empty where it does not."""
+    frames = _frames(error)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    return [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
 
 
 def in_packages(file: str) -> bool:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Column
 from torch import Tensor
 
-from ..support import say
-from ._forecast import Forecast, duration
+from ..support import duration, say
+from ._forecast import Forecast
 from ._journal import Journal
 from ._tracking import Tracker
 from ._trainer import MetaTrainer

@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 
 from ..inner import Processes, join
-from ..support import Interrupted, check_output, say, shown
+from ..support import Interrupted, check_output, duration, say, shown
 from ._checkpoints import Checkpoints
 from ._config import RunConfig
 from ._family_source import DEFAULT_TASKS, load_family
 from ._files import check_start, clear, clear_temporary, journal_path, tensorboard_path
-from ._forecast import Forecast, duration
+from ._forecast import Forecast
 from ._interruption import deferred_interruption
 from ._journal import Journal
 from ._monitor import NO_FIELDS, Monitor, outer_line, outer_progress

@@ -12,6 +12,7 @@ from ..inner import InnerRun
 from ._forecast import Forecast, inner_steps
 from ._trainer import MetaTrainer
 
+_SEEDS = range(8)  # the run leaves out single estimates that are not finite, too
 _WARM_UP = 2  # inner steps that compile and load what is needed
 
 
@@ -46,7 +47,7 @@ def try_out(trainer: MetaTrainer) -> Trial:
     """Estimates on runs of the shortest length; the trainer stays as it is.
 
     Raises:
-        ValueError: If the estimate is not finite.
+        ValueError: If none of a few estimates is finite.
     """
     _estimate(trainer, _WARM_UP)
     steps, seconds = _estimate(trainer, trainer.config.inner.min_horizon)
@@ -57,16 +58,17 @@ def _estimate(trainer: MetaTrainer, horizon: int) -> tuple[int, float]:
     """Inner steps of an estimate, and seconds that they took."""
     config = trainer.config
     inner = replace(config.inner, min_horizon=horizon, max_horizon=horizon)
-    run = InnerRun(trainer.family, trainer.rule, inner, 0, trainer.pool.particles_among)
-    start = time.perf_counter()
-    estimate = trainer.estimator.estimate(trainer.rule, run, config.meta_loss)
-    seconds = time.perf_counter() - start
-    if not all(bool(g.isfinite().all()) for g in estimate.grads.values()):
-        raise ValueError(
-            f"the meta-gradient of a trial step is not finite (meta-loss {estimate.loss}). "
-            "Try a smaller --initial-lr, or check the family of tasks."
-        )
-    return run.steps, seconds
+    for seed in _SEEDS:
+        run = InnerRun(trainer.family, trainer.rule, inner, seed, trainer.pool.particles_among)
+        start = time.perf_counter()
+        estimate = trainer.estimator.estimate(trainer.rule, run, config.meta_loss)
+        seconds = time.perf_counter() - start
+        if all(bool(g.isfinite().all()) for g in estimate.grads.values()):
+            return run.steps, seconds
+    raise ValueError(
+        f"the meta-gradients of {len(_SEEDS)} trial steps are not finite (the last meta-loss is "
+        f"{estimate.loss}). Try a smaller --initial-lr, or check the family of tasks."
+    )
 
 
 def _validates(trainer: MetaTrainer) -> bool:
