@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -34,11 +35,12 @@ class Journal:
         self._waiting = b""
 
     def _write(self) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        with open(descriptor, "r+b") as file:
-            file.truncate(self._size)  # also what a full disk has cut off
+        with open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as file:
+            file.truncate(self._size)
             file.seek(self._size)
-            file.write(self._waiting)
+            if file.write(self._waiting) != len(self._waiting):  # the disk is full
+                file.truncate(self._size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:

@@ -142,7 +142,7 @@ def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints
                     _validate(trainer, monitor, checkpoints)
                 is_ended = processes.any(came() is not None)
                 if trainer.step % config.save_every == 0 or is_last or is_ended:
-                    checkpoints.save()
+                    checkpoints.save(is_last=is_last or is_ended)
                 if is_ended:
                     return came() or signal.SIGINT
     except BaseException as error:
