@@ -157,7 +157,7 @@ class Step {
   template <bool TAPS>
   void move(Piece& piece, const Terms& terms, const Terms& last) {
     Parameter& p = of(piece);
-    const float* weight = p.is_weight() ? write_.entry : write_.vector;
+    const float* weight = write_.own_entry(p);
     const long length = p.length();
     Row whole(TAPS ? length : 0);
     Matrix own(TAPS ? WRITTEN : 0, length), over_taps(TAPS ? WRITTEN : 0, length);
@@ -226,8 +226,8 @@ class Step {
 }  // namespace nfn
 
 // `layout` has rows, columns, taps, populations of outputs and inputs, whether inputs are rows, into
-// how many matrices rows, columns and taps are cut, and the bands of each, of every parameter; `tensors` values, gradient,
-// momenta, square, lead, step, number of steps, size at the start, loud and loudest; `rates` a
+// how many matrices rows, columns and taps are cut, the bands of each, and whether there are axes of
+// taps, of every parameter; `tensors` values, gradient, momenta, square, lead, step, number of steps, size at the start, loud and loudest; `rates` a
 // factor on the update and one on the values; `weights` seven of each layer and two of the
 // schedule; `limits` the six of `Limits`. Writes the norms of the updates to `norms`.
 extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
@@ -236,7 +236,7 @@ extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fa
                          float* norms) {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
-    all.emplace_back(layout + 10 * i, fans + 5 * i, tensors + 10 * i, rates + 2 * i);
+    all.emplace_back(layout + 11 * i, fans + 5 * i, tensors + 10 * i, rates + 2 * i);
   }
   nfn::Step step({std::move(all), {sizes, sizes + populations}},
                  nfn::Layer(nfn::INPUTS, hidden, weights),

@@ -85,11 +85,13 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
         chain_spec([40, 200, 150, 7]),
         chain_spec([20, 300, 140], [(3, 3), ()]),
         chain_spec([3, 20, 33, 10], [(3, 3), (5,), (7, 7)]),
+        chain_spec([3, 20, 33, 10], [(1, 1), (1,), ()]),
         NetworkSpec.from_module(
             nn.Sequential(
                 nn.Conv2d(2, 6, 3, bias=False),
                 nn.BatchNorm2d(6),
                 nn.Conv2d(6, 6, 3, groups=6),
+                nn.Conv2d(6, 6, 1, groups=6),
                 nn.ReLU(),
                 nn.ConvTranspose2d(6, 4, 3),
                 nn.Flatten(),
@@ -110,6 +112,7 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
             "bands",
             "bands of columns",
             "kernels",
+            "kernels of one tap",
         ),
         "kinds of layers",
     ],
