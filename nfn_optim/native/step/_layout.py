@@ -78,7 +78,8 @@ def weights_of(hidden: int) -> list[Expected]:
         for layer, c, o in (("read", constants.ENTRY_CHANNELS, hidden), ("write", hidden, 2))
         for name, shape in zip(LAYER, _layer(c, o), strict=True)
     }
-    schedule = {"schedule.weight": (2, constants.SCHEDULE_CHANNELS), "schedule.bias": (2,)}
+    read = constants.SCHEDULE_CHANNELS + constants.TREND_CHANNELS
+    schedule = {"schedule.weight": (2, read), "schedule.bias": (2,)}
     return [Expected(f"the rule's {name}", shape) for name, shape in (shapes | schedule).items()]
 
 

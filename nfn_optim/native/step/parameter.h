@@ -11,10 +11,14 @@
 
 namespace nfn {
 
-// Limits of meta-training, see `Limits` in rules/_limits.py, and `relative` and `fading` of a rule's
-// settings.
-struct Limits {
-  float horizon, memory, log_fan_in, weight_size, relative, fading;
+// Limits of meta-training, see `Limits` in rules/_limits.py, and numbers of `NFNRuleConfig`.
+struct Settings {
+  float horizon, memory, log_fan_in, log_fan_out, weight_size, relative, fading, initial_log_size;
+  bool centred, careful;
+
+  explicit Settings(const float* at)
+      : horizon(at[0]), memory(at[1]), log_fan_in(at[2]), log_fan_out(at[3]), weight_size(at[4]),
+        relative(at[5]), fading(at[6]), initial_log_size(at[7]), centred(at[8]), careful(at[9]) {}
 };
 
 struct Parameter {
@@ -30,7 +34,7 @@ struct Parameter {
   float rate, keep;
 
   float correct[DECAYS], correct_square, level, loudness[DECAYS], size, context[CONTEXT];
-  float log_size, recency;
+  float trend[TREND], log_size, recency, trust;
   double moved = 0;
   Buffer direction;
 
