@@ -91,7 +91,7 @@ inline void along(const Parameter& p, long row, Row& whole, Visit visit) {
 template <bool TAPS, int COUNT, class Visit>
 inline void hidden(const Layer& read, const Parameter& p, const Terms& terms, long row, long e,
                    const Vec* x, const Vec* means, int o, Visit& visit) {
-  const float* weight = (p.is_weight() ? read.entry : read.vector) + o * INPUTS;
+  const float* weight = read.own_entry(p) + o * INPUTS;
   const float* taps = read.taps + o * INPUTS;
   Vec y[COUNT];
 #pragma GCC unroll 4
