@@ -116,7 +116,8 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
 
     Files of version 3 had the same limits in common; until version 4 steps followed neither the
     size of the weights nor that of gradients. Until version 5 NF-Layers wrote how large the steps
-    of whole parameters are, and steps became smaller beyond the limits.
+    of whole parameters are, steps had their full size from the first, and became smaller beyond the
+    limits.
     """
     values = json.loads(header["rule"])
     if header["version"] == "3":
@@ -124,7 +125,7 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
     if header["version"] in ("3", "4"):
         values |= {"relative": 0.0, "fading": 0.0}
     if header["version"] != VERSION:
-        values |= {"centred": False, "careful": True}
+        values |= {"first_share": 1.0, "centred": False, "careful": True}
     return NFNRuleConfig.from_dict(values)
 
 
