@@ -143,13 +143,14 @@ class Step {
     std::vector<float> sums(read_.out * LANES);
     for (long row = piece.begin; row < piece.end; ++row) {
       std::fill(sums.begin(), sums.end(), 0.0f);
-      along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {
+      along<TAPS>(p, row, whole, [&](long e, Panel x, Panel means) {
         const long n = p.length() - e;
-        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec y) {
+        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec low, Vec high) {
+          low = first(low, n), high = first(high, n - LANES);
           float* at = piece.columns[o] + e;
-          y = first(y, n);
-          store(at, load(at) + y);
-          store(&sums[o * LANES], load(&sums[o * LANES]) + y);
+          store(at, load(at) + low);
+          store(at + LANES, load(at + LANES) + high);
+          store(&sums[o * LANES], load(&sums[o * LANES]) + (low + high));
         });
       });
       for (int o = 0; o < read_.out; ++o) {
@@ -179,18 +180,22 @@ class Step {
       moved += nfn::move(p, at, n, size * direction, sigmoid(p.trust * shift + p.recency));
     };
     for (long row = piece.begin; row < piece.end; ++row) {
-      along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {
-        Vec y[WRITTEN] = {}, tapped[WRITTEN] = {};
-        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec h) {
-          for (int w = 0; w < WRITTEN; ++w) y[w] += weight[w * write_.in + o] * h;
-          if (TAPS) {
-            for (int w = 0; w < WRITTEN; ++w) tapped[w] += write_.taps[w * write_.in + o] * h;
+      along<TAPS>(p, row, whole, [&](long e, Panel x, Panel means) {
+        Vec y[WRITTEN][2] = {}, tapped[WRITTEN][2] = {};
+        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec low, Vec high) {
+          for (int w = 0; w < WRITTEN; ++w) {
+            const float entry = weight[w * write_.in + o], tap = write_.taps[w * write_.in + o];
+            y[w][0] += entry * low, y[w][1] += entry * high;
+            if (TAPS) tapped[w][0] += tap * low, tapped[w][1] += tap * high;
           }
         });
-        if (!TAPS) return finish(row, e, x[0], y[0], y[1]);
-        for (int w = 0; w < WRITTEN; ++w) {
-          store(own[w] + e, y[w]);
-          store(over_taps[w] + e, tapped[w]);
+        for (int i = 0; i < 2; ++i) {
+          const long at = i * LANES;
+          if (!TAPS) finish(row, e + at, load(x.x + at), y[0][i], y[1][i]);
+          for (int w = 0; TAPS && w < WRITTEN; ++w) {
+            store(own[w] + e + at, y[w][i]);
+            store(over_taps[w] + e + at, tapped[w][i]);
+          }
         }
       });
       if (!TAPS) continue;
