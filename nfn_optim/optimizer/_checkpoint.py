@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch.nn.functional import pad
 
+from ..files import write_whole
 from ..rules import NFNRule, NFNRuleConfig
 
 FORMAT = "nfn_optim.rule"
@@ -32,19 +32,18 @@ def save_rule(rule: NFNRule, path: str | Path, card: Mapping[str, Any] | None = 
         rule: What to save.
         path: Where to.
         card: How the rule came about, as JSON values: family, settings, results.
+
+    Raises:
+        OSError: If it cannot be written; what was there before stays.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = {
         "format": FORMAT,
         "version": VERSION,
         "rule": json.dumps(rule.get_config()),
         "card": json.dumps(dict(card or {})),
     }
-    temporary = path.with_name(path.name + ".tmp")
     tensors = {n: t.contiguous() for n, t in rule.state_dict().items()}
-    temporary.write_bytes(serialize(tensors, header))
-    os.replace(temporary, path)
+    write_whole(Path(path), serialize(tensors, header))
 
 
 def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
