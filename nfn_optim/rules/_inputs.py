@@ -37,8 +37,9 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
 
     Returns:
         `step` count, `num_steps` of the run (0: not known), `size`, the root mean square of the
-        parameter at the start, `loud` and `loudest`, see `follow`, and `opened`, see `opened_further`, `(*batch)`; `momenta`
-        `(3, *shape)`, `square` and `lead` of the fast iterate over the parameter `(*shape)`.
+        parameter at the start, `loud` and `loudest`, see `follow`, and `opened`, see
+        `opened_further`, `(*batch)`; `momenta` `(3, *shape)`, `square` and `lead` of the fast
+        iterate over the parameter `(*shape)`.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
