@@ -23,12 +23,13 @@ class RuleConfig:
 
     Attributes:
         init: A checkpoint to start from, which then decides on `hidden`, `initial_lr`, `relative`,
-            `fading` and `centred`; a new rule without.
+            `fading`, `first_share` and `centred`; a new rule without.
         hidden: Hidden channels of a new rule.
         initial_lr: Step size of a new rule.
         relative: Exponent with which a new rule's steps follow the size of the weights at the
             start.
         fading: Exponent with which a new rule's steps follow gradients that become smaller.
+        first_share: What a new rule's first steps are of their full size.
         centred: Whether NF-Layers of a new rule write how large steps of entries are beside each
             other, and only the schedule how large those of a parameter are.
         fan_in: Largest fan-in of the tasks, which becomes one of the rule's `Limits`; none by
@@ -46,6 +47,7 @@ class RuleConfig:
     initial_lr: float = NFNRuleConfig.initial_lr
     relative: float = NFNRuleConfig.relative
     fading: float = NFNRuleConfig.fading
+    first_share: float = NFNRuleConfig.first_share
     centred: bool = NFNRuleConfig.centred
     fan_in: float = Limits.fan_in
     fan_out: float = Limits.fan_out
@@ -53,7 +55,7 @@ class RuleConfig:
 
     def __post_init__(self) -> None:
         require_counts(self, "hidden")
-        require_positive(self, "initial_lr", "fan_in", "fan_out")
+        require_positive(self, "initial_lr", "first_share", "fan_in", "fan_out")
 
 
 def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) -> NFNRule:
@@ -89,6 +91,7 @@ def _start(config: RuleConfig, horizon: float) -> NFNRule:
             initial_lr=config.initial_lr,
             relative=config.relative,
             fading=config.fading,
+            first_share=config.first_share,
             centred=config.centred,
             limits=seen,
         )

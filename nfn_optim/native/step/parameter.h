@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -13,12 +14,16 @@ namespace nfn {
 
 // Limits of meta-training, see `Limits` in rules/_limits.py, and numbers of `NFNRuleConfig`.
 struct Settings {
-  float horizon, memory, log_fan_in, log_fan_out, weight_size, relative, fading, initial_log_size;
+  float horizon, memory, log_fan_in, log_fan_out, weight_size, relative, fading, initial_log_size, first_share;
   bool centred, careful;
 
   explicit Settings(const float* at)
       : horizon(at[0]), memory(at[1]), log_fan_in(at[2]), log_fan_out(at[3]), weight_size(at[4]),
-        relative(at[5]), fading(at[6]), initial_log_size(at[7]), centred(at[8]), careful(at[9]) {}
+        relative(at[5]), fading(at[6]), initial_log_size(at[7]), first_share(at[8]), centred(at[9]),
+        careful(at[10]) {}
+
+  // Log of how much larger than at first steps become.
+  float widest() const { return -std::log(first_share); }
 };
 
 struct Parameter {
@@ -29,7 +34,7 @@ struct Parameter {
   long bands;      // of each of them
   bool has_taps;   // axes of taps, be it a single one
   float fans[5];
-  float *values, *momenta, *square, *lead, *step, *loud, *loudest;
+  float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened;
   const float *grad, *num_steps, *start;
   float rate, keep;
 
@@ -47,7 +52,7 @@ struct Parameter {
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
     num_steps = at[6], start = at[7];
-    loud = at[8], loudest = at[9];
+    loud = at[8], loudest = at[9], opened = at[10];
   }
 
   bool is_weight() const { return source >= 0; }
@@ -94,7 +99,7 @@ struct Network {
 struct Piece {
   int parameter;
   long begin, end;
-  double sums[DECAYS + 3];
+  double sums[SUMS];
   double moved;
   Matrix columns;  // sums over the rows, a row for every channel
 };

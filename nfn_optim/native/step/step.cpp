@@ -33,7 +33,10 @@ class Step {
         shares_(share(network_.parameters, threads)) {}
 
   void run() {
-    on_pieces([this](Piece& piece) { accumulate(of(piece), piece); });
+    on_pieces([this](Piece& piece) {
+      accumulate(of(piece), piece);
+      if (is_opening(of(piece), settings_)) add_slopes(of(piece), piece);
+    });
     describe();
     point(network_.parameters, threads());
     write_.is_zero() ? keep_pace() : read_and_write();
@@ -88,17 +91,17 @@ class Step {
 
   // What is known of whole parameters, and how large their steps are.
   void describe() {
-    std::vector<double> sums(network_.parameters.size() * (DECAYS + 3));
+    std::vector<double> sums(network_.parameters.size() * SUMS);
     for (const auto& share : shares_) {
       for (const Piece& piece : share) {
-        for (int k = 0; k < DECAYS + 3; ++k) {
-          sums[piece.parameter * (DECAYS + 3) + k] += piece.sums[k];
-        }
+        for (int k = 0; k < SUMS; ++k) sums[piece.parameter * SUMS + k] += piece.sums[k];
       }
     }
+    const float agreed = agreement(sums);
     for (size_t i = 0; i < network_.parameters.size(); ++i) {
       Parameter& p = network_.parameters[i];
-      scale(p, &sums[i * (DECAYS + 3)], settings_);
+      scale(p, &sums[i * SUMS], settings_);
+      open(p, agreed, settings_);
       pace(p, schedule_, settings_);
     }
   }
@@ -236,19 +239,19 @@ class Step {
 }  // namespace
 }  // namespace nfn
 
-// `layout` has rows, columns, taps, populations of outputs and inputs, whether inputs are rows, into
-// how many matrices rows, columns and taps are cut, the bands of each, and whether there are axes of
-// taps, of every parameter; `tensors` values, gradient, momenta, square, lead, step, number of
-// steps, size at the start, loud and loudest; `rates` a factor on the update and one on the values;
-// `weights` seven of each layer and two of the schedule; `settings` the ten of `Settings`. Writes
-// the norms of the updates to `norms`.
+// `layout` has of every parameter rows, columns, taps, populations of outputs and inputs, whether
+// inputs are rows, into how many matrices rows, columns and taps are cut, the bands of each, and
+// whether there are axes of taps; `tensors` values, gradient, momenta, square, lead, step, number of
+// steps, size at the start, loud, loudest and opened; `rates` a factor on the update and one on the
+// values; `weights` seven of each layer and two of the schedule; `settings` those of `Settings`.
+// Writes the norms of the updates to `norms`.
 extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
                          const int64_t* sizes, void* const* tensors, const double* rates,
                          const float* const* weights, const float* settings, int hidden, int threads,
                          float* norms) {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
-    all.emplace_back(layout + 11 * i, fans + 5 * i, tensors + 10 * i, rates + 2 * i);
+    all.emplace_back(layout + 11 * i, fans + 5 * i, tensors + 11 * i, rates + 2 * i);
   }
   nfn::Step step({std::move(all), {sizes, sizes + populations}},
                  nfn::Layer(nfn::INPUTS, hidden, weights),
