@@ -24,6 +24,7 @@ def train(
     resume: bool = False,
     wandb: WandbMode = "disabled",
     dry_run: bool = False,
+    table: bool = True,
     json: Path | None = None,
 ) -> None:
     """Meta-trains an optimizer.
@@ -40,6 +41,7 @@ def train(
         resume: Continue the run that wrote `out`.
         wandb: Whether wandb sends or keeps curves and tables.
         dry_run: Only check everything, with one trial step.
+        table: Whether to end with a table of some held-out tasks: did it help?
         json: Where to write the run's card: settings, progress, versions.
     """
     from ..support import check_overwrite, clean
@@ -59,6 +61,10 @@ def train(
         return
     if not dry_run:
         print(f"Optimizer: {out}")
+        if table:
+            from ._verdict import print_verdict
+
+            print_verdict(trainer, out)
     write_json(json, clean(trainer.card("nfn-optim train")))
 
 

@@ -87,20 +87,29 @@ def _report(trainer: MetaTrainer, seconds: float, steps: int) -> None:
 def _outer_loop(trainer: MetaTrainer, out: Path, tracker: Tracker) -> bool:
     """Takes the outer steps that are left; whether Ctrl-C ended the run."""
     config, command = trainer.config, "nfn-optim " + " ".join(sys.argv[1:])
-    processes, every = trainer.processes, config.validation.every
+    processes = trainer.processes
     with (
         outer_progress(is_shown=processes.is_first) as bars,
         deferred_interruption() as is_pressed,
     ):
         monitor = Monitor(trainer, bars, tracker)
+
+        def validate() -> None:
+            losses, is_best = trainer.validate()
+            monitor.validated(losses)
+            if is_best:
+                trainer.save_best(out, command)
+
+        def is_due() -> bool:
+            return config.validation.is_due(trainer.step, config.outer_steps)
+
+        if trainer.step == 0 and is_due():
+            validate()
         for loss in trainer.train():
             monitor.step(loss)
             is_last = trainer.step == config.outer_steps
-            if every and (is_last or trainer.step % every == 0):
-                losses, is_best = trainer.validate()
-                monitor.validated(losses)
-                if is_best:
-                    trainer.save_best(out, command)
+            if is_due():
+                validate()
             is_interrupted = processes.any(is_pressed())
             if trainer.step % config.save_every == 0 or is_last or is_interrupted:
                 trainer.save(out, command)
