@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..support import ModuleNotFound, import_module
 from ..tasks import TaskFamily
 
 DEFAULT_TASKS = "meta_train.tasks:default_family"
@@ -17,7 +17,7 @@ DEFAULT_TASKS = "meta_train.tasks:default_family"
 def load_family(tasks: str) -> TaskFamily:
     """Imports a family of tasks.
 
-    A file is executed each time; what it raises is passed on.
+    A file is executed each time; it may import modules beside it. What it raises is passed on.
 
     Args:
         tasks: `file.py:name` or `package.module:name`.
@@ -64,8 +64,8 @@ def load_reference_to(reference: str, what: str) -> Any:
 
 def _import_module(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
+        return import_module(name)
+    except ModuleNotFound as error:
         raise ValueError(f"cannot import {name!r}: {error}. Give a file.py or a module.") from error
 
 
@@ -76,6 +76,8 @@ def _import_file(path: Path) -> ModuleType:
         raise ValueError(
             f"there is no Python file '{path}'. Give the path of the file of the family."
         )
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)  # for the modules beside it, which hide no others
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up there
     try:

@@ -73,8 +73,8 @@ class Validation:
         steps, runs = self.config.steps, self.config.runs
         inner = replace(self.inner, min_horizon=steps, max_horizon=steps)
         losses = torch.zeros(runs, dtype=torch.float64)
-        for index in range(runs):
-            if self.processes.owns(index):
+        with self.processes.together():
+            for index in filter(self.processes.owns, range(runs)):
                 run = InnerRun(self.family, rule, inner, _SEEDS + self.seed * runs + index)
                 loss = float(advance(rule, run, steps, self.meta_loss).loss)
                 losses[index] = min(loss, WORST) if loss == loss else WORST

@@ -1,9 +1,14 @@
 // As many floats at once as a register holds, for any processor that GCC or Clang knows.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
+
+// A call among entries would save all registers.
+#define NFN_INLINE inline __attribute__((always_inline))
 
 namespace nfn {
 
@@ -28,22 +33,23 @@ inline Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
 inline void store(float* p, Vec x) { *reinterpret_cast<Loose*>(p) = x; }
 
 // The first `n` of the lanes, and zeros.
-inline Vec load(const float* p, long n) {
+NFN_INLINE Vec load(const float* p, long n) {
   if (n >= LANES) return load(p);
   Vec x = {};
-  for (long i = 0; i < n; ++i) x[i] = p[i];
+  std::memcpy(&x, p, std::max(0L, n) * sizeof(float));
   return x;
 }
 
-inline void store(float* p, Vec x, long n) {
+NFN_INLINE void store(float* p, Vec x, long n) {
   if (n >= LANES) return store(p, x);
-  for (long i = 0; i < n; ++i) p[i] = x[i];
+  std::memcpy(p, &x, std::max(0L, n) * sizeof(float));
 }
 
-inline Vec first(Vec x, long n) {
+NFN_INLINE Vec first(Vec x, long n) {
   if (n >= LANES) return x;
-  for (long i = 0; i < LANES; ++i) x[i] = i < n ? x[i] : 0;
-  return x;
+  Ints lane = {};
+  for (int i = 0; i < LANES; ++i) lane[i] = i;
+  return lane < static_cast<int32_t>(n) ? x : Vec{};
 }
 
 inline float sum(Vec x) {

@@ -17,7 +17,8 @@ from torch.nn.functional import hardtanh_
 from ..symmetry import NetworkSpec
 from ._base import Params
 from ._direction import Spectral
-from ._fading import follow
+from ._fading import follow, log_fading
+from ._opening import agreement, opened_further
 from ._relative import default_sizes, fan_in_of
 from .constants import (
     CLIP,
@@ -36,8 +37,9 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
 
     Returns:
         `step` count, `num_steps` of the run (0: not known), `size`, the root mean square of the
-        parameter at the start, and `loud` and `loudest`, see `follow`, `(*batch)`; `momenta`
-        `(3, *shape)`, `square` and `lead` of the fast iterate over the parameter `(*shape)`.
+        parameter at the start, `loud` and `loudest`, see `follow`, and `opened`, see
+        `opened_further`, `(*batch)`; `momenta` `(3, *shape)`, `square` and `lead` of the fast
+        iterate over the parameter `(*shape)`.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
@@ -48,6 +50,7 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         "size": norm / math.sqrt(max(1, math.prod(param.shape[batch_dims:]))),
         "loud": torch.zeros_like(norm),
         "loudest": torch.zeros_like(norm),
+        "opened": torch.zeros_like(norm),
         "momenta": torch.stack([zeros] * len(DECAYS)),
         "square": zeros,
         "lead": zeros.clone(),
@@ -113,27 +116,38 @@ class Descriptors:
         context: Sizes, loudness and fans `(CONTEXT_CHANNELS, *batch, parameters)`.
         schedule: How far the run is, and the fans `(SCHEDULE_CHANNELS, *batch, parameters)`;
             nothing that steps can change, or a large step could ask for a larger one.
+        trend: How much gradients agree, over tens and over hundreds of steps, and how much of the
+            largest is left, as logs `(TREND_CHANNELS, *batch, parameters)`. Steps change it, so it
+            is bounded: what they can ask for is, too.
         step: Steps of the run so far `(*batch, parameters)`.
         start: Root mean square of the parameters before the first step, likewise.
         default: What it is by default `(parameters)`, see `default_sizes`.
         dealt: Log of what is left of step sizes where matrices are dealt, likewise.
         loud: Slots after this step `(*batch, parameters)`, see `follow`.
         loudest: Likewise.
+        opened: Likewise, see `opened_further`.
     """
 
     context: Tensor
     schedule: Tensor
+    trend: Tensor
     step: Tensor
     start: Tensor
     default: Tensor
     dealt: Tensor
     loud: Tensor
     loudest: Tensor
+    opened: Tensor
 
     @property
     def log_fan_in(self) -> Tensor:
         """Log of the fan-in over a typical one, like `step`."""
         return self.schedule[-2]
+
+    @property
+    def log_fan_out(self) -> Tensor:
+        """Log of the fan-out, likewise."""
+        return self.schedule[-3]
 
 
 def read(
@@ -143,6 +157,7 @@ def read(
     slots: Mapping[str, dict[str, Tensor]],
     direction: Spectral,
     largest: float,
+    first_share: float,
 ) -> tuple[dict[str, Reading], Descriptors]:
     """Reads parameters whose slots already hold their gradients, in the order of `params`.
 
@@ -153,10 +168,11 @@ def read(
         slots: Their accumulators.
         direction: Where steps point.
         largest: Root mean square as which larger parameters are shown.
+        first_share: What the first steps are of their full size.
     """
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
-    step, num_steps, start, loud, loudest = (
+    step, num_steps, start, loud, loudest, opened = (
         torch.stack([slots[n][key] for n in params], -1) for key in SCALARS
     )  # (*batch, parameters)
     square = torch.stack(
@@ -184,12 +200,17 @@ def read(
         n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
         for (n, view), s in zip(views.items(), scales, strict=True)
     }
+    loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
+    if first_share < 1:
+        leads = {n: slots[n]["lead"] for n in params}
+        opened = opened_further(opened, _agreement(grads, leads, sizes), first_share)
     known = (
         start.new_tensor(default_sizes(spec, list(params), direction.matrices(spec))),
         start.new_tensor(direction.log_shares(spec, list(params), start.device.type)),
-        *follow(loud, loudest, loudness[0] * corrections[0], step),
+        *(loud, loudest, opened),
     )
-    return readings, Descriptors(context, schedule, step, start, *known)
+    trend = _trend(logs[1:4], log_fading(loud, loudest, 1))
+    return readings, Descriptors(context, schedule, trend, step, start, *known)
 
 
 def _tensors(
@@ -230,6 +251,21 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
     known = (num_steps > 0).to(step.dtype)
     left = (1 - step / num_steps.clamp(min=1)).clamp(min=0)
     return known * torch.stack([known, left, (left + LAST).log() / -math.log(LAST)])
+
+
+def _agreement(grads: Params, leads: Params, dims: Mapping[str, tuple[int, ...]]) -> Tensor:
+    slopes, lengths = [], []
+    for name, lead in leads.items():
+        grad, over = grads[name].to(lead.dtype), dims[name]
+        slopes.append((grad * lead).sum(over) if over else grad * lead)
+        lengths.append(_norm(grad, over) * _norm(lead, over))
+    return agreement(torch.stack(slopes, -1), torch.stack(lengths, -1))
+
+
+def _trend(loudness: Tensor, left: Tensor) -> Tensor:
+    """Of the logs of momenta's loudness, shortest first, and that of what is left of it."""
+    agreement = loudness[1:] - loudness[:1]
+    return torch.cat([agreement, left.unsqueeze(0)]).clamp(-CLIP, CLIP)
 
 
 def _corrections(step: Tensor) -> Tensor:

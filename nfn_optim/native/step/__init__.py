@@ -6,6 +6,7 @@ It reads and writes what `NFNRule.forward` does, and is tested against it.
 from __future__ import annotations
 
 import ctypes
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Step:
             table(array("Q", map(pointer, opened))),
             table(array("d", factors)),
             table(array("Q", map(pointer, weights))),
-            table(array("f", _limits(self.rule))),
+            table(array("f", _settings(self.rule))),
             ctypes.c_int(self.rule.config.hidden),
             ctypes.c_int(torch.get_num_threads()),
             ctypes.c_void_p(pointer(norms)),
@@ -128,8 +129,10 @@ def _write_back(layout: Layout, held: list[Tensor], opened: list[Tensor]) -> Non
             tensor.copy_(used if name is None else layout.spec.unview(name, used))
 
 
-def _limits(rule: NFNRule) -> tuple[float, ...]:
-    """As `Limits` of `parameter.h` has them."""
-    limits = rule.config.limits
-    numbers = (limits.horizon, limits.memory, limits.log_fan_in, limits.weight_size)
-    return *numbers, rule.config.relative, rule.config.fading
+def _settings(rule: NFNRule) -> tuple[float, ...]:
+    """As `Settings` of `parameter.h` has them."""
+    config, limits = rule.config, rule.config.limits
+    fans = (limits.log_fan_in, limits.log_fan_out)
+    numbers = (limits.horizon, limits.memory, *fans, limits.weight_size)
+    sizes = (config.relative, config.fading, math.log(config.initial_lr), config.first_share)
+    return *numbers, *sizes, config.centred, config.careful

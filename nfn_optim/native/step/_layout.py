@@ -23,7 +23,7 @@ class Layout:
     Attributes:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
-        numbers: Ten of each parameter.
+        numbers: Eleven of each parameter.
         fans: Five of each parameter: `log_fans`, its weights' size by default, and its log share.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
@@ -55,7 +55,7 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
         outputs, inputs, of_taps = _blocks(p, matrices.get(p.name))
         blocks = (inputs, outputs, of_taps) if is_turned else (outputs, inputs, of_taps)
         numbers.extend((rows, columns, taps, p.out, source, is_turned, *blocks))
-        numbers.append(_bands(direction, matrices.get(p.name)))
+        numbers.extend((_bands(direction, matrices.get(p.name)), p.taps > 0))
         shares = direction.log_shares(spec, [p.name], "cpu")
         fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name], matrices), *shares))
     names = tuple(p.name for p in roles.parameters)
@@ -78,7 +78,8 @@ def weights_of(hidden: int) -> list[Expected]:
         for layer, c, o in (("read", constants.ENTRY_CHANNELS, hidden), ("write", hidden, 2))
         for name, shape in zip(LAYER, _layer(c, o), strict=True)
     }
-    schedule = {"schedule.weight": (2, constants.SCHEDULE_CHANNELS), "schedule.bias": (2,)}
+    read = constants.SCHEDULE_CHANNELS + constants.TREND_CHANNELS
+    schedule = {"schedule.weight": (2, read), "schedule.bias": (2,)}
     return [Expected(f"the rule's {name}", shape) for name, shape in (shapes | schedule).items()]
 
 

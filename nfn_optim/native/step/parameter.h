@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -11,28 +12,18 @@
 
 namespace nfn {
 
-// Meta-parameters of a `SharedNPLinear`.
-struct Layer {
-  int in, out;
-  const float *entry, *vector, *taps, *own, *neurons, *network, *bias;
+// Limits of meta-training, see `Limits` in rules/_limits.py, and numbers of `NFNRuleConfig`.
+struct Settings {
+  float horizon, memory, log_fan_in, log_fan_out, weight_size, relative, fading, initial_log_size, first_share;
+  bool centred, careful;
 
-  Layer(int in, int out, const float* const* at)
-      : in(in), out(out), entry(at[0]), vector(at[1]), taps(at[2]), own(at[3]), neurons(at[4]),
-        network(at[5]), bias(at[6]) {}
+  explicit Settings(const float* at)
+      : horizon(at[0]), memory(at[1]), log_fan_in(at[2]), log_fan_out(at[3]), weight_size(at[4]),
+        relative(at[5]), fading(at[6]), initial_log_size(at[7]), first_share(at[8]), centred(at[9]),
+        careful(at[10]) {}
 
-  bool is_zero() const {
-    const auto zero = [this](const float* weights, long maps) {
-      return std::all_of(weights, weights + maps * out, [](float w) { return w == 0; });
-    };
-    return zero(entry, in) && zero(vector, in) && zero(taps, in) && zero(own, 2 * in) &&
-           zero(neurons, 9 * in) && zero(network, 2 * (3 * in + CONTEXT)) && zero(bias, 2);
-  }
-};
-
-// Limits of meta-training, see `Limits` in rules/_limits.py, and `relative` and `fading` of a rule's
-// settings.
-struct Limits {
-  float horizon, memory, log_fan_in, weight_size, relative, fading;
+  // Log of how much larger than at first steps become.
+  float widest() const { return -std::log(first_share); }
 };
 
 struct Parameter {
@@ -41,13 +32,14 @@ struct Parameter {
   bool is_turned;   // inputs are rows
   long blocks[3];  // of outputs, inputs and taps: matrices; none where these are zero
   long bands;      // of each of them
+  bool has_taps;   // axes of taps, be it a single one
   float fans[5];
-  float *values, *momenta, *square, *lead, *step, *loud, *loudest;
+  float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened;
   const float *grad, *num_steps, *start;
   float rate, keep;
 
   float correct[DECAYS], correct_square, level, loudness[DECAYS], size, context[CONTEXT];
-  float log_size, recency;
+  float trend[TREND], log_size, recency, trust;
   double moved = 0;
   Buffer direction;
 
@@ -55,12 +47,12 @@ struct Parameter {
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
         source(static_cast<int>(layout[4])), is_turned(layout[5]),
         blocks{layout[6], layout[7], layout[8]}, bands(layout[9]),
-        rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
+        has_taps(layout[10]), rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
     std::copy(of_fans, of_fans + 5, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
     num_steps = at[6], start = at[7];
-    loud = at[8], loudest = at[9];
+    loud = at[8], loudest = at[9], opened = at[10];
   }
 
   bool is_weight() const { return source >= 0; }
@@ -68,6 +60,34 @@ struct Parameter {
   long entries() const { return rows * length(); }
   bool is_polar() const { return blocks[0] > 0; }
   long neurons() const { return is_weight() ? rows : columns; }  // of the output axis
+};
+
+// Meta-parameters of a `SharedNPLinear`.
+struct Layer {
+  int in, out;
+  const float *entry, *vector, *taps, *own, *neurons, *network, *bias;
+  std::vector<float> entry_and_tap, vector_and_tap;  // of kernels of a single tap, their own mean
+
+  Layer(int in, int out, const float* const* at)
+      : in(in), out(out), entry(at[0]), vector(at[1]), taps(at[2]), own(at[3]), neurons(at[4]),
+        network(at[5]), bias(at[6]), entry_and_tap(entry, entry + in * out),
+        vector_and_tap(vector, vector + in * out) {
+    for (int i = 0; i < in * out; ++i) entry_and_tap[i] += taps[i], vector_and_tap[i] += taps[i];
+  }
+
+  // The map of an entry itself.
+  const float* own_entry(const Parameter& p) const {
+    if (p.has_taps && p.taps == 1) return (p.is_weight() ? entry_and_tap : vector_and_tap).data();
+    return p.is_weight() ? entry : vector;
+  }
+
+  bool is_zero() const {
+    const auto zero = [this](const float* weights, long maps) {
+      return std::all_of(weights, weights + maps * out, [](float w) { return w == 0; });
+    };
+    return zero(entry, in) && zero(vector, in) && zero(taps, in) && zero(own, 2 * in) &&
+           zero(neurons, 9 * in) && zero(network, 2 * (3 * in + CONTEXT)) && zero(bias, 2);
+  }
 };
 
 struct Network {
@@ -79,7 +99,7 @@ struct Network {
 struct Piece {
   int parameter;
   long begin, end;
-  double sums[DECAYS + 3];
+  double sums[SUMS];
   double moved;
   Matrix columns;  // sums over the rows, a row for every channel
 };

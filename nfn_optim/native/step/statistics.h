@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "lanes.h"
 #include "parameter.h"
@@ -40,6 +41,42 @@ inline void accumulate(const Parameter& p, Piece& piece) {
   }
 }
 
+// Whether a parameter's steps have less than their full size still.
+inline bool is_opening(const Parameter& p, const Settings& settings) {
+  return *p.opened < settings.widest();
+}
+
+// Sums up which way the loss goes towards the fast iterate.
+inline void add_slopes(const Parameter& p, Piece& piece) {
+  const long end = piece.end * p.length();
+  for (long begin = piece.begin * p.length(); begin < end; begin += 4096) {
+    Vec slope = {}, square = {};
+    for (long e = begin; e < std::min(end, begin + 4096); e += LANES) {
+      const Vec lead = load(p.lead + e, end - e);
+      slope += load(p.grad + e, end - e) * lead;
+      square += lead * lead;
+    }
+    piece.sums[DECAYS + 3] += sum(slope), piece.sums[DECAYS + 4] += sum(square);
+  }
+}
+
+// As `agreement` in rules/_opening.py, from the sums of all parameters.
+inline float agreement(const std::vector<double>& sums) {
+  double slopes = 0, lengths = 0;
+  for (size_t i = 0; i < sums.size(); i += SUMS) {
+    slopes -= sums[i + DECAYS + 3];
+    lengths += std::sqrt(sums[i + 1] * sums[i + DECAYS + 4]);
+  }
+  return static_cast<float>(slopes / std::max<double>(lengths, std::numeric_limits<float>::min()));
+}
+
+// As `opened_further` there.
+inline void open(Parameter& p, float agreement, const Settings& settings) {
+  if (!is_opening(p, settings)) return;
+  const float gained = std::min(OPENING * (agreement - UNOPENED), MOST_OPENING);
+  *p.opened = std::clamp(*p.opened + gained, 0.0f, settings.widest());
+}
+
 inline float rms(double square, long count) {
   return std::sqrt(static_cast<float>(square / count) + TINY);
 }
@@ -62,7 +99,7 @@ inline float log_fading(const Parameter& p, float exponent) {
 }
 
 // Makes the sums of all pieces into factors, and describes the parameter.
-inline void scale(Parameter& p, const double* sums, const Limits& limits) {
+inline void scale(Parameter& p, const double* sums, const Settings& settings) {
   const float step = *p.step += 1;
   const long count = p.entries();
   const float size = rms(sums[0], count), loud = rms(sums[1], count);
@@ -72,7 +109,7 @@ inline void scale(Parameter& p, const double* sums, const Limits& limits) {
   p.size = 1 / size;
   const float typical = std::sqrt(level + TINY);
   float* context = p.context;
-  *context++ = std::log(std::min(size, limits.weight_size) + 1e-4f);
+  *context++ = std::log(std::min(size, settings.weight_size) + 1e-4f);
   for (int k = 0; k < DECAYS; ++k) {
     const float loudness = rms(sums[3 + k], count);
     p.correct[k] = correction(DECAY[k], step);
@@ -82,6 +119,9 @@ inline void scale(Parameter& p, const double* sums, const Limits& limits) {
   }
   *context++ = std::log(loud / typical + 1e-4f);
   std::copy(p.fans, p.fans + 3, context);
+  for (int k = 1; k < DECAYS; ++k) p.trend[k - 1] = p.context[1 + k] - p.context[1];
+  p.trend[DECAYS - 1] = log_fading(p, 1);
+  for (float& x : p.trend) x = std::clamp(x, -CLIP, CLIP);
 }
 
 // As `log_share` in rules/_relative.py, and that of dealt matrices.
@@ -92,8 +132,20 @@ inline float log_share(const Parameter& p, float relative) {
   return dealt + relative * std::log((*p.start > 0 ? ratio : 1) * known / TYPICAL_SIZE);
 }
 
+// As `Limits.distance` in rules/_limits.py, and `trust` there.
+inline float distance(const Parameter& p, const Settings& settings) {
+  const float high = std::max(0.0f, p.fans[1] - settings.log_fan_in);
+  const float wide = std::max(0.0f, p.fans[0] - settings.log_fan_out);
+  return std::log(std::max(*p.step / settings.horizon, 1.0f)) + high + wide;
+}
+
+inline float trust(float distance) {
+  const float x = std::min(distance / REACH, 1.0f);
+  return 1 - x * x * (3 - 2 * x);
+}
+
 // How large the parameter's steps are, and how fast it follows them.
-inline void pace(Parameter& p, const Schedule& schedule, const Limits& limits) {
+inline void pace(Parameter& p, const Schedule& schedule, const Settings& settings) {
   const float step = *p.step, total = *p.num_steps, known = total > 0;
   const float left = std::max(0.0f, 1 - step / std::max(total, 1.0f));
   float inputs[SCHEDULE], *to = inputs;
@@ -101,19 +153,21 @@ inline void pace(Parameter& p, const Schedule& schedule, const Limits& limits) {
   *to++ = known;
   *to++ = known * left;
   *to++ = known * (std::log(left + LAST) / -std::log(LAST));
-  std::copy(p.fans, p.fans + 3, to);
-  float written[WRITTEN];
+  to = std::copy(p.fans, p.fans + 3, to);
+  std::copy(p.trend, p.trend + TREND, to);
+  const float beyond = distance(p, settings);
+  p.trust = settings.careful ? 1 : trust(beyond);
+  float written[WRITTEN], untrained[WRITTEN] = {settings.initial_log_size, INITIAL_LOG_RECENCY};
   for (int o = 0; o < WRITTEN; ++o) {
     written[o] = schedule.bias[o];
     for (int k = 0; k < SCHEDULE; ++k) {
       written[o] += schedule.weight[o * SCHEDULE + k] * inputs[k];
     }
+    written[o] -= (1 - p.trust) * (written[o] - untrained[o]);
   }
-  const float age = std::log(std::min(step, limits.memory));
-  const float excess = std::max(0.0f, p.fans[1] - limits.log_fan_in);
-  const float late = std::log(std::max(step / limits.horizon, 1.0f));
-  p.log_size = written[0] + log_share(p, limits.relative) +
-               log_fading(p, limits.fading) - excess - late;
+  const float age = std::log(std::min(step, settings.memory));
+  p.log_size = written[0] + log_share(p, settings.relative) + log_fading(p, settings.fading) +
+               *p.opened - settings.widest() - (settings.careful ? beyond : 0);
   p.recency = written[1] - age;
 }
 

@@ -23,16 +23,20 @@ namespace {
 
 class Step {
  public:
-  Step(Network network, Layer read, Layer write, Schedule schedule, Limits limits, int threads)
+  Step(Network network, Layer read, Layer write, Schedule schedule, Settings settings,
+       int threads)
       : network_(std::move(network)),
         read_(read),
         write_(write),
         schedule_(schedule),
-        limits_(limits),
+        settings_(settings),
         shares_(share(network_.parameters, threads)) {}
 
   void run() {
-    on_pieces([this](Piece& piece) { accumulate(of(piece), piece); });
+    on_pieces([this](Piece& piece) {
+      accumulate(of(piece), piece);
+      if (is_opening(of(piece), settings_)) add_slopes(of(piece), piece);
+    });
     describe();
     point(network_.parameters, threads());
     write_.is_zero() ? keep_pace() : read_and_write();
@@ -47,7 +51,7 @@ class Step {
   Network network_;
   Layer read_, write_;
   Schedule schedule_;
-  Limits limits_;
+  Settings settings_;
   std::vector<std::vector<Piece>> shares_;  // of each thread
   std::vector<Matrix> rows_;                // sums over a row, of each parameter
 
@@ -62,7 +66,11 @@ class Step {
     std::vector<Terms> hidden = terms(network_, read_, join(INPUTS), threads());
     open_rows(read_.out);
     on_pieces([this, &hidden](Piece& piece) { pool_hidden(piece, hidden[piece.parameter]); });
-    std::vector<Terms> last = terms(network_, write_, join(read_.out), threads());
+    const std::vector<Means> pooled = join(read_.out);
+    std::vector<Terms> last = terms(network_, write_, pooled, threads());
+    for (size_t i = 0; settings_.centred && i < last.size(); ++i) {
+      centre(network_.parameters[i], write_, pooled[i], last[i]);
+    }
     on_pieces([this, &hidden, &last](Piece& piece) {
       move(piece, hidden[piece.parameter], last[piece.parameter]);
     });
@@ -83,18 +91,18 @@ class Step {
 
   // What is known of whole parameters, and how large their steps are.
   void describe() {
-    std::vector<double> sums(network_.parameters.size() * (DECAYS + 3));
+    std::vector<double> sums(network_.parameters.size() * SUMS);
     for (const auto& share : shares_) {
       for (const Piece& piece : share) {
-        for (int k = 0; k < DECAYS + 3; ++k) {
-          sums[piece.parameter * (DECAYS + 3) + k] += piece.sums[k];
-        }
+        for (int k = 0; k < SUMS; ++k) sums[piece.parameter * SUMS + k] += piece.sums[k];
       }
     }
+    const float agreed = agreement(sums);
     for (size_t i = 0; i < network_.parameters.size(); ++i) {
       Parameter& p = network_.parameters[i];
-      scale(p, &sums[i * (DECAYS + 3)], limits_);
-      pace(p, schedule_, limits_);
+      scale(p, &sums[i * SUMS], settings_);
+      open(p, agreed, settings_);
+      pace(p, schedule_, settings_);
     }
   }
 
@@ -135,13 +143,14 @@ class Step {
     std::vector<float> sums(read_.out * LANES);
     for (long row = piece.begin; row < piece.end; ++row) {
       std::fill(sums.begin(), sums.end(), 0.0f);
-      along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {
+      along<TAPS>(p, row, whole, [&](long e, Panel x, Panel means) {
         const long n = p.length() - e;
-        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec y) {
+        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec low, Vec high) {
+          low = first(low, n), high = first(high, n - LANES);
           float* at = piece.columns[o] + e;
-          y = first(y, n);
-          store(at, load(at) + y);
-          store(&sums[o * LANES], load(&sums[o * LANES]) + y);
+          store(at, load(at) + low);
+          store(at + LANES, load(at + LANES) + high);
+          store(&sums[o * LANES], load(&sums[o * LANES]) + (low + high));
         });
       });
       for (int o = 0; o < read_.out; ++o) {
@@ -157,7 +166,7 @@ class Step {
   template <bool TAPS>
   void move(Piece& piece, const Terms& terms, const Terms& last) {
     Parameter& p = of(piece);
-    const float* weight = p.is_weight() ? write_.entry : write_.vector;
+    const float* weight = write_.own_entry(p);
     const long length = p.length();
     Row whole(TAPS ? length : 0);
     Matrix own(TAPS ? WRITTEN : 0, length), over_taps(TAPS ? WRITTEN : 0, length);
@@ -166,22 +175,27 @@ class Step {
       const long at = row * length + e, n = length - e;
       magnitude += load(last.columns[0] + e) + last.rows[0][row];
       shift += load(last.columns[1] + e) + last.rows[1][row];
-      const Vec size = exp(clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE) + p.log_size);
-      moved += nfn::move(p, at, n, size * direction, sigmoid(shift + p.recency));
+      magnitude = clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE);
+      const Vec size = exp(p.trust * magnitude + p.log_size);
+      moved += nfn::move(p, at, n, size * direction, sigmoid(p.trust * shift + p.recency));
     };
     for (long row = piece.begin; row < piece.end; ++row) {
-      along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {
-        Vec y[WRITTEN] = {}, tapped[WRITTEN] = {};
-        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec h) {
-          for (int w = 0; w < WRITTEN; ++w) y[w] += weight[w * write_.in + o] * h;
-          if (TAPS) {
-            for (int w = 0; w < WRITTEN; ++w) tapped[w] += write_.taps[w * write_.in + o] * h;
+      along<TAPS>(p, row, whole, [&](long e, Panel x, Panel means) {
+        Vec y[WRITTEN][2] = {}, tapped[WRITTEN][2] = {};
+        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec low, Vec high) {
+          for (int w = 0; w < WRITTEN; ++w) {
+            const float entry = weight[w * write_.in + o], tap = write_.taps[w * write_.in + o];
+            y[w][0] += entry * low, y[w][1] += entry * high;
+            if (TAPS) tapped[w][0] += tap * low, tapped[w][1] += tap * high;
           }
         });
-        if (!TAPS) return finish(row, e, x[0], y[0], y[1]);
-        for (int w = 0; w < WRITTEN; ++w) {
-          store(own[w] + e, y[w]);
-          store(over_taps[w] + e, tapped[w]);
+        for (int i = 0; i < 2; ++i) {
+          const long at = i * LANES;
+          if (!TAPS) finish(row, e + at, load(x.x + at), y[0][i], y[1][i]);
+          for (int w = 0; TAPS && w < WRITTEN; ++w) {
+            store(own[w] + e + at, y[w][i]);
+            store(over_taps[w] + e + at, tapped[w][i]);
+          }
         }
       });
       if (!TAPS) continue;
@@ -225,23 +239,24 @@ class Step {
 }  // namespace
 }  // namespace nfn
 
-// `layout` has rows, columns, taps, populations of outputs and inputs, whether inputs are rows, into
-// how many matrices rows, columns and taps are cut, and the bands of each, of every parameter; `tensors` values, gradient,
-// momenta, square, lead, step, number of steps, size at the start, loud and loudest; `rates` a
-// factor on the update and one on the values; `weights` seven of each layer and two of the
-// schedule; `limits` the six of `Limits`. Writes the norms of the updates to `norms`.
+// `layout` has of every parameter rows, columns, taps, populations of outputs and inputs, whether
+// inputs are rows, into how many matrices rows, columns and taps are cut, the bands of each, and
+// whether there are axes of taps; `tensors` values, gradient, momenta, square, lead, step, number of
+// steps, size at the start, loud, loudest and opened; `rates` a factor on the update and one on the
+// values; `weights` seven of each layer and two of the schedule; `settings` those of `Settings`.
+// Writes the norms of the updates to `norms`.
 extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
                          const int64_t* sizes, void* const* tensors, const double* rates,
-                         const float* const* weights, const float* limits, int hidden, int threads,
+                         const float* const* weights, const float* settings, int hidden, int threads,
                          float* norms) {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
-    all.emplace_back(layout + 10 * i, fans + 5 * i, tensors + 10 * i, rates + 2 * i);
+    all.emplace_back(layout + 11 * i, fans + 5 * i, tensors + 11 * i, rates + 2 * i);
   }
   nfn::Step step({std::move(all), {sizes, sizes + populations}},
                  nfn::Layer(nfn::INPUTS, hidden, weights),
                  nfn::Layer(hidden, nfn::WRITTEN, weights + 7), {weights[14], weights[15]},
-                 {limits[0], limits[1], limits[2], limits[3], limits[4], limits[5]}, threads);
+                 nfn::Settings(settings), threads);
   step.run();
   for (const nfn::Parameter& p : step.parameters()) {
     *norms++ = static_cast<float>(std::sqrt(p.moved));

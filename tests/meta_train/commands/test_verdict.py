@@ -64,5 +64,5 @@ def test_training_ends_with_a_table(
     printed = capsys.readouterr().out
     for text in ("candidate", "untrained", "shipped", "adamw", "held-out-1", "It ", "at the start"):
         assert text in printed
-    main(("train", "--no-table", *given[1:]))
+    main(("train", "--no-table", "--overwrite", *given[1:]))
     assert "candidate" not in capsys.readouterr().out

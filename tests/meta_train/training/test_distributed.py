@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from meta_train import PES, InnerConfig, MetaTrainer, RunConfig
-from meta_train.commands._train import read_settings
+from meta_train.commands._settings import read_settings
 from meta_train.inner import Processes, join
 from meta_train.tasks import Task, TaskFamily, default_family
 from nfn_optim import load_rule, read_card
@@ -147,7 +147,7 @@ def test_a_killed_process_ends_the_run_and_leaves_the_checkpoint(tmp_path: Path)
     out = tmp_path / "rule.safetensors"
     done = read_card(out)["outer_steps"]
     assert 0 < done < 1000
-    trainer = MetaTrainer(default_family, read_settings(tmp_path / "settings.json"))
+    trainer = MetaTrainer(default_family, read_settings(tmp_path / "settings.json").config)
     trainer.resume(out)  # also with another number of processes
     assert trainer.step == done
 
@@ -159,7 +159,7 @@ def test_ctrl_c_in_one_process_ends_all_of_them_after_the_step_with_a_checkpoint
     assert codes == [130, 130], errors
     assert all("nfn-optim: interrupted" in error for error in errors)
     out = tmp_path / "rule.safetensors"
-    trainer = MetaTrainer(default_family, read_settings(tmp_path / "settings.json"))
+    trainer = MetaTrainer(default_family, read_settings(tmp_path / "settings.json").config)
     trainer.resume(out)
     assert 0 < trainer.step == read_card(out)["outer_steps"] < 1000
 

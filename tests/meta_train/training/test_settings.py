@@ -21,7 +21,7 @@ from meta_train import (
     ValidationConfig,
 )
 from meta_train.commands._main import main
-from meta_train.commands._train import read_settings
+from meta_train.commands._settings import read_settings
 from meta_train.tasks import default_family
 from meta_train.training._settings import differences, from_plain, to_plain
 
@@ -115,7 +115,7 @@ inner: {min_horizon: 4, max_horizon: 8, runs: 1, entries: 2000}
 def test_settings_come_from_files_and_options_override_them(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(SETTINGS)
-    config = read_settings(file)
+    config = read_settings(file).config
     assert config == RunConfig(
         inner=InnerConfig(min_horizon=4, max_horizon=8, runs=1, entries=2000),
         estimator=PES(std=0.5, truncation=2),
@@ -124,7 +124,7 @@ def test_settings_come_from_files_and_options_override_them(tmp_path: Path) -> N
     )
     same = tmp_path / "run.json"
     same.write_text(json.dumps(to_plain(config)))
-    assert read_settings(same) == config
+    assert read_settings(same).config == config
     out, card = tmp_path / "rule.safetensors", tmp_path / "card.json"
     files = ["--out", str(out), "--settings", str(file), "--json", str(card)]
     options = ["--no-table", "--outer-steps", "1", "--lr", "0.5", "estimator:pes", "--pairs", "1"]

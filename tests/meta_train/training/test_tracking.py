@@ -5,8 +5,9 @@ import math
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,9 +23,10 @@ from meta_train import (
     ValidationConfig,
 )
 from meta_train.tasks import ModuleTask, Task, TaskFamily
-from meta_train.training._monitor import Monitor, outer_progress
+from meta_train.training._forecast import Forecast
+from meta_train.training._monitor import NO_FIELDS, Monitor, outer_progress
 from meta_train.training._run import run_meta_training
-from meta_train.training._tracking import NoTracker, tracking
+from meta_train.training._tracking import check_tracking, tracking
 
 
 class Regressions(TaskFamily):
@@ -114,28 +116,32 @@ def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
 def test_curves_leave_out_steps_that_used_no_run() -> None:
     logged: list[float] = []
 
-    class Tracker(NoTracker):
+    class Recorder:
         def log(self, metrics: Mapping[str, float], step: int) -> None:
             logged.append(metrics["meta_loss"])
 
-    trainer = MetaTrainer(family, CONFIG)
-    monitor = Monitor(trainer, outer_progress(is_shown=False), Tracker())
+        def table(
+            self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+        ) -> None: ...
+
+    trainer, bars = MetaTrainer(family, CONFIG), outer_progress(is_shown=False)
+    bar = bars.add_task("", **NO_FIELDS)
+    monitor = Monitor(trainer, bars, bar, Forecast(CONFIG, 1.0, 1.0), trackers=[Recorder()])
     for trainer.step, loss in enumerate((math.nan, 1.0, 3.0, math.nan), 7):
         monitor.step(loss)
     assert logged == [2.0]
 
 
 def test_nothing_is_written_unless_asked_for(tmp_path: Path) -> None:
-    with tracking("disabled", tmp_path, "run", {}) as tracker:
-        assert isinstance(tracker, NoTracker)
-        tracker.log({"meta_loss": 1.0}, 1)
+    with tracking("disabled", None, tmp_path, "run", {}) as trackers:
+        assert trackers == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_wandb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with (
-        pytest.raises(ValueError, match="wandb is not installed"),
-        tracking("offline", tmp_path, "run", {}),
-    ):
-        pass
+def test_what_is_not_installed_is_named_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("wandb", "tensorboard", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match="wandb is not installed"):
+        check_tracking("offline", False)
+    with pytest.raises(ValueError, match=r"TensorBoard is not installed.*nfn-optim\[tensorboard\]"):
+        check_tracking("disabled", True)
