@@ -13,9 +13,14 @@ from .contenders import Contender as Contender
 from .contenders import find_contender as find_contender
 from .field import EvaluationTask as EvaluationTask
 from .field import Problem as Problem
+from .field import evaluation_tasks as evaluation_tasks
 from .field import find_tasks as find_tasks
 from .field import users_task as users_task
+from .report import Curve as Curve
 from .report import Evaluation as Evaluation
+from .report import Measured as Measured
+from .report import Row as Row
+from .report import TaskInfo as TaskInfo
 from .report import from_json as from_json
 from .report import to_json as to_json
 from .report import to_markdown as to_markdown
