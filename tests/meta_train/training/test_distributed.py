@@ -146,7 +146,7 @@ def train_two(family: str, folder: Path, *, save_every: int) -> tuple[list[int],
     """Exit codes and errors of two processes that meta-train `folder / "rule.safetensors"`."""
     settings = folder / "settings.json"
     settings.write_text(SETTINGS.replace("SAVE_EVERY", str(save_every)))
-    options = ["--settings", str(settings), "--tasks", f"{__file__}:{family}"]
+    options = ["--settings", str(settings), "--tasks", f"{__file__}:{family}", "--no-table"]
     out = str(folder / "rule.safetensors")
     return run_two([sys.executable, "-m", "meta_train", "train", "--out", out, *options], folder)
 

@@ -69,7 +69,7 @@ CONFIG = RunConfig(
     validation=ValidationConfig(every=10, runs=2, steps=5),
 )
 UNVALIDATED = replace(CONFIG, validation=ValidationConfig())
-SIGNAL_AT = 24  # tasks drawn before the signal: those of the checks and of some outer steps
+SIGNAL_AT = 26  # tasks drawn before the signal: those of the checks and of some outer steps
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +278,22 @@ def test_validation_changes_nothing_in_training(whole: Path, tmp_path: Path) -> 
     run_meta_training(out, UNVALIDATED, tasks=TASKS)
     assert_same_rule(out, whole)
     assert not best_path(out).exists()
+
+
+def test_the_first_validation_is_that_of_the_start(whole: Path) -> None:
+    best = read_card(whole)["best_validation"]
+    trainer = MetaTrainer(family, CONFIG)
+    assert float(trainer.validate()[0].mean()) == best["start"] == trainer.reference
+    assert best["meta_loss"] <= best["start"]
+
+
+@pytest.mark.parametrize(
+    ("every", "outer_steps", "steps"),
+    [(0, 4, []), (2, 5, [0, 2, 4, 5]), (4, 4, [0, 4]), (5, 4, [])],
+)
+def test_validations_are_regular(every: int, outer_steps: int, steps: list[int]) -> None:
+    config = ValidationConfig(every=every)
+    assert [k for k in range(outer_steps + 1) if config.is_due(k, outer_steps)] == steps
 
 
 def test_second_phase_trains_only_what_is_named(whole: Path, tmp_path: Path) -> None:

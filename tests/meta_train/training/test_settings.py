@@ -129,7 +129,7 @@ def test_settings_come_from_files_and_options_override_them(tmp_path: Path) -> N
     assert read_settings(same).config == config
     out, card = tmp_path / "rule.safetensors", tmp_path / "card.json"
     files = ["--out", str(out), "--settings", str(file), "--json", str(card)]
-    options = ["--outer-steps", "1", "--lr", "0.5", "estimator:pes", "--pairs", "1"]
+    options = ["--no-table", "--outer-steps", "1", "--lr", "0.5", "estimator:pes", "--pairs", "1"]
     main(["train", *files, *options])
     used = json.loads(card.read_text())["config"]
     assert used["outer"]["lr"] == 0.5

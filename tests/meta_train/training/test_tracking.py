@@ -99,8 +99,9 @@ def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
     trainer = run_meta_training(
         tmp_path / "rule.safetensors", CONFIG, tasks=f"{__file__}:family", wandb="offline"
     )
-    points = {point["_step"]: point for point in written(tmp_path, 2)}
-    assert set(points) == {10, 20}
+    points = {point["_step"]: point for point in written(tmp_path, 3)}
+    assert set(points) == {0, 10, 20}
+    assert points.pop(0)["validation/meta_loss"] == pytest.approx(trainer.reference)
     for point in points.values():
         assert {"meta_loss", "outer_lr", "validation/meta_loss"} <= set(point)
     assert trainer.best is not None
