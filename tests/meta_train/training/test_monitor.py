@@ -72,8 +72,8 @@ def test_the_forecast_counts_all_that_is_left() -> None:
         config = replace(CONFIG, outer_steps=last, validation=ValidationConfig(every=every))
         forecast = Forecast(config, step=2.0, validation=5.0)
         for step in range(last + 1):
-            later = range(step + 1, last + 1)
-            validations = sum(bool(every) and (s % every == 0 or s == last) for s in later)
+            later = range(step + 1 if step else 0, last + 1)
+            validations = sum(config.validation.is_due(s, last) for s in later)
             assert forecast.validations(step) == validations
             assert forecast.left(step) == 2.0 * (last - step) + 5.0 * validations
 
