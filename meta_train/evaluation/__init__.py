@@ -25,3 +25,22 @@ from .report import from_json as from_json
 from .report import to_json as to_json
 from .report import to_markdown as to_markdown
 from .report import write_page as write_page
+
+__all__ = [  # the other names are for the commands
+    "Contender",
+    "Curve",
+    "Evaluation",
+    "EvaluationTask",
+    "Measured",
+    "Problem",
+    "Row",
+    "TaskInfo",
+    "evaluate",
+    "evaluation_tasks",
+    "find_contender",
+    "find_tasks",
+    "from_json",
+    "to_json",
+    "to_markdown",
+    "write_page",
+]
