@@ -1,5 +1,6 @@
 """What the command line says of exceptions, by where they come from."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -136,6 +137,13 @@ def test_what_we_refuse_is_one_line(folder: Path, capsys: pytest.CaptureFixture[
         message = fails(capsys, 2, "train", "--tasks", tasks, "--out", "x.st")
         assert len(message.splitlines()) == 1
         assert message.startswith("nfn-optim: error: ")
+
+
+def test_a_full_disk_is_one_line_that_says_where_to_look() -> None:
+    text, status = explain(OSError(errno.ENOSPC, "No space left on device"))
+    assert status == 2
+    assert len(text.splitlines()) == 1
+    assert "--out, --json and NFN_CACHE" in text
 
 
 def test_a_mistake_of_ours_is_shown_whole_and_notes_come_last() -> None:
