@@ -125,8 +125,8 @@ def test_a_dry_run_says_how_long_whole_horizons_and_validations_take(
     )
     out = ("--out", str(tmp_path / "rule.safetensors"), "--dry-run")
     main(("train", *out, *given, *validation, "estimator:full-es", "--pairs", "1"))
-    seconds = 12 * 10 + 3 * 3 * 20
-    expected = f"12 outer steps and 3 meta-validations will take about {duration(seconds)}."
+    seconds = 12 * 10 + 4 * 3 * 20  # with the validation at the start
+    expected = f"12 outer steps and 4 meta-validations will take about {duration(seconds)}."
     assert expected in capsys.readouterr().out
 
 
