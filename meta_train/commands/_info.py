@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..support import versions
+from ..support import clean, versions
 from ._console import dumps, write_json
 
 
@@ -27,5 +27,6 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
         "checkpoint": checkpoint,
         "card": read_card(checkpoint),
     }
-    print(dumps(content))
-    write_json(json, content)
+    shown = clean(content)  # limits may be infinite
+    print(dumps(shown))
+    write_json(json, shown)
