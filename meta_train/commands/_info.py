@@ -27,5 +27,6 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
         "checkpoint": checkpoint,
         "card": clean(read_card(checkpoint)),
     }
-    print(dumps(content))
-    write_json(json, content)
+    shown = clean(content)  # limits may be infinite
+    print(dumps(shown))
+    write_json(json, shown)

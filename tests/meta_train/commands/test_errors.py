@@ -183,6 +183,7 @@ def test_positional_arguments_have_names(capsys: pytest.CaptureFixture[str]) -> 
 def test_sigterm_ends_a_run_with_a_checkpoint_and_a_closing_line(folder: Path) -> None:
     """A process of its own, as a batch system sees it."""
     options = ("--runs", "1", "--min-horizon", "2", "--max-horizon", "2", "--entries", "9")
+    options += ("--validation.every", "0")
     command = [sys.executable, "-m", "meta_train", "train", "--tasks", "my_families.py:family"]
     given = [
         "--out",

@@ -125,7 +125,7 @@ def test_a_dry_run_says_how_long_whole_horizons_and_validations_take(
     )
     out = ("--out", str(tmp_path / "rule.safetensors"), "--dry-run")
     main(("train", *out, *given, *validation, "estimator:full-es", "--pairs", "1"))
-    seconds = 12 * 10 + 4 * 3 * 20
+    seconds = 12 * 10 + 4 * 3 * 20  # with the validation at the start
     expected = f"12 outer steps and 4 meta-validations will take about {duration(seconds)}."
     assert expected in capsys.readouterr().out
 
