@@ -17,6 +17,7 @@ from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
 from nfn_optim import UpdateRule
+from nfn_optim.native import taped
 from nfn_optim.rules import RuleState
 
 from ..tasks import Batch, Params
@@ -85,7 +86,7 @@ def unroll(
     losses: list[Tensor] = []
     total: Params = {}
     many = vmap(loss) if theta is None else vmap(vmap(loss), in_dims=(0, None))
-    update = rule if theta is None else _particles(rule, theta)
+    update = _fused(rule) if theta is None else _particles(rule, theta)
     for k, batch in enumerate(batches):
         step = _Step(update, many, 1 if theta is None else 2, first_order, _rate(lr, k))
         if remat and torch.is_grad_enabled():
@@ -164,6 +165,16 @@ class _Known(torch.autograd.Function):
         """The chain rule, network by network."""
         grads = ctx.saved_tensors
         return None, *(None for _ in grads), *(_times(adjoint, grad) for grad in grads)
+
+
+def _fused(rule: UpdateRule) -> Update:
+    """The rule, natively where that can be had and nothing that it reads is differentiated."""
+
+    def update(params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
+        step = taped.step(rule, params, grads, state)
+        return rule(params, grads, state) if step is None else step
+
+    return update
 
 
 def _particles(rule: UpdateRule, theta: Params) -> Update:

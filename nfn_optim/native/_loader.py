@@ -114,7 +114,7 @@ def _build(source: Path, definitions: tuple[str, ...]) -> ctypes.CDLL:
     options = (*instructions, *definitions, *_threads())
     made_by = (platform.machine(), _compiler(), _FLAGS, options)
     digest = hashlib.sha256(repr(made_by).encode())
-    for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.glob("*.h")]):
+    for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.rglob("*.h")]):
         digest.update(path.read_bytes())
     target = cache_folder() / f"{source.stem}-{digest.hexdigest()[:16]}.so"
     try:

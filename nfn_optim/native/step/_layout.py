@@ -1,4 +1,4 @@
-"""What the native step is told of a network and of a rule: numbers, and shapes of tensors."""
+"""What the native step is told of a network: numbers, and shapes of tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ...symmetry import Matrices, NetworkSpec, Shape
 from .. import Expected
 
 SLOTS = ("momenta", "square", "lead", *constants.SCALARS)
-LAYER = ("entry", "vector", "taps", "own", "neurons", "network", "bias")
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Layout:
     Attributes:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
-        numbers: Ten of each parameter.
+        numbers: Eleven of each parameter.
         fans: Five of each parameter: `log_fans`, its weights' size by default, and its log share.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
@@ -55,7 +54,7 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
         outputs, inputs, of_taps = _blocks(p, matrices.get(p.name))
         blocks = (inputs, outputs, of_taps) if is_turned else (outputs, inputs, of_taps)
         numbers.extend((rows, columns, taps, p.out, source, is_turned, *blocks))
-        numbers.append(_bands(direction, matrices.get(p.name)))
+        numbers.extend((_bands(direction, matrices.get(p.name)), p.taps > 0))
         shares = direction.log_shares(spec, [p.name], "cpu")
         fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name], matrices), *shares))
     names = tuple(p.name for p in roles.parameters)
@@ -68,18 +67,6 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
         order for name in orders for order in (*[name] * 5, *[None] * len(constants.SCALARS))
     ]
     return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered)
-
-
-@lru_cache(maxsize=8)
-def weights_of(hidden: int) -> list[Expected]:
-    """The meta-parameters: `LAYER` of both layers, then weight and bias of the schedule."""
-    shapes = {
-        f"{layer}.{name}": shape
-        for layer, c, o in (("read", constants.ENTRY_CHANNELS, hidden), ("write", hidden, 2))
-        for name, shape in zip(LAYER, _layer(c, o), strict=True)
-    }
-    schedule = {"schedule.weight": (2, constants.SCHEDULE_CHANNELS), "schedule.bias": (2,)}
-    return [Expected(f"the rule's {name}", shape) for name, shape in (shapes | schedule).items()]
 
 
 def _is_turned(spec: NetworkSpec, p: ParameterAxes) -> bool:
@@ -118,9 +105,3 @@ def _tensors(name: str, shape: Shape) -> list[Expected]:
         Expected(f"the gradient of {name!r}", shape),
         *(Expected(f"slot {k!r} of parameter {name!r}", s, is_written=True) for k, s in slots),
     ]
-
-
-def _layer(c: int, o: int) -> list[Shape]:
-    """Shapes of the parameters of a `SharedNPLinear`."""
-    network = (2, o, 3 * c + constants.CONTEXT_CHANNELS)
-    return [(o, c), (o, c), (o, c), (2, o, c), (3 * o, 3 * c), network, (2, o, 1)]

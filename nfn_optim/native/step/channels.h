@@ -20,11 +20,10 @@ inline Vec direction(const Parameter& p, long e, long n) {
 
 // Input channels of entries from `e` on, zero beyond the first `n`.
 inline void channels(const Parameter& p, long e, long n, Vec* x) {
-  const long total = p.entries();
   const Vec square = load(p.square + e, n);
   const Vec scale = adam_scale(p, square);
   for (int k = 0; k < DECAYS; ++k) {
-    const Vec momentum = load(p.momenta + k * total + e, n);
+    const Vec momentum = load(p.momenta + k * p.apart + e, n);
     x[2 + k] = momentum * scale * p.correct[k];
     x[2 + DECAYS + k] = momentum * p.loudness[k];
   }
@@ -33,6 +32,12 @@ inline void channels(const Parameter& p, long e, long n, Vec* x) {
   x[2 + 2 * DECAYS] = load(p.values + e, n) * p.size;
   x[3 + 2 * DECAYS] = 0.5f * log(square * p.level + 1e-6f);
   for (int c = 0; c < INPUTS; ++c) x[c] = first(clamp(x[c], -CLIP, CLIP), n);
+}
+
+// Those of a row from `e` on, which may be kept.
+inline void channels_of_row(const Parameter& p, long row, long e, Vec* x) {
+  if (!p.tape) return channels(p, row * p.length() + e, p.length() - e, x);
+  for (int c = 0; c < INPUTS; ++c) x[c] = load(p.taped(row, c) + e);
 }
 
 // `TAPS` of them where the compiler is to know; `from` may be `to`.
@@ -61,7 +66,7 @@ struct Row {
     const long length = p.length();
     for (long e = 0; e < length; e += LANES) {
       Vec channel[INPUTS];
-      channels(p, row * length + e, length - e, channel);
+      channels_of_row(p, row, e, channel);
       for (int c = 0; c < INPUTS; ++c) store(x[c] + e, channel[c]);
     }
     for (int c = 0; c < INPUTS; ++c) average(x[c], means[c], p.columns, p.taps);
@@ -81,7 +86,7 @@ inline void along(const Parameter& p, long row, Row& whole, Visit visit) {
         means[c] = load(whole.means[c] + e);
       }
     } else {
-      channels(p, row * length + e, length - e, x);
+      channels_of_row(p, row, e, x);
     }
     visit(e, x, means);
   }

@@ -17,7 +17,7 @@ struct Schedule {
 
 // Takes gradients in, and sums up what `scale` has to know.
 inline void accumulate(const Parameter& p, Piece& piece) {
-  const long end = piece.end * p.length(), total = p.entries();
+  const long end = piece.end * p.length();
   constexpr float kept = SQUARE_DECAY, taken = 1 - SQUARE_DECAY;
   for (long begin = piece.begin * p.length(); begin < end; begin += 4096) {
     Vec sums[DECAYS + 3] = {};
@@ -29,7 +29,7 @@ inline void accumulate(const Parameter& p, Piece& piece) {
       store(p.square + e, square, n);
       sums[0] += value * value, sums[1] += gain, sums[2] += square;
       for (int k = 0; k < DECAYS; ++k) {
-        float* at = p.momenta + k * total + e;
+        float* at = p.momenta + k * p.apart + e;
         Vec momentum = load(at, n);
         momentum += static_cast<float>(1 - DECAY[k]) * (grad - momentum);
         store(at, momentum, n);
@@ -92,16 +92,22 @@ inline float log_share(const Parameter& p, float relative) {
   return dealt + relative * std::log((*p.start > 0 ? ratio : 1) * known / TYPICAL_SIZE);
 }
 
-// How large the parameter's steps are, and how fast it follows them.
-inline void pace(Parameter& p, const Schedule& schedule, const Limits& limits) {
+// What the schedule reads.
+inline void describe_time(const Parameter& p, float* to) {
   const float step = *p.step, total = *p.num_steps, known = total > 0;
   const float left = std::max(0.0f, 1 - step / std::max(total, 1.0f));
-  float inputs[SCHEDULE], *to = inputs;
   for (float time : TIME) *to++ = std::tanh(step / time - 1);
   *to++ = known;
   *to++ = known * left;
   *to++ = known * (std::log(left + LAST) / -std::log(LAST));
   std::copy(p.fans, p.fans + 3, to);
+}
+
+// How large the parameter's steps are, and how fast it follows them.
+inline void pace(Parameter& p, const Schedule& schedule, const Limits& limits) {
+  const float step = *p.step;
+  float inputs[SCHEDULE];
+  describe_time(p, inputs);
   float written[WRITTEN];
   for (int o = 0; o < WRITTEN; ++o) {
     written[o] = schedule.bias[o];

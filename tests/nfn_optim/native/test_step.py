@@ -85,6 +85,7 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
         chain_spec([40, 200, 150, 7]),
         chain_spec([20, 300, 140], [(3, 3), ()]),
         chain_spec([3, 20, 33, 10], [(3, 3), (5,), (7, 7)]),
+        chain_spec([3, 5, 4], [(1, 1), (1,)]),
         NetworkSpec.from_module(
             nn.Sequential(
                 nn.Conv2d(2, 6, 3, bias=False),
@@ -110,6 +111,7 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
             "bands",
             "bands of columns",
             "kernels",
+            "kernels of one tap",
         ),
         "kinds of layers",
     ],
