@@ -57,10 +57,18 @@ class Library:
     Args:
         source: The file; what else is in its folder may be included.
         definitions: Makes options that define macros.
+        is_threaded: Whether it runs on several threads: where not, regions that ask for them cost
+            nothing.
     """
 
-    def __init__(self, source: Path, definitions: Callable[[], tuple[str, ...]] = tuple) -> None:
-        self.source, self.definitions = source, definitions
+    def __init__(
+        self,
+        source: Path,
+        definitions: Callable[[], tuple[str, ...]] = tuple,
+        *,
+        is_threaded: bool = True,
+    ) -> None:
+        self.source, self.definitions, self.is_threaded = source, definitions, is_threaded
 
     def load(self) -> ctypes.CDLL:
         """The native code; compiles it (some seconds) where that was not done before.
@@ -92,7 +100,8 @@ class Library:
     @cached_property
     def _outcome(self) -> ctypes.CDLL | BuildError:
         try:
-            return _build(self.source, self.definitions())
+            threads = _threads() if self.is_threaded else ()
+            return _build(self.source, (*self.definitions(), *threads))
         except BuildError as error:
             return error
 
@@ -107,11 +116,11 @@ class Library:
         return not isinstance(self._outcome, BuildError)
 
 
-def _build(source: Path, definitions: tuple[str, ...]) -> ctypes.CDLL:
+def _build(source: Path, chosen: tuple[str, ...]) -> ctypes.CDLL:
     if os.environ.get("NFN_NATIVE") == "0":
         raise TurnedOff("native code is turned off by NFN_NATIVE=0. Unset it.")
     instructions = _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
-    options = (*instructions, *definitions, *_threads())
+    options = (*instructions, *chosen)
     made_by = (platform.machine(), _compiler(), _FLAGS, options)
     digest = hashlib.sha256(repr(made_by).encode())
     for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.rglob("*.h")]):

@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <initializer_list>
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 namespace nfn {
 
 #if defined(__AVX512F__)
@@ -27,23 +31,40 @@ inline Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
 
 inline void store(float* p, Vec x) { *reinterpret_cast<Loose*>(p) = x; }
 
+// The number of each lane.
+inline Ints lanes() {
+  Ints numbers;
+  for (int i = 0; i < LANES; ++i) numbers[i] = i;
+  return numbers;
+}
+
+inline Vec first(Vec x, long n) {
+  return n >= LANES ? x : lanes() < static_cast<int>(n) ? x : Vec{};
+}
+
 // The first `n` of the lanes, and zeros.
 inline Vec load(const float* p, long n) {
   if (n >= LANES) return load(p);
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps((1u << n) - 1, p);
+#elif defined(__AVX__)
+  return _mm256_maskload_ps(p, (__m256i)(lanes() < static_cast<int>(n)));
+#else
   Vec x = {};
   for (long i = 0; i < n; ++i) x[i] = p[i];
   return x;
+#endif
 }
 
 inline void store(float* p, Vec x, long n) {
   if (n >= LANES) return store(p, x);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, (1u << n) - 1, x);
+#elif defined(__AVX__)
+  _mm256_maskstore_ps(p, (__m256i)(lanes() < static_cast<int>(n)), x);
+#else
   for (long i = 0; i < n; ++i) p[i] = x[i];
-}
-
-inline Vec first(Vec x, long n) {
-  if (n >= LANES) return x;
-  for (long i = 0; i < LANES; ++i) x[i] = i < n ? x[i] : 0;
-  return x;
+#endif
 }
 
 inline float sum(Vec x) {

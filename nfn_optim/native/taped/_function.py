@@ -17,7 +17,7 @@ from .. import Library, dense, pointer, table
 from ..step import definitions
 from ._plan import LEAD, TENSORS, Plan
 
-LIBRARY = Library(Path(str(files(__package__))) / "taped.cpp", definitions)
+LIBRARY = Library(Path(str(files(__package__))) / "taped.cpp", definitions, is_threaded=False)
 
 CHANGED = ("momenta", "square", "step", "loud", "loudest")  # slots, but for the lead
 
