@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
+from torch.utils import _pytree
 
-from nfn_optim import NetworkSpec
+from meta_train import unroll
+from meta_train.inner import Losses
+from meta_train.tasks import ModuleTask, stack
+from nfn_optim import NetworkSpec, NFNOptimizer, NFNRule
 from nfn_optim.native import Library, NoCompiler, TurnedOff, population, step
 from nfn_optim.symmetry._permute import permute_params, random_permutations
 
@@ -86,6 +91,83 @@ def assert_renumbering_keeps_the_function(
         return spec
 
     return check
+
+
+@pytest.fixture
+def assert_unroll_follows_the_optimizer() -> Callable[..., Losses]:
+    """The oracle of an unroll: it trains every network as `NFNOptimizer` does."""
+
+    def check(build: Callable[[], nn.Module], *inputs: torch.Tensor) -> Losses:
+        inputs = tuple(x.double() if x.is_floating_point() else x for x in inputs)
+        task, rule = SmallOutputs(lambda: build().double().train(), inputs), perturbed_rule()
+        params = stack([task.init(torch.Generator().manual_seed(seed)) for seed in (0, 1)])
+        batch = stack([inputs, inputs])
+        losses = Losses(task.loss, task.carried).tried(params, batch)
+        if losses.is_random:  # no two loops draw alike
+            task.module.eval()
+        state = rule.init({n: params[n] for n in task.spec.names}, task.spec)
+        out = unroll(rule, losses, params, [batch] * 3, state)
+        out.losses[1:].mean().backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in rule.parameters())
+        for i in range(2):
+            twin = build().double().train(task.module.training)
+            with torch.no_grad():
+                for name in params:
+                    state_tensors(twin)[name].copy_(params[name][i])
+            optimizer = NFNOptimizer(twin, checkpoint=rule)
+            for k in range(3):
+                optimizer.zero_grad()
+                loss = small_outputs(twin(*inputs))
+                close(out.losses[k, i], loss)
+                loss.backward()
+                optimizer.step()
+            for name in params:
+                close(out.params[name][i], state_tensors(twin)[name])
+        return losses
+
+    def close(ours: torch.Tensor, expected: torch.Tensor) -> None:  # momenta are float32
+        torch.testing.assert_close(ours.detach(), expected.detach(), rtol=1e-3, atol=1e-5)
+
+    return check
+
+
+class SmallOutputs(ModuleTask):
+    """A module whose outputs are to become small."""
+
+    def __init__(self, build: Callable[[], nn.Module], inputs: tuple[torch.Tensor, ...]) -> None:
+        super().__init__(build, lambda outputs, _: outputs, inputs[:1] * 2)
+        self.inputs = inputs
+
+    def init(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {
+            n: p + 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            if n in self.spec.axes
+            else p
+            for n, p in super().init(generator).items()
+        }
+
+    def loss(self, params: dict[str, torch.Tensor], batch: Any) -> torch.Tensor:
+        return small_outputs(functional_call(self.module, params, tuple(batch)))
+
+
+def small_outputs(outputs: Any) -> torch.Tensor:
+    """A loss of whatever a module returns."""
+    return sum(
+        x.square().mean() for x in _pytree.tree_leaves(outputs) if isinstance(x, torch.Tensor)
+    )
+
+
+def state_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def perturbed_rule() -> NFNRule:
+    """A rule whose learned part does something."""
+    torch.manual_seed(1)
+    rule = NFNRule().double()
+    for weight in rule.write.parameters():
+        nn.init.normal_(weight, std=0.2)
+    return rule
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from nfn_optim import UpdateRule
 
 from ..inner import InnerRun, unroll
-from ..tasks import Params
+from ..tasks import Batch, Params
 from ._meta_loss import MetaLoss, Piece
 
 
@@ -76,7 +75,7 @@ def advance(
     steps = min(steps, max(1, run.horizon - run.steps))
     out = unroll(
         rule,
-        run.task.loss,
+        run.losses,
         run.params,
         run.batches(steps),
         run.state,
@@ -84,13 +83,18 @@ def advance(
         remat=remat,
         averaged=averaged,
         theta=theta,
+        generator=run.generators[0],
     )
-    many = vmap(run.task.loss) if theta is None else vmap(vmap(run.task.loss), (0, None))
+    seed = run.losses.seed(run.generators[0])
+
+    def losses_of(params: Params, batch: Batch) -> Tensor:
+        return run.losses(params, batch, seed, particles=theta is not None)[0]
+
     (batch,) = run.batches(1)
-    judged = out.mean_params if averaged else out.params
-    last = many(out.params, batch)
-    seen = many(judged, batch) if averaged else last
-    ends = [last, seen, many(judged, run.validation_batch())]
+    judged = {**out.params, **out.mean_params}
+    last = losses_of(out.params, batch)
+    seen = losses_of(judged, batch) if averaged else last
+    ends = [last, seen, losses_of(judged, run.validation_batch())]
     losses = run.processes.whole(torch.cat([out.losses, torch.stack(ends)]), -2)  # (k + 3, [p,] n)
     run.advance(out.params, out.state, losses[:-3].detach(), meta_loss.floor)
     return meta_loss.of(losses[1:-2], losses[-2:])

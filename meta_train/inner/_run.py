@@ -17,6 +17,7 @@ from ..tasks import Batch, Params, TaskFamily, stack
 from ._config import InnerConfig
 from ._distributed import ALONE, Processes
 from ._horizon import log_uniform_horizon
+from ._losses import Losses
 
 _MAX_SEED = 2**31
 _PER_PARTICLE = ("params", "slots")  # entries of a saved run with an axis of particles
@@ -28,7 +29,8 @@ class InnerRun:
     Everything is derived from one seed, so a run is restored from its seed and its tensors. An
     estimator that perturbs the meta-parameters trains one copy of the networks for each
     perturbation, a particle (`spread`), and keeps here the perturbations that later estimates need
-    (`noise`). The networks live on the device of the rule.
+    (`noise`). The networks live on the device of the rule. Seeds of dropout come from the first
+    network's generator.
 
     Args:
         family: Where the task is drawn from.
@@ -58,14 +60,23 @@ class InnerRun:
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
         self.device = next((p.device for p in rule.parameters()), torch.device("cpu"))
         self.params: Params = self._placed(stack([self.task.init(g) for g in self.generators]))
+        self.losses = self._tried(seed)
         told = float(torch.rand((), generator=generator)) < config.told
         self.state: RuleState = rule.init(
-            self.params, self.task.spec, num_steps=self.horizon if told else None
+            {n: p for n, p in self.params.items() if n not in self.task.carried},
+            self.task.spec,
+            num_steps=self.horizon if told else None,
         )
         self.particles: int | None = None
         self.noise: Params | None = None
         self.noise_generator = torch.Generator().manual_seed(_MAX_SEED + seed)
         self.initial_loss: float | None = None
+
+    def _tried(self, seed: int) -> Losses:
+        """How this task's losses are computed; no generator of the run is drawn from."""
+        generators = [torch.Generator().manual_seed(seed) for _ in self.generators]
+        batch = self._placed(stack([self.task.batch(g) for g in generators]))
+        return Losses(self.task.loss, self.task.carried).tried(self.params, batch)
 
     def batches(self, count: int) -> Iterator[Batch]:
         """The next batches, stacked over networks."""

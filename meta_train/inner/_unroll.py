@@ -6,8 +6,8 @@ Shape legend: `n` networks, `p` particles (sets of meta-parameters), `k` inner s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -16,13 +16,13 @@ from torch.autograd.function import once_differentiable
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
-from nfn_optim import UpdateRule
+from nfn_optim import NetworkSpec, UpdateRule
 from nfn_optim.native import taped
 from nfn_optim.rules import RuleState
 
 from ..tasks import Batch, Params
+from ._losses import Loss, Losses
 
-Loss = Callable[[Params, Batch], Tensor]
 Update = Callable[[Params, Params, RuleState], tuple[Any, RuleState]]
 
 
@@ -31,11 +31,11 @@ class Unrolled:
     """Where inner training arrived.
 
     Attributes:
-        params: `(n, *stored)` by name; with particles `(p, n, *stored)`.
+        params: `(n, *stored)` by name, with what networks carry; with particles `(p, n, *stored)`.
         state: The rule's state.
         losses: Training loss before each step, on that step's batch, `(k, n)` or `(k, p, n)`.
-        mean_params: Mean of what the rule heads for after each step, shaped like `params`; empty
-            unless asked for.
+        mean_params: Mean of what the rule heads for after each step, shaped like the trained ones
+            of `params`; empty unless asked for.
     """
 
     params: Params
@@ -46,7 +46,7 @@ class Unrolled:
 
 def unroll(
     rule: UpdateRule,
-    loss: Loss,
+    loss: Loss | Losses,
     params: Params,
     batches: Iterable[Batch],
     state: RuleState,
@@ -56,6 +56,7 @@ def unroll(
     remat: bool = False,
     averaged: bool = False,
     theta: Params | None = None,
+    generator: torch.Generator | None = None,
 ) -> Unrolled:
     """Trains `n` networks with one rule, one step a batch; differentiable in the rule's parameters.
 
@@ -64,8 +65,9 @@ def unroll(
 
     Main arguments:
         rule: The update rule.
-        loss: Loss of one network on one batch; vmapped here.
-        params: Networks stacked on a leading axis, `(n, *stored)` by name.
+        loss: Loss of one network on one batch, which is vmapped; or `Losses`, for networks that
+            carry more than parameters, draw random numbers, or have to take turns.
+        params: Networks stacked on a leading axis, `(n, *stored)` by name, and what they carry.
         batches: Batches stacked likewise, one a step.
         state: From `rule.init(params, spec)` or an earlier unroll.
 
@@ -79,23 +81,26 @@ def unroll(
         theta: Meta-parameters of particles, `(p, *shape)` by name, in place of the rule's own of
             these names. Every particle trains networks `(p, n, *stored)` of its own, on the same
             batches; `state` carries the same leading axis.
+        generator: Gives the seed of every step whose losses draw random numbers; torch's own
+            without.
 
     Raises:
         ValueError: If `batches` is empty or the loss is not one scalar a network.
     """
     losses: list[Tensor] = []
     total: Params = {}
-    many = vmap(loss) if theta is None else vmap(vmap(loss), in_dims=(0, None))
+    many = loss if isinstance(loss, Losses) else Losses(loss)
     update = _fused(rule) if theta is None else _particles(rule, theta)
     for k, batch in enumerate(batches):
-        step = _Step(update, many, 1 if theta is None else 2, first_order, _rate(lr, k))
+        compute = partial(many, seed=many.seed(generator), particles=theta is not None)
+        step = _Step(update, compute, 1 if theta is None else 2, first_order, _rate(lr, k))
         if remat and torch.is_grad_enabled():
             params, state, values = checkpoint(step, params, batch, state, use_reentrant=False)
         else:
             params, state, values = step(params, batch, state)
         losses.append(values)
         if averaged:
-            heading = rule.heading(params, state)
+            heading = rule.heading({n: params[n] for n in state.slots}, state)
             total = {n: p + total[n] if total else p for n, p in heading.items()}
     if not losses:
         raise ValueError("unroll got no batches. Pass one batch for each inner step.")
@@ -109,14 +114,14 @@ class _Step:
 
     Attributes:
         update: `(params, grads, state) -> (delta, state)`.
-        many: Losses of all networks.
+        many: Losses of all networks, and what they carry afterwards.
         lead: Number of axes of these losses.
         first_order: As for `unroll`.
         lr: Multiplier of the update.
     """
 
     update: Update
-    many: Loss
+    many: Callable[[Params, Batch], tuple[Tensor, Params]]
     lead: int
     first_order: bool
     lr: float | Tensor
@@ -124,30 +129,49 @@ class _Step:
     def __call__(
         self, params: Params, batch: Batch, state: RuleState
     ) -> tuple[Params, RuleState, Tensor]:
-        values, grads = self._losses_and_grads(params, batch)
-        inputs = {n: p.detach() for n, p in params.items()} if self.first_order else params
-        delta, state = self.update(inputs, grads, state)
-        return {n: p + _times(self.lr, delta[n]) for n, p in params.items()}, state, values
+        values, grads, carried = self._losses_and_grads(params, batch, list(state.slots))
+        trained = {n: params[n] for n in state.slots}
+        inputs = {n: p.detach() for n, p in trained.items()} if self.first_order else trained
+        delta, state = self._updated(inputs, grads, state)
+        moved = {n: p + _times(self.lr, delta[n]) for n, p in trained.items() if n in delta}
+        return {**params, **carried, **moved}, state, values
 
-    def _losses_and_grads(self, params: Params, batch: Batch) -> tuple[Tensor, Params]:
-        """Loss of every network and gradients; networks are independent, one sum serves all."""
+    def _updated(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
+        """The rule's step on the parameters that have a gradient, as `NFNOptimizer` takes it."""
+        if len(grads) == len(params):
+            return self.update(params, grads, state)
+        slots, spec = {n: state.slots[n] for n in grads}, _subset(state.spec, tuple(grads))
+        part = RuleState(slots, spec, state.batch_dims)
+        delta, new = self.update({n: params[n] for n in grads}, grads, part)
+        return delta, replace(state, slots={**state.slots, **new.slots})
+
+    def _losses_and_grads(
+        self, params: Params, batch: Batch, names: list[str]
+    ) -> tuple[Tensor, Params, Params]:
+        """Loss of every network, the gradients that there are, and what the networks carry.
+
+        Networks are independent: the gradient of the sum of their losses is each one's own.
+        """
         second_order = torch.is_grad_enabled() and not self.first_order
         with torch.enable_grad():
             points = {
                 n: p if second_order and p.requires_grad else p.detach().requires_grad_()
-                for n, p in params.items()
+                for n, p in ((n, params[n]) for n in names)
             }
-            values = self.many(points, batch)
+            values, carried = self.many({**params, **points}, batch)
             if values.dim() != self.lead:
                 raise ValueError(
                     "a task's loss must be one scalar for one network; "
                     f"got shape {tuple(values.shape[self.lead :])}."
                 )
-            leaves = list(points.values())
-            grads = torch.autograd.grad(values.sum(), leaves, create_graph=second_order)
+            found = torch.autograd.grad(
+                values.sum(), list(points.values()), create_graph=second_order, allow_unused=True
+            )
+        grads = {n: g for n, g in zip(names, found, strict=True) if g is not None}
         if not second_order:  # the losses' gradients are at hand: no second way back through them
-            values = _Known.apply(values.detach(), *grads, *params.values())
-        return values, dict(zip(points, grads, strict=True))
+            leaves = [params[n] for n in grads]
+            values = _Known.apply(values.detach(), *grads.values(), *leaves)
+        return values, grads, carried
 
 
 class _Known(torch.autograd.Function):
@@ -165,6 +189,12 @@ class _Known(torch.autograd.Function):
         """The chain rule, network by network."""
         grads = ctx.saved_tensors
         return None, *(None for _ in grads), *(_times(adjoint, grad) for grad in grads)
+
+
+@lru_cache(maxsize=256)
+def _subset(spec: NetworkSpec, names: tuple[str, ...]) -> NetworkSpec:
+    """The spec of some parameters."""
+    return spec.subset(names)
 
 
 def _fused(rule: UpdateRule) -> Update:

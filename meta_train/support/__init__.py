@@ -1,4 +1,4 @@
-"""What the other folders share: checks, paths, provenance, fingerprints, the cache."""
+"""What the other folders share: checks, paths, provenance, fingerprints, the cache, seeds."""
 
 from ._cache import remember as remember
 from ._checks import require_counts as require_counts
@@ -14,3 +14,6 @@ from ._progress import Progress as Progress
 from ._provenance import provenance as provenance
 from ._provenance import versions as versions
 from ._reference import load_reference as load_reference
+from ._seeds import random_state as random_state
+from ._seeds import seed_all as seed_all
+from ._seeds import seeded as seeded

@@ -116,7 +116,7 @@ class _Changed(Task):
     """A task that differs in some calls and passes the others on."""
 
     def __init__(self, task: Task) -> None:
-        self.task, self.spec = task, task.spec
+        self.task, self.spec, self.carried = task, task.spec, task.carried
 
     def init(self, generator: torch.Generator) -> Params:
         return self.task.init(generator)
@@ -149,16 +149,22 @@ class _ReparametrizedTask(_Changed):
         self.units = units
 
     def init(self, generator: torch.Generator) -> Params:
-        return {n: p / self.units[n] for n, p in self.task.init(generator).items()}
+        return {
+            n: p / self.units[n] if n in self.units else p
+            for n, p in self.task.init(generator).items()
+        }
 
     def loss(self, params: Params, batch: Batch) -> Tensor:
-        return self.task.loss(self._in_units(params), batch)
+        own = self._in_units(params)
+        loss = self.task.loss(own, batch)
+        params.update({n: own[n] for n in self.carried})
+        return loss
 
     def evaluate(self, params: Params) -> dict[str, Tensor]:
         return self.task.evaluate(self._in_units(params))
 
     def _in_units(self, params: Params) -> Params:
-        return {n: self.units[n] * p for n, p in params.items()}
+        return {n: self.units[n] * p if n in self.units else p for n, p in params.items()}
 
 
 def _module_task(task: Task, name: str) -> ModuleTask:

@@ -6,7 +6,8 @@ Authors write everything for *one* network and *one* batch; the library stacks a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.func import functional_call
 from torch.utils import _pytree
 
 from nfn_optim import NetworkSpec
+from nfn_optim.optimizer import spec_of
 from nfn_optim.rules import Params as Params
 
 Batch = Any
@@ -24,14 +26,20 @@ class Task(ABC):
     """One training problem.
 
     Attributes:
-        spec: The network's spec.
+        spec: The spec of the network's trained parameters.
+        carried: Names of what a network has beside them: running statistics and other buffers,
+            frozen parameters. None by default.
     """
 
     spec: NetworkSpec
+    carried: frozenset[str] = frozenset()
 
     @abstractmethod
     def init(self, generator: torch.Generator) -> Params:
-        """Initial parameters of one network; equal generators give equal parameters."""
+        """Initial parameters of one network, and what it carries.
+
+        Equal generators give equal tensors.
+        """
 
     @abstractmethod
     def batch(self, generator: torch.Generator) -> Batch:
@@ -43,7 +51,12 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, params: Params, batch: Batch) -> Tensor:
-        """Scalar training loss of one network on one batch."""
+        """Scalar training loss of one network on one batch.
+
+        Random numbers, as of dropout, are drawn from torch's global generator, which is seeded.
+        What is carried arrives in `params` and may be changed, in place or by another tensor of the
+        same name.
+        """
 
     def evaluate(self, params: Params) -> dict[str, Tensor]:
         """Scalars of one trained network on held-out data, e.g. `{"test_accuracy": ...}`."""
@@ -61,12 +74,18 @@ class TaskFamily(ABC):
 class ModuleTask(Task):
     """Any `nn.Module` with a loss and a data set.
 
+    Everything that `NFNOptimizer` trains is trained here, by the same rule: parameters whose place
+    in the network is not understood are read alone. Each network carries the module's buffers and
+    frozen parameters through its own training. Losses are those of the module as it was built, in
+    training mode unless it was left in another: dropout drops, batch normalization reads the batch
+    and follows it with its running statistics, which `evaluate` uses.
+
     Args:
         build: Makes a freshly initialised module.
         loss_fn: `(outputs, targets) -> scalar`, e.g. `F.cross_entropy`.
         data: Training inputs `(samples, ...)` and targets `(samples, ...)`.
         validation_data: Inputs and targets that only the meta-loss sees.
-        test_data: Held-out inputs and integer targets, for `evaluate`.
+        test_data: Held-out inputs and targets, for `evaluate`.
         batch_size: Samples a batch, drawn with replacement.
         init_scale: Multiplies every initial weight with two axes or more.
     """
@@ -86,18 +105,21 @@ class ModuleTask(Task):
         self.validation_data = validation_data or data
         self.test_data, self.batch_size, self.init_scale = test_data, batch_size, init_scale
         self.module = build()
-        self.spec = NetworkSpec.from_module(self.module)
+        self.spec = spec_of(self.module)
+        self.carried = frozenset(_tensors(self.module)) - frozenset(self.spec.names)
 
     def init(self, generator: torch.Generator) -> Params:
-        """Builds the module under the generator's seed."""
+        """Parameters and buffers of a module that is built under the generator's seed."""
         seed = int(torch.randint(2**31, (), generator=generator))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module = self.build()
-        scale = {
-            name: self.init_scale if p.dim() > 1 else 1.0 for name, p in module.named_parameters()
+        return {
+            n: t.detach() * (self.init_scale if t.dim() > 1 else 1.0)
+            if n in self.spec.axes
+            else t.detach().clone()
+            for n, t in _tensors(module).items()
         }
-        return {n: p.detach() * scale[n] for n, p in module.named_parameters()}
 
     def batch(self, generator: torch.Generator) -> Batch:
         """Inputs and targets of `batch_size` random samples."""
@@ -113,16 +135,52 @@ class ModuleTask(Task):
         return self.loss_fn(functional_call(self.module, params, (inputs,)), targets)
 
     def evaluate(self, params: Params) -> dict[str, Tensor]:
-        """Accuracy on the held-out data, where there is any."""
+        """Figures of a trained network on the held-out data, where there is any.
+
+        The module is in evaluation mode. `test_accuracy` where targets are classes and the outputs
+        have one score a class, `(samples, ..., classes)` or `(samples, classes, ...)`; else
+        `test_loss`.
+        """
         if self.test_data is None:
             return {}
         inputs, targets = self.test_data
-        predicted = functional_call(self.module, params, (inputs,)).argmax(-1)
-        return {"test_accuracy": (predicted == targets).to(inputs.dtype).mean()}
+        with _evaluated(self.module):
+            outputs = functional_call(self.module, dict(params), (inputs,))
+        predicted = _classes(outputs, targets)
+        if predicted is None:
+            return {"test_loss": self.loss_fn(outputs, targets)}
+        return {"test_accuracy": (predicted == targets).to(outputs.dtype).mean()}
 
     def _draw(self, data: tuple[Tensor, Tensor], generator: torch.Generator) -> Batch:
         index = torch.randint(len(data[0]), (self.batch_size,), generator=generator)
         return data[0][index], data[1][index]
+
+
+def _tensors(module: nn.Module) -> Params:
+    """Parameters and buffers by name; what is tied has one name."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+@contextmanager
+def _evaluated(module: nn.Module) -> Iterator[None]:
+    """A module in evaluation mode, and afterwards as before."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def _classes(outputs: Tensor, targets: Tensor) -> Tensor | None:
+    """The classes with the highest scores; None where targets are no classes."""
+    if targets.is_floating_point() or outputs.dim() != targets.dim() + 1:
+        return None
+    if outputs.shape[:-1] == targets.shape:
+        return outputs.argmax(-1)
+    by_class = outputs.shape[:1] + outputs.shape[2:]
+    return outputs.argmax(1) if by_class == targets.shape else None
 
 
 def stack(trees: Sequence[Any]) -> Any:

@@ -36,7 +36,7 @@ def check_family(family: TaskFamily) -> None:
 
 
 def _check_loss(task: Task, params: dict[str, Tensor], batch: Any) -> None:
-    points = {n: p.detach().requires_grad_() for n, p in params.items()}
+    points = {n: p if n in task.carried else p.detach().requires_grad_() for n, p in params.items()}
     loss = task.loss(points, batch)
     if loss.dim():
         raise ValueError(

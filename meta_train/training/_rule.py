@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from nfn_optim.rules import Limits, NFNRuleConfig
 from ..inner import InnerConfig
 from ..support import find_device, require_counts, require_positive
 
-_MEMORY = 2.0  # horizons that the average of a new rule remembers
+_MEMORY = 2.0  # horizons that the average of a careful rule remembers
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,15 @@ class RuleConfig:
     """The rule that is meta-trained: where it starts, and what of it is trained.
 
     Attributes:
-        init: A checkpoint to start from, which then decides on `hidden`, `initial_lr`, `relative`
-            and `fading`; a new rule without.
+        init: A checkpoint to start from, which then decides on `hidden`, `initial_lr`, `relative`,
+            `fading` and `centred`; a new rule without.
         hidden: Hidden channels of a new rule.
         initial_lr: Step size of a new rule.
         relative: Exponent with which a new rule's steps follow the size of the weights at the
             start.
         fading: Exponent with which a new rule's steps follow gradients that become smaller.
+        centred: Whether NF-Layers of a new rule write how large steps of entries are beside each
+            other, and only the schedule how large those of a parameter are.
         parameters: Names (regular expressions) of the meta-parameters to train; all if empty. By
             default all but the schedule, whose gradient a truncation gets wrong.
 
@@ -40,6 +43,7 @@ class RuleConfig:
     initial_lr: float = NFNRuleConfig.initial_lr
     relative: float = NFNRuleConfig.relative
     fading: float = NFNRuleConfig.fading
+    centred: bool = NFNRuleConfig.centred
     parameters: tuple[str, ...] = (r"read\..*", r"write\..*")
 
     def __post_init__(self) -> None:
@@ -57,7 +61,7 @@ def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) ->
         ValueError: If the device is not there, or an expression names no meta-parameter.
     """
     torch.manual_seed(seed)
-    rule = _start(config, _limits(inner))
+    rule = _start(config, float(inner.max_horizon))
     names = [name for name, _ in rule.named_parameters()]
     for expression in config.parameters:
         if not any(re.fullmatch(expression, name) for name in names):
@@ -71,17 +75,20 @@ def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) ->
     return rule.to(find_device(device))
 
 
-def _start(config: RuleConfig, limits: Limits) -> NFNRule:
+def _start(config: RuleConfig, horizon: float) -> NFNRule:
     if config.init is None:
-        return NFNRule(
-            NFNRuleConfig(config.hidden, config.initial_lr, config.relative, config.fading, limits)
+        shape = NFNRuleConfig(
+            hidden=config.hidden,
+            initial_lr=config.initial_lr,
+            relative=config.relative,
+            fading=config.fading,
+            centred=config.centred,
+            limits=Limits(horizon),
         )
+        return NFNRule(shape)
     first = load_rule(config.init)
-    rule = NFNRule(replace(first.config, limits=first.config.limits.joined(limits)))
+    memory = _MEMORY * horizon if first.config.careful else math.inf
+    limits = first.config.limits.joined(Limits(horizon, memory))
+    rule = NFNRule(replace(first.config, limits=limits))
     rule.load_state_dict(first.state_dict())
     return rule
-
-
-def _limits(inner: InnerConfig) -> Limits:
-    horizon = float(inner.max_horizon)
-    return Limits(horizon, memory=_MEMORY * horizon)

@@ -5,3 +5,4 @@ from ._checkpoint import read_card as read_card
 from ._checkpoint import save_rule as save_rule
 from ._driver import kept_share as kept_share
 from ._optimizer import NFNOptimizer as NFNOptimizer
+from ._placement import spec_of as spec_of

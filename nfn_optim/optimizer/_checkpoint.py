@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
+from torch.nn.functional import pad
 
 from ..rules import NFNRule, NFNRuleConfig
 
 FORMAT = "nfn_optim.rule"
-VERSION = "5"  # of the rule's meaning: the same weights under another version are another optimizer
-_READ = ("3", "4", VERSION)
+VERSION = "6"  # of the rule's meaning: the same weights under another version are another optimizer
+_READ = ("3", "4", "5", VERSION)
 _LIMITS_OF_3 = {"horizon": 1_000.0, "memory": 2_000.0, "fan_in": 1_024.0, "weight_size": 2.0}
 DEFAULT = "default"
 UNTRAINED = "untrained"
@@ -64,7 +65,7 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
     try:
         with torch.device("cpu"):
             rule = NFNRule(_config(header)).float()  # whatever torch's default type is
-        rule.load_state_dict(tensors)
+        rule.load_state_dict(_weights(header, tensors, rule))
     except (RuntimeError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} does not hold the configuration and weights of an NFNRule: {error}"
@@ -114,14 +115,28 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
     """The rule's configuration.
 
     Files of version 3 had the same limits in common; until version 4 steps followed neither the
-    size of the weights nor that of gradients.
+    size of the weights nor that of gradients. Until version 5 NF-Layers wrote how large the steps
+    of whole parameters are, and steps became smaller beyond the limits.
     """
     values = json.loads(header["rule"])
     if header["version"] == "3":
         values["limits"] = _LIMITS_OF_3
     if header["version"] in ("3", "4"):
         values |= {"relative": 0.0, "fading": 0.0}
+    if header["version"] != VERSION:
+        values |= {"centred": False, "careful": True}
     return NFNRuleConfig.from_dict(values)
+
+
+def _weights(
+    header: Mapping[str, str], tensors: Mapping[str, torch.Tensor], rule: NFNRule
+) -> dict[str, torch.Tensor]:
+    """The rule's weights. Until version 5 the schedule did not read the trend of gradients."""
+    name, weights = "schedule.weight", dict(tensors)
+    if header["version"] != VERSION and name in weights:
+        missing = rule.schedule.in_features - weights[name].shape[1]
+        weights[name] = pad(weights[name], (0, missing))
+    return weights
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:

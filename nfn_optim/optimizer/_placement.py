@@ -132,5 +132,16 @@ class Placement:
             self.reasons.update(reasons)
 
 
+def spec_of(module: nn.Module) -> NetworkSpec:
+    """What `NFNOptimizer(module)` reads: every trained parameter has a place or stands alone.
+
+    Warns:
+        UserWarning: As `NFNOptimizer` does.
+    """
+    trained = {name: param for name, param in module.named_parameters() if param.requires_grad}
+    placement = Placement.of(shapes_of(trained), module, None)
+    return placement.spec.subset(trained)
+
+
 def _warn(message: str) -> None:
     warnings.warn(message, stacklevel=5)

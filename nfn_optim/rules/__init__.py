@@ -5,6 +5,7 @@ from ._base import Params as Params
 from ._base import RuleState as RuleState
 from ._base import Slots as Slots
 from ._base import UpdateRule as UpdateRule
+from ._config import NFNRuleConfig as NFNRuleConfig
 from ._direction import Spectral as Spectral
 from ._elementwise import ElementwiseRule as ElementwiseRule
 from ._hand import AdamRule as AdamRule
@@ -12,7 +13,6 @@ from ._hand import SGDRule as SGDRule
 from ._inputs import log_fans as log_fans
 from ._limits import Limits as Limits
 from ._nfn import NFNRule as NFNRule
-from ._nfn import NFNRuleConfig as NFNRuleConfig
 from ._relative import default_size as default_size
 from ._relative import default_sizes as default_sizes
 

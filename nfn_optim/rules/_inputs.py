@@ -17,7 +17,7 @@ from torch.nn.functional import hardtanh_
 from ..symmetry import NetworkSpec
 from ._base import Params
 from ._direction import Spectral
-from ._fading import follow
+from ._fading import follow, log_fading
 from ._relative import default_sizes, fan_in_of
 from .constants import (
     CLIP,
@@ -113,6 +113,9 @@ class Descriptors:
         context: Sizes, loudness and fans `(CONTEXT_CHANNELS, *batch, parameters)`.
         schedule: How far the run is, and the fans `(SCHEDULE_CHANNELS, *batch, parameters)`;
             nothing that steps can change, or a large step could ask for a larger one.
+        trend: How much gradients agree, over tens and over hundreds of steps, and how much of the
+            largest is left, as logs `(TREND_CHANNELS, *batch, parameters)`. Steps change it, so it
+            is bounded: what they can ask for is, too.
         step: Steps of the run so far `(*batch, parameters)`.
         start: Root mean square of the parameters before the first step, likewise.
         default: What it is by default `(parameters)`, see `default_sizes`.
@@ -123,6 +126,7 @@ class Descriptors:
 
     context: Tensor
     schedule: Tensor
+    trend: Tensor
     step: Tensor
     start: Tensor
     default: Tensor
@@ -134,6 +138,11 @@ class Descriptors:
     def log_fan_in(self) -> Tensor:
         """Log of the fan-in over a typical one, like `step`."""
         return self.schedule[-2]
+
+    @property
+    def log_fan_out(self) -> Tensor:
+        """Log of the fan-out, likewise."""
+        return self.schedule[-3]
 
 
 def read(
@@ -184,12 +193,14 @@ def read(
         n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
         for (n, view), s in zip(views.items(), scales, strict=True)
     }
+    loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
     known = (
         start.new_tensor(default_sizes(spec, list(params), direction.matrices(spec))),
         start.new_tensor(direction.log_shares(spec, list(params), start.device.type)),
-        *follow(loud, loudest, loudness[0] * corrections[0], step),
+        *(loud, loudest),
     )
-    return readings, Descriptors(context, schedule, step, start, *known)
+    trend = _trend(logs[1:4], log_fading(loud, loudest, 1))
+    return readings, Descriptors(context, schedule, trend, step, start, *known)
 
 
 def _tensors(
@@ -230,6 +241,12 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
     known = (num_steps > 0).to(step.dtype)
     left = (1 - step / num_steps.clamp(min=1)).clamp(min=0)
     return known * torch.stack([known, left, (left + LAST).log() / -math.log(LAST)])
+
+
+def _trend(loudness: Tensor, left: Tensor) -> Tensor:
+    """Of the logs of momenta's loudness, shortest first, and that of what is left of it."""
+    agreement = loudness[1:] - loudness[:1]
+    return torch.cat([agreement, left.unsqueeze(0)]).clamp(-CLIP, CLIP)
 
 
 def _corrections(step: Tensor) -> Tensor:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -23,36 +22,11 @@ from ..layers.relational import (
 from . import _inputs, constants
 from ._averaging import ScheduleFree
 from ._base import Params, RuleState, UpdateRule
+from ._config import NFNRuleConfig
 from ._direction import Spectral
-from ._limits import Limits
 from ._pace import Pace
 
 _SLICE_ENTRIES = 8_000  # for every thread, and once more, so that hidden channels stay in cache
-
-
-@dataclass(frozen=True)
-class NFNRuleConfig:
-    """Shape of an `NFNRule`.
-
-    Attributes:
-        hidden: Channels between the two NF-Layers.
-        initial_lr: Step size of the untrained rule, for vectors and in layers of 32 inputs.
-        relative: Exponent with which a matrix's steps follow the size of its weights at the start:
-            steps are a share of the weights (1), or the same everywhere (0).
-        fading: Exponent with which steps follow gradients that become smaller.
-        limits: What meta-training has seen.
-    """
-
-    hidden: int = 16
-    initial_lr: float = 2.25e-2
-    relative: float = 1.0
-    fading: float = 0.5
-    limits: Limits = field(default_factory=Limits)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> NFNRuleConfig:
-        """The inverse of `dataclasses.asdict`."""
-        return cls(**{**values, "limits": Limits(**values["limits"])})
 
 
 class NFNRule(UpdateRule):
@@ -62,13 +36,19 @@ class NFNRule(UpdateRule):
     of a short momentum, as in Muon, and Adam's direction for vectors.
     `averaging` lets the parameters follow the fast iterate as in Schedule-Free AdamW, so that steps
     can stay large and their noise does not reach the parameters, whatever the length of the run.
-    The third part is learned. `schedule` reads the time and writes a log size and a log recency for
-    each parameter. Two NF-Layers, `read` and `write`, read the weight-space tuple of weights,
-    gradients and momenta and write a magnitude and a recency for each entry. An entry's step and
-    the weight of its newest position in the average are then
+    The third part is learned. `schedule` reads the time, the fans and the trend of gradients and
+    writes a log size and a log recency for each parameter. Two NF-Layers, `read` and `write`, read
+    the weight-space tuple of weights, gradients and momenta and write a magnitude and a recency for
+    each entry. An entry's step and the weight of its newest position in the average are then
 
-        step = exp(log_size + magnitude) * direction
-        rate = sigmoid(log_recency + recency - log(steps so far)).
+        step = exp(log_size + trust * magnitude) * direction
+        rate = sigmoid(log_recency + trust * recency - log(steps so far)).
+
+    Magnitudes have mean zero over each parameter, so the geometric mean of what they make of steps
+    is one: how large a parameter's steps are is said by its log size alone. Entries whose magnitude
+    is clamped are left out of this law, and the root mean square may differ from one where
+    magnitudes do. `trust` is one within the limits of meta-training, and zero far beyond them,
+    where log size and log recency are those of the untrained rule, too.
 
     Magnitude and recency start at zero, so an untrained rule is a Schedule-Free Muon at
     `initial_lr`. The rule runs on any network: it holds no shape of the network it trains.
@@ -88,9 +68,7 @@ class NFNRule(UpdateRule):
         self.write = self.layer(hidden, 2, context)
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
-        self.schedule = Pace(
-            self.config.initial_lr, self.config.relative, self.config.fading, self.config.limits
-        )
+        self.schedule = Pace(self.config)
 
     def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         """Step counts, momenta and mean square of the gradient, and the lead, as float32."""
@@ -116,11 +94,13 @@ class NFNRule(UpdateRule):
         terms = self.read.terms(roles, pooled, context)
         hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
         last = self.write.terms(roles, {n: pooled for n, (_, pooled) in hidden.items()}, context)
-        sizes, recencies = self.schedule.pace(known)
+        if self.config.centred:
+            last = {n: self._centred(w.parameter, hidden[n][1], last[n]) for n, w in work.items()}
+        paces = self.schedule.pace(known)
         delta: dict[str, Tensor] = {}
         for i, (name, w) in enumerate(work.items()):
             lead = spec.view(name, slots[name]["lead"])
-            pace = sizes[..., i], recencies[..., i]
+            pace = paces.of(i, w.axes)
             moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
@@ -142,23 +122,31 @@ class NFNRule(UpdateRule):
             pooled.append(self.write.pool(p, hidden))
         return outputs, Means.join(pooled)
 
+    def _centred(self, parameter: ParameterAxes, pooled: Means, terms: Terms) -> Terms:
+        """Takes from the magnitude its mean over all entries, which is known before they are."""
+        mean = self.write.average(parameter, pooled)[0] + terms.rows[0].mean(-1)
+        if terms.cols is not None:
+            mean = mean + terms.cols[0].mean(-1)
+        magnitude, recency = terms.rows
+        return Terms(torch.stack([magnitude - mean.unsqueeze(-1), recency]), terms.cols)
+
     def _move(
         self,
         work: _Work,
         outputs: list[Slice],
         terms: Terms,
         lead: Tensor,
-        pace: tuple[Tensor, Tensor],
+        pace: tuple[Tensor, Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """The parameter's update, and by how much the fast iterate leads afterwards."""
-        size, recency = (p.reshape(p.shape + (1,) * work.axes) for p in pace)
+        size, recency, trust = pace
         deltas, leads = [], []
         leading = (lead,) if len(outputs) == 1 else lead.split(work.size, -work.axes)
         parts = zip(work.slices, outputs, terms.split(work.size), leading, strict=True)
         for inputs, output, term, ahead in parts:
             magnitude, shift = add_terms(work.parameter, output, term)
-            step = self._step(inputs.entries[constants.DIRECTION], magnitude, size)
-            rate = (shift + recency).sigmoid_()
+            step = self._step(inputs.entries[constants.DIRECTION], magnitude, size, trust)
+            rate = torch.addcmul(recency, shift, trust).sigmoid_()
             delta, ahead = self.averaging.move(ahead, step, rate)
             deltas.append(delta)
             leads.append(ahead)
@@ -166,10 +154,10 @@ class NFNRule(UpdateRule):
             return deltas[0], leads[0]
         return torch.cat(deltas, -work.axes), torch.cat(leads, -work.axes)
 
-    def _step(self, direction: Tensor, magnitude: Tensor, size: Tensor) -> Tensor:
+    def _step(self, direction: Tensor, magnitude: Tensor, size: Tensor, trust: Tensor) -> Tensor:
         """What the fast iterate goes down by."""
         magnitude = magnitude.clamp(-constants.MAX_LOG_MAGNITUDE, constants.MAX_LOG_MAGNITUDE)
-        return magnitude.add_(size).exp_() * direction
+        return torch.addcmul(size, magnitude, trust).exp_() * direction
 
     @property
     def step_size(self) -> float:

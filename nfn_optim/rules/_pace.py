@@ -3,47 +3,75 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from ._config import NFNRuleConfig
 from ._fading import log_fading
 from ._inputs import Descriptors
-from ._limits import Limits
+from ._limits import trust
 from ._relative import log_share
-from .constants import INITIAL_LOG_RECENCY, SCHEDULE_CHANNELS
+from .constants import INITIAL_LOG_RECENCY, SCHEDULE_CHANNELS, TREND_CHANNELS
+
+
+@dataclass(frozen=True)
+class Paces:
+    """What suits whole parameters, `(*batch, parameters)` each.
+
+    Attributes:
+        sizes: Log step sizes.
+        recencies: Log recencies, less the log of the time.
+        trusts: The share of what NF-Layers write that counts.
+    """
+
+    sizes: Tensor
+    recencies: Tensor
+    trusts: Tensor
+
+    def of(self, parameter: int, axes: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Those of one parameter, `(*batch, 1, ...)` with so many axes."""
+        chosen = (x[..., parameter] for x in (self.sizes, self.recencies, self.trusts))
+        size, recency, trusted = (x.reshape(x.shape + (1,) * axes) for x in chosen)
+        return size, recency, trusted
 
 
 class Pace(nn.Linear):
-    """Reads the time and the fans of every parameter; writes log step sizes and log recencies.
+    """Reads time, fans and gradients' trend of every parameter; writes log step size and recency.
 
     Untrained, the step size is `initial_lr`, times what suits the parameter, and the average weighs
-    all positions about alike.
+    all positions about alike. It tends to this beyond the limits, unless the rule is careful: then
+    its steps become smaller there.
 
     Args:
-        initial_lr: Step size of an untrained rule.
-        relative: Exponent with which steps follow the size of the weights at the start.
-        fading: Exponent with which steps follow gradients that become smaller.
-        limits: What meta-training has seen; beyond it steps shrink.
+        config: Shape of the rule.
     """
 
-    def __init__(self, initial_lr: float, relative: float, fading: float, limits: Limits) -> None:
-        super().__init__(SCHEDULE_CHANNELS, 2)
-        self.relative, self.fading, self.limits = relative, fading, limits
+    def __init__(self, config: NFNRuleConfig) -> None:
+        super().__init__(SCHEDULE_CHANNELS + TREND_CHANNELS, 2)
+        self.config = config
         nn.init.zeros_(self.weight)
         with torch.no_grad():
-            self.bias.copy_(torch.tensor((math.log(initial_lr), INITIAL_LOG_RECENCY)))
+            self.bias.copy_(self._untrained())
 
-    def pace(self, known: Descriptors) -> tuple[Tensor, Tensor]:
-        """Log step sizes, and recencies less the log of the time, `(*batch, parameters)` each."""
-        inputs = known.schedule.to(self.bias.dtype).movedim(0, -1)
-        size, recency = self(inputs).unbind(-1)
-        late = (known.step / self.limits.horizon).clamp(min=1).log()
-        excess = (known.log_fan_in - self.limits.log_fan_in).clamp(min=0)
-        age = known.step.clamp(max=self.limits.memory).log()
-        suits = log_share(known.start, known.default, self.relative) + known.dealt
-        left = log_fading(known.loud, known.loudest, self.fading)
-        return size + (suits + left - excess - late).to(size.dtype), recency - age
+    def pace(self, known: Descriptors) -> Paces:
+        """The paces of parameters, from what is known of them."""
+        config, dtype = self.config, self.bias.dtype
+        inputs = torch.cat([known.schedule.to(dtype), known.trend.to(dtype)]).movedim(0, -1)
+        beyond = config.limits.distance(known.step, known.log_fan_in, known.log_fan_out)
+        none = torch.zeros_like(beyond)
+        lost, faded = (beyond, none) if config.careful else (none, beyond)
+        trusts = trust(faded).to(dtype)
+        written = torch.lerp(self._untrained(), self(inputs), trusts.unsqueeze(-1))
+        suits = log_share(known.start, known.default, config.relative) + known.dealt
+        left = log_fading(known.loud, known.loudest, config.fading)
+        age = known.step.clamp(max=config.limits.memory).log()
+        size, recency = written.unbind(-1)
+        return Paces(size + (suits + left - lost).to(dtype), recency - age, trusts)
+
+    def _untrained(self) -> Tensor:
+        return self.bias.new_tensor((math.log(self.config.initial_lr), INITIAL_LOG_RECENCY))
 
     @property
     def step_size(self) -> float:

@@ -11,12 +11,14 @@ ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
 DIRECTION = 0  # position of the direction among the channels
 CONTEXT_CHANNELS = 8
 SCHEDULE_CHANNELS = len(TIMES) + 6
+TREND_CHANNELS = 3
 CLIP = 5.0
 TINY = 1e-24  # added under roots: gradients below its root count as zero
 TYPICAL_FAN = 32
 LARGEST_RATIO = 30.0  # of weights' size at the start and that of torch's layers, either way
 LOUD_DECAY = 0.95  # of the mean square of gradients that steps fade with
 LEAST_LOUD = 1e-8  # share of the largest such below which steps fade no further
+REACH = 2.0  # log of how far beyond its limits a rule uses some of what it has learned
 LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
 
 # Steps.

@@ -85,7 +85,7 @@ def as_problem(task: Task, generator: torch.Generator) -> Problem:
         return task.loss_fn(model(batch[0]), batch[1])
 
     def score(model: nn.Module) -> dict[str, float]:
-        scores = task.evaluate(dict(model.named_parameters()))
+        scores = task.evaluate({**dict(model.named_parameters()), **dict(model.named_buffers())})
         return {name: value.item() for name, value in scores.items()}
 
     return Problem(model, batches(), loss, score)

@@ -13,9 +13,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ...support import seeded
 from ..contenders import Contender
 from ..field import EvaluationTask
-from ._run import fit, make_optimizer, one_thread, seeded
+from ._run import fit, make_optimizer, one_thread
 
 _BLOCKS = 4
 _STEPS = 5

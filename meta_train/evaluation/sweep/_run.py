@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from ...support import seed_all, seeded
 from ..contenders import SCHEDULES, Contender, Setting
 from ..field import Batch, EvaluationTask, Problem
 
@@ -119,26 +119,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Python's, numpy's and torch's global random numbers from a seed, and afterwards as before."""
-    python, of_numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        seed_all(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(of_numpy)
-
-
-def seed_all(seed: int) -> None:
-    """Seeds Python's, numpy's and torch's global random numbers."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)
 
 
 def _score(problem: Problem, optimizer: Optimizer) -> Mapping[str, float]:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from ...inner import unroll
+from ...inner import Losses, unroll
+from ...support import seeded
 from ...tasks import Batch, Task, stack
 from ..contenders import SCHEDULES, Contender, Setting
 from ._run import Run
@@ -116,11 +117,16 @@ def _train(
 
     assert contender.make_rule is not None
     params = expand(stack([task.init(generator) for generator in generators]))
+    trial = expand(stack([task.batch(_generator(seed)) for seed in seeds]))
+    losses = Losses(task.loss, task.carried).tried(params, trial)
     rule = contender.make_rule(torch.tensor([setting.rate for setting, _ in runs]))
     factors = _factors([setting for setting, _ in runs], num_steps)
     with torch.no_grad():
-        state = rule.init(params, task.spec, num_steps=num_steps if contender.told else None)
-        arrived = unroll(rule, task.loss, params, batches(), state, lr=factors)
+        trained = {name: p for name, p in params.items() if name not in task.carried}
+        state = rule.init(trained, task.spec, num_steps=num_steps if contender.told else None)
+        arrived = unroll(
+            rule, losses, params, batches(), state, lr=factors, generator=_generator(seeds[0])
+        )
         networks = [{name: p[i] for name, p in arrived.params.items()} for i in range(len(runs))]
         return arrived.losses, [task.evaluate(network) for network in networks]
 
@@ -146,7 +152,10 @@ def _bytes_for_backward(task: Task) -> int:
         kept += tensor.numel() * tensor.element_size()
         return tensor
 
-    params = {n: p.requires_grad_() for n, p in task.init(_generator(0)).items()}
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+    params = {
+        n: p if n in task.carried else p.requires_grad_()
+        for n, p in task.init(_generator(0)).items()
+    }
+    with seeded(0), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         task.loss(params, task.batch(_generator(0)))
     return kept

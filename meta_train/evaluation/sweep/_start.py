@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ...support import fingerprint
+from ...support import fingerprint, seeded
 from ..field import EvaluationTask
 from ._packages import files_of
-from ._run import endless, seeded
+from ._run import endless
 
 _BATCHES = 3
 

@@ -87,6 +87,12 @@ class SharedNPLinear(nn.Module):
         y = map_channels(self.vector if parameter.source is None else self.entry, part.entries)
         return Slice(y, map_channels(self.taps, part.matrix) if parameter.taps else y)
 
+    def average(self, parameter: ParameterAxes, pooled: Means) -> Tensor:
+        """Mean of what `entries` makes of a parameter, from the means of all of it: `(o, *b)`."""
+        entry = self.vector if parameter.source is None else self.entry
+        weight = entry + self.taps if parameter.taps else entry
+        return map_channels(weight, pooled.rows.mean(-1))
+
     def terms(
         self, roles: Roles, pooled: Mapping[str, Means], context: Tensor | None
     ) -> dict[str, Terms]:

@@ -31,8 +31,8 @@ class SharedPointwise(nn.Module):
         self.bias = nn.Parameter(torch.zeros(2, out_channels, 1))
 
     def pool(self, parameter: ParameterAxes, part: Slice) -> Means:
-        """Nothing is pooled; only the number of outputs is kept."""
-        return Means(part.matrix if parameter.source is None else part.matrix[..., 0], None)
+        """The means of outputs, which only `average` reads."""
+        return Means(part.matrix if parameter.source is None else part.matrix.mean(-1), None)
 
     def entries(self, parameter: ParameterAxes, part: Slice) -> Slice:
         """Maps entries by themselves."""
@@ -40,6 +40,10 @@ class SharedPointwise(nn.Module):
         return Slice(
             y, torch.zeros_like(y.flatten(-parameter.taps)[..., 0]) if parameter.taps else y
         )
+
+    def average(self, parameter: ParameterAxes, pooled: Means) -> Tensor:
+        """Mean of what `entries` makes of a parameter, from the means of all of it: `(o, *b)`."""
+        return map_channels(self.entry[int(parameter.source is None)], pooled.rows.mean(-1))
 
     def terms(self, roles: Roles, pooled: Mapping[str, Means], context: Tensor) -> dict[str, Terms]:
         """Maps of descriptors `(k, *b, parameters)`, added to all entries of their parameter."""

@@ -21,7 +21,7 @@ from ._layout import Layout as Layout
 from ._layout import layout_of as layout_of
 from ._library import LIBRARY
 from ._library import definitions as definitions
-from ._rule import limits_of as limits_of
+from ._rule import settings_of as settings_of
 from ._rule import weights_in as weights_in
 from ._rule import weights_of as weights_of
 
@@ -69,7 +69,7 @@ class Step:
             table(array("Q", map(pointer, opened))),
             table(array("d", factors)),
             table(array("Q", map(pointer, weights))),
-            table(array("f", limits_of(self.rule))),
+            table(array("f", settings_of(self.rule))),
             ctypes.c_int(self.rule.config.hidden),
             ctypes.c_int(torch.get_num_threads()),
             ctypes.c_void_p(pointer(norms)),

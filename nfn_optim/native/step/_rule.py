@@ -1,7 +1,8 @@
-"""What the native step is told of a rule: its meta-parameters and limits."""
+"""What the native step is told of a rule: its meta-parameters and settings."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 from torch import Tensor
@@ -27,15 +28,18 @@ def weights_of(hidden: int) -> list[Expected]:
         for layer, c, o in (("read", constants.ENTRY_CHANNELS, hidden), ("write", hidden, 2))
         for name, shape in zip(LAYER, _layer(c, o), strict=True)
     }
-    schedule = {"schedule.weight": (2, constants.SCHEDULE_CHANNELS), "schedule.bias": (2,)}
+    read = constants.SCHEDULE_CHANNELS + constants.TREND_CHANNELS
+    schedule = {"schedule.weight": (2, read), "schedule.bias": (2,)}
     return [Expected(f"the rule's {name}", shape) for name, shape in (shapes | schedule).items()]
 
 
-def limits_of(rule: NFNRule) -> tuple[float, ...]:
-    """As `Limits` of `parameter.h` has them."""
-    limits = rule.config.limits
-    numbers = (limits.horizon, limits.memory, limits.log_fan_in, limits.weight_size)
-    return *numbers, rule.config.relative, rule.config.fading
+def settings_of(rule: NFNRule) -> tuple[float, ...]:
+    """As `Settings` of `parameter.h` has them."""
+    config, limits = rule.config, rule.config.limits
+    fans = (limits.log_fan_in, limits.log_fan_out)
+    numbers = (limits.horizon, limits.memory, *fans, limits.weight_size)
+    initial = math.log(config.initial_lr)
+    return *numbers, config.relative, config.fading, initial, config.centred, config.careful
 
 
 def _layer(c: int, o: int) -> list[Shape]:

@@ -34,7 +34,7 @@ inline void channels(const Parameter& p, long e, long n, Vec* x) {
   for (int c = 0; c < INPUTS; ++c) x[c] = first(clamp(x[c], -CLIP, CLIP), n);
 }
 
-// Those of a row from `e` on, which may be kept.
+// Those of a row from `e` on, which may be on a tape.
 inline void channels_of_row(const Parameter& p, long row, long e, Vec* x) {
   if (!p.tape) return channels(p, row * p.length() + e, p.length() - e, x);
   for (int c = 0; c < INPUTS; ++c) x[c] = load(p.taped(row, c) + e);
@@ -96,7 +96,7 @@ inline void along(const Parameter& p, long row, Row& whole, Visit visit) {
 template <bool TAPS, int COUNT, class Visit>
 inline void hidden(const Layer& read, const Parameter& p, const Terms& terms, long row, long e,
                    const Vec* x, const Vec* means, int o, Visit& visit) {
-  const float* weight = (p.is_weight() ? read.entry : read.vector) + o * INPUTS;
+  const float* weight = read.own_entry(p) + o * INPUTS;
   const float* taps = read.taps + o * INPUTS;
   Vec y[COUNT];
 #pragma GCC unroll 4

@@ -11,28 +11,14 @@
 
 namespace nfn {
 
-// Meta-parameters of a `SharedNPLinear`.
-struct Layer {
-  int in, out;
-  const float *entry, *vector, *taps, *own, *neurons, *network, *bias;
+// Limits of meta-training, see `Limits` in rules/_limits.py, and numbers of `NFNRuleConfig`.
+struct Settings {
+  float horizon, memory, log_fan_in, log_fan_out, weight_size, relative, fading, initial_log_size;
+  bool centred, careful;
 
-  Layer(int in, int out, const float* const* at)
-      : in(in), out(out), entry(at[0]), vector(at[1]), taps(at[2]), own(at[3]), neurons(at[4]),
-        network(at[5]), bias(at[6]) {}
-
-  bool is_zero() const {
-    const auto zero = [this](const float* weights, long maps) {
-      return std::all_of(weights, weights + maps * out, [](float w) { return w == 0; });
-    };
-    return zero(entry, in) && zero(vector, in) && zero(taps, in) && zero(own, 2 * in) &&
-           zero(neurons, 9 * in) && zero(network, 2 * (3 * in + CONTEXT)) && zero(bias, 2);
-  }
-};
-
-// Limits of meta-training, see `Limits` in rules/_limits.py, and `relative` and `fading` of a rule's
-// settings.
-struct Limits {
-  float horizon, memory, log_fan_in, weight_size, relative, fading;
+  explicit Settings(const float* at)
+      : horizon(at[0]), memory(at[1]), log_fan_in(at[2]), log_fan_out(at[3]), weight_size(at[4]),
+        relative(at[5]), fading(at[6]), initial_log_size(at[7]), centred(at[8]), careful(at[9]) {}
 };
 
 constexpr int NUMBERS = 11, FANS = 5, TENSORS = 10;  // of a parameter, see `nfn_step`
@@ -43,14 +29,14 @@ struct Parameter {
   bool is_turned;   // inputs are rows
   long blocks[3];  // of outputs, inputs and taps: matrices; none where these are zero
   long bands;      // of each of them
-  bool has_taps;   // perhaps a single one
+  bool has_taps;   // axes of taps, be it a single one
   float fans[FANS];
   float *values, *momenta, *square, *lead, *step, *loud, *loudest;
   const float *grad, *num_steps, *start;
   float rate, keep;
 
   float correct[DECAYS], correct_square, level, loudness[DECAYS], size, context[CONTEXT];
-  float log_size, recency;
+  float trend[TREND], log_size, recency, trust;
   double moved = 0;
   Buffer direction;
   long apart;             // floats from one momentum to the next
@@ -59,8 +45,8 @@ struct Parameter {
   Parameter(const int64_t* layout, const float* of_fans, void* const* tensors, const double* rates)
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
         source(static_cast<int>(layout[4])), is_turned(layout[5]),
-        blocks{layout[6], layout[7], layout[8]}, bands(layout[9]), has_taps(layout[10]),
-        rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
+        blocks{layout[6], layout[7], layout[8]}, bands(layout[9]),
+        has_taps(layout[10]), rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
     std::copy_n(of_fans, FANS, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
@@ -78,6 +64,34 @@ struct Parameter {
   // Where a row's channels are kept, and behind these what the last layer writes.
   float* taped(long row, int channel) const {
     return tape + (row * (INPUTS + WRITTEN) + channel) * padded(length());
+  }
+};
+
+// Meta-parameters of a `SharedNPLinear`.
+struct Layer {
+  int in, out;
+  const float *entry, *vector, *taps, *own, *neurons, *network, *bias;
+  std::vector<float> entry_and_tap, vector_and_tap;  // of kernels of a single tap, their own mean
+
+  Layer(int in, int out, const float* const* at)
+      : in(in), out(out), entry(at[0]), vector(at[1]), taps(at[2]), own(at[3]), neurons(at[4]),
+        network(at[5]), bias(at[6]), entry_and_tap(entry, entry + in * out),
+        vector_and_tap(vector, vector + in * out) {
+    for (int i = 0; i < in * out; ++i) entry_and_tap[i] += taps[i], vector_and_tap[i] += taps[i];
+  }
+
+  // The map of an entry itself.
+  const float* own_entry(const Parameter& p) const {
+    if (p.has_taps && p.taps == 1) return (p.is_weight() ? entry_and_tap : vector_and_tap).data();
+    return p.is_weight() ? entry : vector;
+  }
+
+  bool is_zero() const {
+    const auto zero = [this](const float* weights, long maps) {
+      return std::all_of(weights, weights + maps * out, [](float w) { return w == 0; });
+    };
+    return zero(entry, in) && zero(vector, in) && zero(taps, in) && zero(own, 2 * in) &&
+           zero(neurons, 9 * in) && zero(network, 2 * (3 * in + CONTEXT)) && zero(bias, 2);
   }
 };
 

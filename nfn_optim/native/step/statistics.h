@@ -62,7 +62,7 @@ inline float log_fading(const Parameter& p, float exponent) {
 }
 
 // Makes the sums of all pieces into factors, and describes the parameter.
-inline void scale(Parameter& p, const double* sums, const Limits& limits) {
+inline void scale(Parameter& p, const double* sums, const Settings& settings) {
   const float step = *p.step += 1;
   const long count = p.entries();
   const float size = rms(sums[0], count), loud = rms(sums[1], count);
@@ -72,7 +72,7 @@ inline void scale(Parameter& p, const double* sums, const Limits& limits) {
   p.size = 1 / size;
   const float typical = std::sqrt(level + TINY);
   float* context = p.context;
-  *context++ = std::log(std::min(size, limits.weight_size) + 1e-4f);
+  *context++ = std::log(std::min(size, settings.weight_size) + 1e-4f);
   for (int k = 0; k < DECAYS; ++k) {
     const float loudness = rms(sums[3 + k], count);
     p.correct[k] = correction(DECAY[k], step);
@@ -82,6 +82,9 @@ inline void scale(Parameter& p, const double* sums, const Limits& limits) {
   }
   *context++ = std::log(loud / typical + 1e-4f);
   std::copy(p.fans, p.fans + 3, context);
+  for (int k = 1; k < DECAYS; ++k) p.trend[k - 1] = p.context[1 + k] - p.context[1];
+  p.trend[DECAYS - 1] = log_fading(p, 1);
+  for (float& x : p.trend) x = std::clamp(x, -CLIP, CLIP);
 }
 
 // As `log_share` in rules/_relative.py, and that of dealt matrices.
@@ -92,6 +95,18 @@ inline float log_share(const Parameter& p, float relative) {
   return dealt + relative * std::log((*p.start > 0 ? ratio : 1) * known / TYPICAL_SIZE);
 }
 
+// As `Limits.distance` in rules/_limits.py, and `trust` there.
+inline float distance(const Parameter& p, const Settings& settings) {
+  const float high = std::max(0.0f, p.fans[1] - settings.log_fan_in);
+  const float wide = std::max(0.0f, p.fans[0] - settings.log_fan_out);
+  return std::log(std::max(*p.step / settings.horizon, 1.0f)) + high + wide;
+}
+
+inline float trust(float distance) {
+  const float x = std::min(distance / REACH, 1.0f);
+  return 1 - x * x * (3 - 2 * x);
+}
+
 // What the schedule reads.
 inline void describe_time(const Parameter& p, float* to) {
   const float step = *p.step, total = *p.num_steps, known = total > 0;
@@ -100,26 +115,27 @@ inline void describe_time(const Parameter& p, float* to) {
   *to++ = known;
   *to++ = known * left;
   *to++ = known * (std::log(left + LAST) / -std::log(LAST));
-  std::copy(p.fans, p.fans + 3, to);
+  to = std::copy(p.fans, p.fans + 3, to);
+  std::copy(p.trend, p.trend + TREND, to);
 }
 
 // How large the parameter's steps are, and how fast it follows them.
-inline void pace(Parameter& p, const Schedule& schedule, const Limits& limits) {
-  const float step = *p.step;
+inline void pace(Parameter& p, const Schedule& schedule, const Settings& settings) {
   float inputs[SCHEDULE];
   describe_time(p, inputs);
-  float written[WRITTEN];
+  const float beyond = distance(p, settings);
+  p.trust = settings.careful ? 1 : trust(beyond);
+  float written[WRITTEN], untrained[WRITTEN] = {settings.initial_log_size, INITIAL_LOG_RECENCY};
   for (int o = 0; o < WRITTEN; ++o) {
     written[o] = schedule.bias[o];
     for (int k = 0; k < SCHEDULE; ++k) {
       written[o] += schedule.weight[o * SCHEDULE + k] * inputs[k];
     }
+    written[o] -= (1 - p.trust) * (written[o] - untrained[o]);
   }
-  const float age = std::log(std::min(step, limits.memory));
-  const float excess = std::max(0.0f, p.fans[1] - limits.log_fan_in);
-  const float late = std::log(std::max(step / limits.horizon, 1.0f));
-  p.log_size = written[0] + log_share(p, limits.relative) +
-               log_fading(p, limits.fading) - excess - late;
+  const float age = std::log(std::min(*p.step, settings.memory));
+  p.log_size = written[0] + log_share(p, settings.relative) + log_fading(p, settings.fading) -
+               (settings.careful ? beyond : 0);
   p.recency = written[1] - age;
 }
 

@@ -7,14 +7,14 @@
 #include "step.h"
 
 // `layout` has rows, columns, taps, populations of outputs and inputs, whether inputs are rows, into
-// how many matrices rows, columns and taps are cut, the bands of each, and whether there are taps, of
-// every parameter; `tensors` values, gradient, momenta, square, lead, step, number of steps, size at
-// the start, loud and loudest; `rates` a factor on the update and one on the values; `weights` seven
-// of each layer and two of the schedule; `limits` the six of `Limits`. Writes the norms of the updates
-// to `norms`.
+// how many matrices rows, columns and taps are cut, the bands of each, and whether there are axes of
+// taps, of every parameter; `tensors` values, gradient, momenta, square, lead, step, number of steps,
+// size at the start, loud and loudest; `rates` a factor on the update and one on the values; `weights`
+// seven of each layer and two of the schedule; `settings` the ten of `Settings`. Writes the norms of
+// the updates to `norms`.
 extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
                          const int64_t* sizes, void* const* tensors, const double* rates,
-                         const float* const* weights, const float* limits, int hidden, int threads,
+                         const float* const* weights, const float* settings, int hidden, int threads,
                          float* norms) {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
@@ -24,7 +24,7 @@ extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fa
   nfn::Step step({std::move(all), {sizes, sizes + populations}},
                  nfn::Layer(nfn::INPUTS, hidden, weights),
                  nfn::Layer(hidden, nfn::WRITTEN, weights + 7), {weights[14], weights[15]},
-                 {limits[0], limits[1], limits[2], limits[3], limits[4], limits[5]}, threads);
+                 nfn::Settings(settings), threads);
   step.run();
   for (const nfn::Parameter& p : step.parameters()) {
     *norms++ = static_cast<float>(std::sqrt(p.moved));

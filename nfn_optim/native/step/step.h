@@ -23,12 +23,13 @@ namespace nfn {
 
 class Step {
  public:
-  Step(Network network, Layer read, Layer write, Schedule schedule, Limits limits, int threads)
+  Step(Network network, Layer read, Layer write, Schedule schedule, Settings settings,
+       int threads)
       : network_(std::move(network)),
         read_(read),
         write_(write),
         schedule_(schedule),
-        limits_(limits),
+        settings_(settings),
         shares_(share(network_.parameters, threads)) {}
 
   void run() {
@@ -51,7 +52,7 @@ class Step {
   Network network_;
   Layer read_, write_;
   Schedule schedule_;
-  Limits limits_;
+  Settings settings_;
   std::vector<std::vector<Piece>> shares_;  // of each thread
   std::vector<Matrix> rows_;                // sums over a row, of each parameter
   std::vector<Means> inputs_, hidden_;
@@ -69,16 +70,17 @@ class Step {
     open_rows(read_.out);
     on_pieces([this, &hidden](Piece& piece) { pool_hidden(piece, hidden[piece.parameter]); });
     hidden_ = join(read_.out);
-    const std::vector<Terms> last = terms(network_, write_, hidden_, threads());
+    std::vector<Terms> last = terms(network_, write_, hidden_, threads());
+    for (size_t i = 0; settings_.centred && i < last.size(); ++i) {
+      centre(network_.parameters[i], write_, hidden_[i], last[i]);
+    }
     on_pieces([this, &hidden, &last](Piece& piece) {
       move(piece, hidden[piece.parameter], last[piece.parameter]);
     });
   }
 
   // Whether there is to be a way back.
-  bool is_taped() const {
-    return !network_.parameters.empty() && network_.parameters[0].tape;
-  }
+  bool is_taped() const { return !network_.parameters.empty() && network_.parameters[0].tape; }
 
   int threads() const { return static_cast<int>(shares_.size()); }
 
@@ -105,8 +107,8 @@ class Step {
     }
     for (size_t i = 0; i < network_.parameters.size(); ++i) {
       Parameter& p = network_.parameters[i];
-      scale(p, &sums[i * (DECAYS + 3)], limits_);
-      pace(p, schedule_, limits_);
+      scale(p, &sums[i * (DECAYS + 3)], settings_);
+      pace(p, schedule_, settings_);
     }
   }
 
@@ -138,7 +140,7 @@ class Step {
   }
 
   void pool_hidden(Piece& piece, const Terms& terms) {
-    of(piece).has_taps ? pool_hidden<true>(piece, terms) : pool_hidden<false>(piece, terms);
+    of(piece).taps > 1 ? pool_hidden<true>(piece, terms) : pool_hidden<false>(piece, terms);
   }
 
   template <bool TAPS>
@@ -164,13 +166,13 @@ class Step {
   }
 
   void move(Piece& piece, const Terms& terms, const Terms& last) {
-    of(piece).has_taps ? move<true>(piece, terms, last) : move<false>(piece, terms, last);
+    of(piece).taps > 1 ? move<true>(piece, terms, last) : move<false>(piece, terms, last);
   }
 
   template <bool TAPS>
   void move(Piece& piece, const Terms& terms, const Terms& last) {
     Parameter& p = of(piece);
-    const float* weight = p.is_weight() ? write_.entry : write_.vector;
+    const float* weight = write_.own_entry(p);
     const long length = p.length();
     Row whole(TAPS ? length : 0);
     Matrix own(TAPS ? WRITTEN : 0, length), over_taps(TAPS ? WRITTEN : 0, length);
@@ -183,8 +185,9 @@ class Step {
         store(p.taped(row, INPUTS) + e, magnitude);
         store(p.taped(row, INPUTS + 1) + e, shift);
       }
-      const Vec size = exp(clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE) + p.log_size);
-      moved += nfn::move(p, at, n, size * direction, sigmoid(shift + p.recency));
+      magnitude = clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE);
+      const Vec size = exp(p.trust * magnitude + p.log_size);
+      moved += nfn::move(p, at, n, size * direction, sigmoid(p.trust * shift + p.recency));
     };
     for (long row = piece.begin; row < piece.end; ++row) {
       along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {

@@ -49,6 +49,14 @@ inline Matrix of_neurons(const Network& network, const std::vector<Means>& means
   return joined;
 }
 
+inline float total(const float* x, long count) {
+  float sum = 0;
+  for (long e = 0; e < count; ++e) sum += x[e];
+  return sum;
+}
+
+inline float average(const float* x, long count) { return total(x, count) / count; }
+
 // Means over each parameter, over all weights and over all vectors, and the context: a row for every
 // parameter.
 inline Matrix described(const Network& network, const std::vector<Means>& means, long c) {
@@ -60,9 +68,7 @@ inline Matrix described(const Network& network, const std::vector<Means>& means,
     const Parameter& p = parameters[i];
     ++counts[!p.is_weight()];
     for (long k = 0; k < c; ++k) {
-      float total = 0;
-      for (long e = 0; e < p.neurons(); ++e) total += means[i].rows[k][e];
-      given[i][k] = total / p.neurons();
+      given[i][k] = average(means[i].rows[k], p.neurons());
       kinds[!p.is_weight() * c + k] += given[i][k];
     }
   }
@@ -128,6 +134,16 @@ inline std::vector<Terms> terms(const Network& network, const Layer& layer,
     result.push_back({std::move(rows), spread(columns, p.taps)});
   }
   return result;
+}
+
+// Takes from the magnitude, which is written first, its mean over all entries of the parameter.
+inline void centre(const Parameter& p, const Layer& write, const Means& hidden, Terms& terms) {
+  float mean = average(terms.rows[0], p.rows) + average(terms.columns[0], p.length());
+  for (int k = 0; k < write.in; ++k) {
+    const float tapped = p.taps > 1 ? write.taps[k] : 0;
+    mean += (write.own_entry(p)[k] + tapped) * average(hidden.rows[k], p.neurons());
+  }
+  for (long e = 0; e < p.rows; ++e) terms.rows[0][e] -= mean;
 }
 
 }  // namespace nfn

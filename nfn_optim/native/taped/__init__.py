@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...rules import NFNRule, Params, RuleState, Slots, UpdateRule
 from .. import dense, fit
-from ..step import SLOTS, limits_of, weights_in, weights_of
+from ..step import SLOTS, settings_of, weights_in, weights_of
 from ._function import LIBRARY, take
 from ._plan import LEAD, TENSORS, plan_of
 
@@ -50,7 +50,7 @@ def step(
     if not is_known or _has_other_gradients(held) or not LIBRARY.can_load():
         return None
     opened = [plan.open(i, tensor) for i, tensor in enumerate(held)]
-    taken = take(plan, limits_of(rule), opened, list(map(dense, weights)))
+    taken = take(plan, settings_of(rule), opened, list(map(dense, weights)))
     delta: Params = {}
     slots: Slots = {}
     for i, name in enumerate(names):

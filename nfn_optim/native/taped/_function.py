@@ -37,7 +37,7 @@ class Taken(NamedTuple):
 
 
 def take(
-    plan: Plan, limits: tuple[float, ...], opened: list[Tensor], weights: list[Tensor]
+    plan: Plan, settings: tuple[float, ...], opened: list[Tensor], weights: list[Tensor]
 ) -> Taken:
     """Takes a step; deltas and leads are functions of `weights` and of the leads in `opened`."""
     batch = plan.batch
@@ -56,12 +56,12 @@ def take(
         _pointers(opened),
         _pointers(results),
         _pointers(weights),
-        table(array("f", limits)),
+        table(array("f", settings)),
         ctypes.c_void_p(pointer(tape) if is_taped else None),
     )
     if is_taped:
         before = opened[LEAD::TENSORS]
-        moved = _Step.apply(plan, tape, (*deltas, *leads), *before, *weights)
+        moved = _Step.apply(plan, settings, tape, (*deltas, *leads), *before, *weights)
         deltas, leads = moved[: len(deltas)], moved[len(deltas) :]
     return Taken(deltas, leads, slots)
 
@@ -71,10 +71,15 @@ class _Step(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, plan: Plan, tape: Tensor, moved: tuple[Tensor, ...], *tensors: Tensor
+        ctx: Any,
+        plan: Plan,
+        settings: tuple[float, ...],
+        tape: Tensor,
+        moved: tuple[Tensor, ...],
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         """Takes the leads before the step, then the meta-parameters."""
-        ctx.plan = plan
+        ctx.plan, ctx.settings = plan, settings
         ctx.save_for_backward(tape, *tensors)
         return moved
 
@@ -94,9 +99,10 @@ class _Step(torch.autograd.Function):
             ctypes.c_void_p(pointer(tape)),
             _pointers([tensor for of_one in per_parameter for tensor in of_one]),
             _pointers(weights),
+            table(array("f", ctx.settings)),
             _pointers(gradients),
         )
-        return None, None, None, *before, *gradients
+        return None, None, None, None, *before, *gradients
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:

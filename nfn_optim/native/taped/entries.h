@@ -36,7 +36,7 @@ struct Sums {
   Terms terms(const Parameter& p) && {
     Matrix joined(columns.rows, p.columns);
     for (long k = 0; k < columns.rows; ++k) {
-      for (long i = 0; i < p.columns; ++i) joined[k][i] = sum_of(columns[k] + i * p.taps, p.taps);
+      for (long i = 0; i < p.columns; ++i) joined[k][i] = total(columns[k] + i * p.taps, p.taps);
     }
     return {std::move(rows), std::move(joined)};
   }
@@ -51,8 +51,20 @@ struct Written {
   float* at(long row, int channel) { return channels[row * WRITTEN + channel]; }
 };
 
+// The adjoint of taking its mean from the magnitude: the same.
+inline void centre(const Parameter& p, Written& written, Sums& sums) {
+  const long length = p.length();
+  const float mean = total(sums.rows[0], p.rows) / p.entries();
+  for (long row = 0; row < p.rows; ++row) {
+    for (long e = 0; e < length; ++e) written.at(row, 0)[e] -= mean;
+    sums.rows[0][row] -= mean * length;
+  }
+  for (long e = 0; e < length; ++e) sums.columns[0][e] -= mean * p.rows;
+}
+
 // From how entries move to what the last layer writes; as `move` of step/averaging.h leads there.
-inline Written back_to_written(const Parameter& p, const Adjoints& adjoints, Sums& sums) {
+inline Written back_to_written(const Parameter& p, const Adjoints& adjoints, bool centred,
+                               Sums& sums) {
   Written written(p);
   const long length = p.length();
   for (long row = 0; row < p.rows; ++row) {
@@ -60,16 +72,17 @@ inline Written back_to_written(const Parameter& p, const Adjoints& adjoints, Sum
     for (long e = 0; e < length; e += LANES) {
       const long at = row * length + e, n = length - e;
       const Vec magnitude = load(p.taped(row, INPUTS) + e);
-      const Vec rate = sigmoid(load(p.taped(row, INPUTS + 1) + e) + p.recency);
+      const Vec rate = sigmoid(p.trust * load(p.taped(row, INPUTS + 1) + e) + p.recency);
       const Vec clamped = clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE);
-      const Vec step = exp(clamped + p.log_size) * load(p.taped(row, 0) + e);
+      const Vec step = exp(p.trust * clamped + p.log_size) * load(p.taped(row, 0) + e);
       const Vec delta = load(adjoints.delta + at, n), after = load(adjoints.after + at, n);
       const Vec ahead = load(adjoints.lead + at, n) - FOLLOWED * step;
       const Vec of_ahead = rate * delta + (1.0f - rate) * after;
       store(adjoints.before + at, of_ahead, n);
       const Vec size = step * (-LED * delta - FOLLOWED * of_ahead);
       const Vec recency = ahead * (delta - after) * rate * (1.0f - rate);
-      const Vec changes[WRITTEN] = {magnitude == clamped ? size : Vec{}, recency};
+      const Vec changes[WRITTEN] = {p.trust * (magnitude == clamped ? size : Vec{}),
+                                    p.trust * recency};
       for (int w = 0; w < WRITTEN; ++w) {
         store(written.at(row, w) + e, changes[w]);
         sums.add(w, e, changes[w], along[w]);
@@ -77,8 +90,9 @@ inline Written back_to_written(const Parameter& p, const Adjoints& adjoints, Sum
       sizes += size, recencies += recency;
     }
     for (int w = 0; w < WRITTEN; ++w) sums.rows[w][row] = sum(along[w]);
-    written.size += sum(sizes), written.recency += sum(recencies);
+    written.size += p.trust * sum(sizes), written.recency += p.trust * sum(recencies);
   }
+  if (centred) centre(p, written, sums);
   return written;
 }
 
@@ -97,7 +111,7 @@ class Products {
   }
 
   void write(Matrix& to) const {
-    for (long i = 0; i < to.rows; ++i) {
+    for (long i = 0; i < sums_.size() / columns_; ++i) {
       for (long j = 0; j < columns_; ++j) to[i][j] += sum(sums_[i * columns_ + j]);
     }
   }
@@ -137,7 +151,7 @@ inline Sums back_to_terms(const Parameter& p, const Layer& read, const Layer& wr
                           const Terms& terms, const Means& pooled, Written& written,
                           Gradient& of_read, Gradient& of_write) {
   const long length = p.length(), hidden_channels = read.out;
-  const float* weight = p.is_weight() ? write.entry : write.vector;
+  const float* weight = write.own_entry(p);
   // What means hand back to every entry, a row at a time.
   const float of_row = p.is_weight() ? 1.0f / length : 0, of_column = 1.0f / (p.rows * p.taps);
   Matrix columns(hidden_channels, p.columns);
@@ -184,13 +198,15 @@ inline Sums back_to_terms(const Parameter& p, const Layer& read, const Layer& wr
     entries.add(adjoint, p.taped(row, 0), padded(length), length);
     if (TAPS) taps.add(adjoint, whole.means[0], whole.means.stride, length);
   }
-  entries.write(p.is_weight() ? of_read.entry : of_read.vector);
-  if (TAPS) taps.write(of_read.taps);
-  Matrix& of_entries = p.is_weight() ? of_write.entry : of_write.vector;
+  entries.write(of_read.entries(p));
+  taps.write(of_read.taps);
+  const bool has_one_tap = p.has_taps && !TAPS;  // whose mean is itself
+  if (has_one_tap) entries.write(of_read.taps);
   for (int w = 0; w < WRITTEN; ++w) {
     for (long o = 0; o < hidden_channels; ++o) {
-      of_entries[w][o] += sum(last[w * hidden_channels + o]);
-      if (TAPS) of_write.taps[w][o] += sum(last_taps[w * hidden_channels + o]);
+      const float own = sum(last[w * hidden_channels + o]);
+      of_write.entries(p)[w][o] += own;
+      of_write.taps[w][o] += has_one_tap ? own : sum(last_taps[w * hidden_channels + o]);
     }
   }
   return sums;

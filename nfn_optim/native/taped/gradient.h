@@ -7,12 +7,6 @@
 
 namespace nfn {
 
-inline float sum_of(const float* from, long count) {
-  float total = 0;
-  for (long i = 0; i < count; ++i) total += from[i];
-  return total;
-}
-
 inline Matrix product(const Matrix& a, const Matrix& b) {
   Matrix c(a.rows, b.columns);
   multiply(a[0], a.stride, a.rows, b, 1, 0, c, c, 1);
@@ -34,6 +28,9 @@ struct Gradient {
       : entry(out, in), vector(out, in), taps(out, in), outputs(out, in), inputs(out, in),
         neurons(3 * out, 3 * in),
         networks{Matrix(out, 3 * in + CONTEXT + 1), Matrix(out, 3 * in + CONTEXT + 1)} {}
+
+  // Of the map of an entry itself.
+  Matrix& entries(const Parameter& p) { return p.is_weight() ? entry : vector; }
 
   // In the order of `Layer`; the last column of `networks` is that of the bias.
   void write(float* const* at) const {

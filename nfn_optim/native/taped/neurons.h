@@ -63,7 +63,7 @@ inline std::vector<Means> back(const Network& network, const Layer& layer,
   for (long i = 0; i < count; ++i) {
     const Parameter& p = network.parameters[i];
     const Matrix &rows = adjoints[i].rows, &columns = adjoints[i].columns;
-    for (long k = 0; k < o; ++k) whole[k][i] = sum_of(rows[k], p.rows);
+    for (long k = 0; k < o; ++k) whole[k][i] = total(rows[k], p.rows);
     if (!p.is_weight()) {
       add(columns, 2, p.out);
       continue;

@@ -13,17 +13,17 @@ namespace nfn {
 class Tape {
  public:
   Tape(const Parameter& p, int hidden, float* at)
-      : numbers(at), context(numbers + 2), time(context + CONTEXT), entries(time + SCHEDULE),
+      : numbers(at), context(numbers + 3), time(context + CONTEXT), entries(time + SCHEDULE),
         of_inputs(entries + p.rows * (INPUTS + WRITTEN) * padded(p.length())),
         of_hidden(of_inputs + INPUTS * neurons(p)), end(of_hidden + hidden * neurons(p)) {}
 
-  float *numbers, *context, *time;  // log size and log recency, and what is read for them
+  float *numbers, *context, *time;  // log size, log recency and trust, and what is read
   float* entries;                   // see `Parameter::taped`
   float *of_inputs, *of_hidden;     // means of channels
   float* end;
 
   void write(const Parameter& p, const Means& inputs, const Means& hidden) {
-    numbers[0] = p.log_size, numbers[1] = p.recency;
+    numbers[0] = p.log_size, numbers[1] = p.recency, numbers[2] = p.trust;
     std::copy_n(p.context, CONTEXT, context);
     describe_time(p, time);
     write(inputs, of_inputs);
@@ -32,7 +32,7 @@ class Tape {
 
   void read(Parameter& p) const {
     p.tape = entries;
-    p.log_size = numbers[0], p.recency = numbers[1];
+    p.log_size = numbers[0], p.recency = numbers[1], p.trust = numbers[2];
     std::copy_n(context, CONTEXT, p.context);
   }
 

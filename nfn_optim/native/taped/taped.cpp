@@ -73,8 +73,8 @@ void open(Parameter& p, const Tensors& from, const Results& to, long network, lo
 // One network's way back; adds to the gradients.
 class Back {
  public:
-  Back(const Shapes& shapes, const Rule& rule)
-      : rule_(rule), network_{shapes_of(shapes), {shapes.sizes, shapes.sizes + shapes.populations}},
+  Back(const Shapes& shapes, const Rule& rule, bool centred)
+      : rule_(rule), centred_(centred), network_{shapes_of(shapes), {shapes.sizes, shapes.sizes + shapes.populations}},
         of_read_(INPUTS, shapes.hidden), of_write_(shapes.hidden, WRITTEN),
         of_schedule_(WRITTEN, SCHEDULE + 1) {}
 
@@ -93,7 +93,7 @@ class Back {
     std::vector<Terms> changes;
     for (size_t i = 0; i < count; ++i) {
       Sums sums(parameters[i], WRITTEN);
-      written.push_back(back_to_written(parameters[i], adjoints[i], sums));
+      written.push_back(back_to_written(parameters[i], adjoints[i], centred_, sums));
       changes.push_back(std::move(sums).terms(parameters[i]));
       add(written.back(), all[i].time);
     }
@@ -102,7 +102,7 @@ class Back {
     const std::vector<Terms> given = terms(network_, rule_.read, inputs, 1);
     for (size_t i = 0; i < count; ++i) {
       const Parameter& p = parameters[i];
-      const auto to_terms = p.has_taps ? back_to_terms<true> : back_to_terms<false>;
+      const auto to_terms = p.taps > 1 ? back_to_terms<true> : back_to_terms<false>;
       Sums sums = to_terms(p, rule_.read, rule_.write, given[i], back_pooled[i], written[i],
                            of_read_, of_write_);
       changes[i] = std::move(sums).terms(p);
@@ -128,6 +128,7 @@ class Back {
   }
 
   const Rule& rule_;
+  bool centred_;
   Network network_;
   Gradient of_read_, of_write_;
   Matrix of_schedule_;  // the last column is that of the bias
@@ -146,7 +147,7 @@ extern "C" long nfn_tape_size(const nfn::Shapes* shapes) {
 // Takes a step. `tape` has room for every network's, or is null where there is no way back.
 extern "C" void nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* tensors,
                                const nfn::Results* results, const float* const* weights,
-                               const nfn::Limits* limits, float* tape) {
+                               const float* settings, float* tape) {
   const nfn::Rule rule(weights, shapes->hidden);
   for (long n = 0; n < shapes->networks; ++n) {
     std::vector<nfn::Parameter> all = nfn::shapes_of(*shapes);
@@ -157,7 +158,7 @@ extern "C" void nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* te
       if (tape) all[i].tape = tapes[i].entries;
     }
     nfn::Step step({std::move(all), {shapes->sizes, shapes->sizes + shapes->populations}}, rule.read,
-                   rule.write, rule.schedule, *limits, 1);
+                   rule.write, rule.schedule, nfn::Settings(settings), 1);
     step.run();
     for (size_t i = 0; i < tapes.size(); ++i) {
       tapes[i].write(step.parameters()[i], step.means_of_inputs()[i], step.means_of_hidden()[i]);
@@ -170,9 +171,9 @@ extern "C" void nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* te
 // the gradients of the weights.
 extern "C" void nfn_taped_back(const nfn::Shapes* shapes, float* tape,
                                const nfn::Adjoints* adjoints, const float* const* weights,
-                               float* const* gradients) {
+                               const float* settings, float* const* gradients) {
   const nfn::Rule rule(weights, shapes->hidden);
-  nfn::Back back(*shapes, rule);
+  nfn::Back back(*shapes, rule, nfn::Settings(settings).centred);
   const std::vector<nfn::Parameter> all = nfn::shapes_of(*shapes);
   const long size = nfn_tape_size(shapes);
   for (long n = 0; n < shapes->networks; ++n) {

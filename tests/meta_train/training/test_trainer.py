@@ -23,8 +23,8 @@ from meta_train.inner import InnerRun
 from meta_train.tasks import ModuleTask, Task, TaskFamily, stack
 from meta_train.training._preflight import check_family
 from meta_train.training._run import run_meta_training
-from nfn_optim import NFNRule, load_rule
-from nfn_optim.rules import Limits
+from nfn_optim import NFNRule, load_rule, save_rule
+from nfn_optim.rules import Limits, NFNRuleConfig
 
 
 class Regressions(TaskFamily):
@@ -141,12 +141,20 @@ class Huber(TaskFamily):
 
 def test_the_rule_remembers_the_longest_runs_that_it_has_seen(tmp_path):
     longer = replace(CONFIG, inner=replace(INNER, max_horizon=5_000))
-    assert MetaTrainer(family, longer).result().config.limits == Limits(5_000.0, memory=10_000.0)
+    assert MetaTrainer(family, longer).result().config.limits == Limits(5_000.0)
     path = tmp_path / "rule.safetensors"
     MetaTrainer(family, longer).save(path, "test")
     for inner, horizon in ((INNER, 5_000.0), (replace(INNER, max_horizon=6_000), 6_000.0)):
         config = replace(CONFIG, inner=inner, rule=RuleConfig(init=str(path)))
         assert MetaTrainer(family, config).rule.config.limits.horizon == horizon
+
+
+def test_a_careful_rule_that_sees_longer_runs_remembers_two_of_them(tmp_path):
+    path = tmp_path / "rule.safetensors"
+    save_rule(NFNRule(NFNRuleConfig(careful=True, limits=Limits(10.0, 20.0))), path)
+    longer = replace(INNER, max_horizon=5_000)
+    config = replace(CONFIG, inner=longer, rule=RuleConfig(init=str(path)))
+    assert MetaTrainer(family, config).rule.config.limits == Limits(5_000.0, 10_000.0)
 
 
 def test_any_module_loss_and_data_are_a_task_in_under_ten_lines():

@@ -22,10 +22,10 @@ from nfn_optim.testing import (
 pytestmark = pytest.mark.usefixtures("native_step")
 
 
-def random_rule(hidden=16, limits=None):
+def random_rule(hidden=16, **config):
     """A rule whose terms all matter."""
     torch.manual_seed(5)
-    rule = NFNRule(NFNRuleConfig(hidden=hidden, limits=limits or Limits())).requires_grad_(False)
+    rule = NFNRule(NFNRuleConfig(hidden, **config)).requires_grad_(False)
     for weight in rule.parameters():
         weight += 0.1 * torch.randn_like(weight)
     return rule
@@ -67,10 +67,10 @@ def assert_same_steps(rule, spec, **options):
             torch.testing.assert_close(slot, their_slots[name][key], rtol=1e-3, atol=2e-4)
 
 
-@given(chain_specs(), st.sampled_from([1, 6, 16]))
+@given(chain_specs(), st.sampled_from([1, 6, 16]), st.booleans(), st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_any_chain_takes_the_same_steps(spec, hidden):
-    assert_same_steps(random_rule(hidden), spec)
+def test_any_chain_takes_the_same_steps(spec, hidden, centred, careful):
+    assert_same_steps(random_rule(hidden, centred=centred, careful=careful), spec)
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,13 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
         chain_spec([40, 200, 150, 7]),
         chain_spec([20, 300, 140], [(3, 3), ()]),
         chain_spec([3, 20, 33, 10], [(3, 3), (5,), (7, 7)]),
-        chain_spec([3, 5, 4], [(1, 1), (1,)]),
+        chain_spec([3, 20, 33, 10], [(1, 1), (1,), ()]),
         NetworkSpec.from_module(
             nn.Sequential(
                 nn.Conv2d(2, 6, 3, bias=False),
                 nn.BatchNorm2d(6),
                 nn.Conv2d(6, 6, 3, groups=6),
+                nn.Conv2d(6, 6, 1, groups=6),
                 nn.ReLU(),
                 nn.ConvTranspose2d(6, 4, 3),
                 nn.Flatten(),
@@ -116,8 +117,9 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
         "kinds of layers",
     ],
 )
-def test_any_network_takes_the_same_steps(spec):
-    assert_same_steps(random_rule(), spec)
+@pytest.mark.parametrize("centred", [True, False])
+def test_any_network_takes_the_same_steps(spec, centred):
+    assert_same_steps(random_rule(centred=centred), spec)
 
 
 def turned_spec():
@@ -133,8 +135,9 @@ def turned_spec():
     )
 
 
-def test_matrices_stored_with_inputs_first_take_the_same_steps():
-    assert_same_steps(random_rule(), turned_spec())
+@pytest.mark.parametrize("centred", [True, False])
+def test_matrices_stored_with_inputs_first_take_the_same_steps(centred):
+    assert_same_steps(random_rule(centred=centred), turned_spec())
 
 
 def test_matrices_stored_with_inputs_first_are_not_copied():
@@ -170,9 +173,15 @@ def test_options_reach_the_native_step():
     assert not torch.allclose(told["0.weight"], untold["0.weight"])
 
 
-@pytest.mark.parametrize("limits", [Limits(), Limits(5_000, 100, 50, 0.1)])
-def test_late_steps_and_wide_layers_shrink_alike(limits):
-    spec, rule = chain_spec([2_000, 8, 3]), random_rule(limits=limits)
+@pytest.mark.parametrize("careful", [False, True])
+@pytest.mark.parametrize(
+    "limits",
+    [Limits(), Limits(5_000, 100, 50, 0.1), Limits(2_000, fan_in=1_500, fan_out=4), Limits(100)],
+    ids=["none", "memory", "a little beyond", "far beyond"],
+)
+def test_steps_beyond_limits_are_alike(limits, careful):
+    spec = chain_spec([2_000, 8, 3])
+    rule = random_rule(limits=limits, careful=careful)
     start = draw(spec, 0)
     state = rule.init(start, spec)
     for slot in state.slots.values():

@@ -3,10 +3,12 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from nfn_optim import NFNRule, load_rule, save_rule
 from nfn_optim.optimizer._checkpoint import FORMAT, VERSION, checkpoint_path, read_card, rule_hash
 from nfn_optim.rules import Limits, NFNRuleConfig
+from nfn_optim.rules.constants import SCHEDULE_CHANNELS
 
 
 def test_round_trip_keeps_weights_config_and_card(tmp_path):
@@ -77,8 +79,36 @@ def test_limits_travel_with_the_weights(tmp_path):
 def test_files_of_version_3_have_the_limits_that_were_common_to_all(tmp_path):
     path = tmp_path / "old.safetensors"
     header = {"format": FORMAT, "version": "3", "card": "{}", "rule": '{"hidden": 16}'}
-    save_file(dict(NFNRule().state_dict()), path, header)
+    tensors = dict(NFNRule().state_dict())
+    tensors["schedule.weight"] = torch.zeros(2, SCHEDULE_CHANNELS)
+    save_file(tensors, path, header)
     assert load_rule(path).config.limits == Limits(1_000.0, 2_000.0, 1_024.0, 2.0)
+
+
+def old_file(path, version, rule):
+    """The file of a version before 6."""
+    config, tensors = rule.get_config(), dict(rule.state_dict())
+    del config["centred"], config["careful"], config["limits"]["fan_out"]
+    tensors["schedule.weight"] = tensors["schedule.weight"][:, :SCHEDULE_CHANNELS].contiguous()
+    header = {"format": FORMAT, "version": version, "card": "{}", "rule": json.dumps(config)}
+    save_file(tensors, path, header)
+
+
+@pytest.mark.parametrize("version", ["3", "4", "5"])
+def test_files_of_before_version_6_read_no_trend_and_write_whole_sizes(tmp_path, version):
+    rule = NFNRule()
+    nn.init.ones_(rule.schedule.weight)
+    old_file(tmp_path / "old.safetensors", version, rule)
+    loaded = load_rule(tmp_path / "old.safetensors")
+    assert (loaded.config.centred, loaded.config.careful) == (False, True)
+    weight = loaded.schedule.weight
+    assert weight.shape == rule.schedule.weight.shape
+    assert (weight[:, :SCHEDULE_CHANNELS] == 1).all()
+    assert not weight[:, SCHEDULE_CHANNELS:].any()
+    save_rule(loaded, tmp_path / "new.safetensors")
+    again = load_rule(tmp_path / "new.safetensors")
+    assert again.config == loaded.config
+    assert rule_hash(again) == rule_hash(loaded)
 
 
 def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
