@@ -42,7 +42,7 @@ def test_default_settings_train_the_same_way():
     trainer = MetaTrainer(default_family, RunConfig(inner=InnerConfig(runs=4)))
     assert [(run.seed, run.horizon, len(run.generators)) for run in trainer.pool.runs] == RUNS
     steps = trainer.train()
-    assert [next(steps) for _ in META_LOSSES] == pytest.approx(META_LOSSES, rel=1e-4)
+    assert [next(steps) for _ in META_LOSSES] == pytest.approx(META_LOSSES, rel=5e-3)
     weights = trainer.rule.state_dict()
     for name, checksum in CHECKSUMS.items():
         assert float(weights[name].abs().sum()) == pytest.approx(checksum, rel=1e-2)
