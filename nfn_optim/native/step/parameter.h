@@ -27,6 +27,7 @@ struct Parameter {
   long rows, columns, taps;
   int out, source;  // populations; no source for a vector
   bool is_turned;   // inputs are rows
+  bool is_flipped = false;  // its tensors have columns as rows
   long blocks[3];  // of outputs, inputs and taps: matrices; none where these are zero
   long bands;      // of each of them
   bool has_taps;   // axes of taps, be it a single one

@@ -6,18 +6,12 @@
 #include <vector>
 
 #include "gradient.h"
+#include "open.h"
 #include "step/channels.h"
 #include "step/terms.h"
 #include "tape.h"
 
 namespace nfn {
-
-// Adjoints of one parameter, dense: of what it moves by and its lead afterwards, and its lead before;
-// `before` is to be the adjoint of that.
-struct Adjoints {
-  const float *delta, *after, *lead;
-  float* before;
-};
 
 // What is added up over the entries of a parameter, a row for every channel.
 struct Sums {

@@ -7,6 +7,7 @@
 
 #include "entries.h"
 #include "neurons.h"
+#include "open.h"
 #include "step/step.h"
 #include "tape.h"
 
@@ -33,41 +34,15 @@ struct Rule {
         schedule{weights[14], weights[15]} {}
 };
 
-// The tensors of a step's parameter, each of all networks; those of slots are before and after it.
-struct Tensors {
-  const float *value, *grad, *momenta, *square, *lead, *step, *num_steps, *start, *loud, *loudest;
-};
-
-struct Results {
-  float *delta, *lead, *momenta, *square, *step, *loud, *loudest;
-};
-
 std::vector<Parameter> shapes_of(const Shapes& shapes) {
   std::vector<Parameter> result;
   void* const none[TENSORS] = {};
   const double rates[] = {1, 0};  // values become what they move by
   for (long i = 0; i < shapes.parameters; ++i) {
     result.emplace_back(shapes.layout + NUMBERS * i, shapes.fans + FANS * i, none, rates);
+    flip(result.back());
   }
   return result;
-}
-
-// Copies a network's values and slots to where its step is to leave its results.
-void open(Parameter& p, const Tensors& from, const Results& to, long network, long networks) {
-  const long size = p.entries(), at = network * size;
-  p.apart = networks * size;
-  std::copy_n(from.value + at, size, to.delta + at);
-  std::copy_n(from.square + at, size, to.square + at);
-  std::copy_n(from.lead + at, size, to.lead + at);
-  for (long k = 0; k < DECAYS; ++k) {
-    std::copy_n(from.momenta + k * p.apart + at, size, to.momenta + k * p.apart + at);
-  }
-  to.step[network] = from.step[network];
-  to.loud[network] = from.loud[network], to.loudest[network] = from.loudest[network];
-  p.values = to.delta + at, p.grad = from.grad + at, p.momenta = to.momenta + at;
-  p.square = to.square + at, p.lead = to.lead + at, p.step = to.step + network;
-  p.num_steps = from.num_steps + network, p.start = from.start + network;
-  p.loud = to.loud + network, p.loudest = to.loudest + network;
 }
 
 // One network's way back; adds to the gradients.
@@ -78,7 +53,7 @@ class Back {
         of_read_(INPUTS, shapes.hidden), of_write_(shapes.hidden, WRITTEN),
         of_schedule_(WRITTEN, SCHEDULE + 1) {}
 
-  void run(float* tape, const Adjoints* adjoints) {
+  void run(float* tape, const Adjoints* adjoints, long network) {
     std::vector<Parameter>& parameters = network_.parameters;
     const size_t count = parameters.size();
     const int hidden = rule_.read.out;
@@ -93,7 +68,9 @@ class Back {
     std::vector<Terms> changes;
     for (size_t i = 0; i < count; ++i) {
       Sums sums(parameters[i], WRITTEN);
-      written.push_back(back_to_written(parameters[i], adjoints[i], centred_, sums));
+      const OpenedAdjoints opened(parameters[i], adjoints[i], network);
+      written.push_back(back_to_written(parameters[i], opened.get(), centred_, sums));
+      opened.close(parameters[i]);
       changes.push_back(std::move(sums).terms(parameters[i]));
       add(written.back(), all[i].time);
     }
@@ -152,14 +129,16 @@ extern "C" void nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* te
   for (long n = 0; n < shapes->networks; ++n) {
     std::vector<nfn::Parameter> all = nfn::shapes_of(*shapes);
     std::vector<nfn::Tape> tapes;
+    std::vector<nfn::Opened> opened;
     if (tape) tapes = nfn::tapes(all, shapes->hidden, tape);
     for (size_t i = 0; i < all.size(); ++i) {
-      nfn::open(all[i], tensors[i], results[i], n, shapes->networks);
+      opened.emplace_back(all[i], tensors[i], results[i], n, shapes->networks);
       if (tape) all[i].tape = tapes[i].entries;
     }
     nfn::Step step({std::move(all), {shapes->sizes, shapes->sizes + shapes->populations}}, rule.read,
                    rule.write, rule.schedule, nfn::Settings(settings), 1);
     step.run();
+    for (size_t i = 0; i < opened.size(); ++i) opened[i].close(step.parameters()[i]);
     for (size_t i = 0; i < tapes.size(); ++i) {
       tapes[i].write(step.parameters()[i], step.means_of_inputs()[i], step.means_of_hidden()[i]);
       tape = tapes[i].end;
@@ -174,16 +153,7 @@ extern "C" void nfn_taped_back(const nfn::Shapes* shapes, float* tape,
                                const float* settings, float* const* gradients) {
   const nfn::Rule rule(weights, shapes->hidden);
   nfn::Back back(*shapes, rule, nfn::Settings(settings).centred);
-  const std::vector<nfn::Parameter> all = nfn::shapes_of(*shapes);
   const long size = nfn_tape_size(shapes);
-  for (long n = 0; n < shapes->networks; ++n) {
-    std::vector<nfn::Adjoints> own;
-    for (size_t i = 0; i < all.size(); ++i) {
-      const nfn::Adjoints& a = adjoints[i];
-      const long at = n * all[i].entries();
-      own.push_back({a.delta + at, a.after + at, a.lead + at, a.before + at});
-    }
-    back.run(tape + n * size, own.data());
-  }
+  for (long n = 0; n < shapes->networks; ++n) back.run(tape + n * size, adjoints, n);
   back.write(gradients);
 }
