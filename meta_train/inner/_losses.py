@@ -18,6 +18,7 @@ from torch.utils import _pytree
 
 from ..support import random_state, seeded
 from ..tasks import Batch, Params, stack
+from ._convolutions import OneAfterAnother
 
 Loss = Callable[[Params, Batch], Tensor]
 """Of one network on one batch."""
@@ -92,7 +93,7 @@ class Losses:
         many = _in_turn(self._one) if self.obstacle else vmap(self._one, randomness=randomness)
 
         def of(trained: Params, carried: Params, batch: Batch) -> tuple[Tensor, Params]:
-            with _quiet_vmap(), nullcontext() if seed is None else seeded(seed):
+            with _quiet_vmap(), OneAfterAnother(), nullcontext() if seed is None else seeded(seed):
                 result: tuple[Tensor, Params] = many(trained, carried, batch)
                 return result
 

@@ -59,6 +59,8 @@ class Library:
         definitions: Makes options that define macros.
         is_threaded: Whether it runs on several threads: where not, regions that ask for them cost
             nothing.
+        is_narrow: Whether it takes registers of at most eight numbers, which rows of few numbers
+            fill better.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class Library:
         definitions: Callable[[], tuple[str, ...]] = tuple,
         *,
         is_threaded: bool = True,
+        is_narrow: bool = False,
     ) -> None:
-        self.source, self.definitions, self.is_threaded = source, definitions, is_threaded
+        self.source, self.definitions = source, definitions
+        self.is_threaded, self.is_narrow = is_threaded, is_narrow
 
     def load(self) -> ctypes.CDLL:
         """The native code; compiles it (some seconds) where that was not done before.
@@ -101,7 +105,8 @@ class Library:
     def _outcome(self) -> ctypes.CDLL | BuildError:
         try:
             threads = _threads() if self.is_threaded else ()
-            return _build(self.source, (*self.definitions(), *threads))
+            instructions = _instructions("AVX2" if self.is_narrow else "AVX512")
+            return _build(self.source, (*instructions, *self.definitions(), *threads))
         except BuildError as error:
             return error
 
@@ -116,11 +121,9 @@ class Library:
         return not isinstance(self._outcome, BuildError)
 
 
-def _build(source: Path, chosen: tuple[str, ...]) -> ctypes.CDLL:
+def _build(source: Path, options: tuple[str, ...]) -> ctypes.CDLL:
     if os.environ.get("NFN_NATIVE") == "0":
         raise TurnedOff("native code is turned off by NFN_NATIVE=0. Unset it.")
-    instructions = _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
-    options = (*instructions, *chosen)
     made_by = (platform.machine(), _compiler(), _FLAGS, options)
     digest = hashlib.sha256(repr(made_by).encode())
     for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.rglob("*.h")]):
@@ -158,6 +161,12 @@ def _compile(source: Path, flags: tuple[str, ...], target: Path) -> None:
 
 def _compiler() -> str:
     return os.environ.get("CXX", "c++")
+
+
+def _instructions(widest: str) -> tuple[str, ...]:
+    """Those that the processor has, up to the widest."""
+    found = torch.backends.cpu.get_cpu_capability()
+    return _INSTRUCTIONS.get(widest if found == "AVX512" else found, ())
 
 
 def _threads() -> tuple[str, ...]:
