@@ -15,11 +15,9 @@ from torch.autograd.function import once_differentiable
 
 from .. import Library, dense, pointer, table
 from ..step import definitions
-from ._plan import LEAD, TENSORS, Plan
+from ._plan import CHANGED, LEAD, TENSORS, Plan
 
 LIBRARY = Library(Path(str(files(__package__))) / "taped.cpp", definitions, is_threaded=False)
-
-CHANGED = ("momenta", "square", "step", "loud", "loudest")  # slots, but for the lead
 
 
 class Taken(NamedTuple):
@@ -40,10 +38,9 @@ def take(
     plan: Plan, settings: tuple[float, ...], opened: list[Tensor], weights: list[Tensor]
 ) -> Taken:
     """Takes a step; deltas and leads are functions of `weights` and of the leads in `opened`."""
-    batch = plan.batch
-    shapes = [((3, *shape), shape, batch, batch, batch) for shape in plan.opened]
     deltas, leads = ([_empty(shape) for shape in plan.opened] for _ in range(2))
-    slots = [dict(zip(CHANGED, map(_empty, of_one), strict=True)) for of_one in shapes]
+    changed = iter(plan.empty_slots())
+    slots = [dict(zip(CHANGED, changed, strict=False)) for _ in plan.opened]
     results = [
         tensor
         for delta, lead, slot in zip(deltas, leads, slots, strict=True)

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
+import torch
 from torch import Tensor
 
-from ...rules import Spectral
+from ...rules import Spectral, constants
 from ...symmetry import NetworkSpec, Shape
 from .. import Expected, dense, table
 from ..step import SLOTS, Layout, layout_of
 
 TENSORS = 2 + len(SLOTS)  # of a parameter: value, gradient and slots
 LEAD = 2 + SLOTS.index("lead")  # position among these
+CHANGED = ("momenta", "square", "step", "loud", "loudest")  # slots, but for the lead
 
 
 class Shapes(ctypes.Structure):
@@ -41,6 +43,7 @@ class Plan:
         tables: What `shapes` points into.
         tensors: Value, gradient and slots of each parameter, as they are stored.
         opened: Shape of each parameter as native code has it.
+        slots: Tensors like `CHANGED` of each parameter, without memory.
     """
 
     layout: Layout
@@ -49,6 +52,14 @@ class Plan:
     tables: tuple[ctypes.Array[ctypes.c_char], ...]
     tensors: list[Expected]
     opened: list[Shape]
+    slots: list[Tensor]
+
+    def empty_slots(self) -> tuple[Tensor, ...]:
+        """Room for `CHANGED` of each parameter, one after another: parts of one tensor."""
+        total = sum(slot.numel() for slot in self.slots)
+        room = torch.empty(total, dtype=torch.float32, device="cpu")
+        parts: tuple[Tensor, ...] = torch._C._nn.unflatten_dense_tensors(room, self.slots)
+        return parts
 
     def open(self, index: int, tensor: Tensor) -> Tensor:
         """The tensor of this index in `tensors` as native code has it: itself, or a dense copy."""
@@ -78,7 +89,12 @@ def plan_of(spec: NetworkSpec, direction: Spectral, batch: Shape, hidden: int) -
         tensors += [_stacked(one, batch) for one in slots]
         is_reordered = layout.reordered[TENSORS * i] is not None
         opened.append((*batch, *(layout.spec.shapes[name] if is_reordered else value.shape)))
-    return Plan(layout, batch, shapes, tables, tensors, opened)
+    slots = [
+        torch.empty(one, device="meta")
+        for shape in opened
+        for one in ((len(constants.DECAYS), *shape), shape, batch, batch, batch)
+    ]
+    return Plan(layout, batch, shapes, tables, tensors, opened, slots)
 
 
 def _stacked(one: Expected, batch: Shape) -> Expected:
