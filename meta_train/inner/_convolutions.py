@@ -129,7 +129,7 @@ class _Convolution(torch.autograd.Function):
             of_input = ctx.needs_input_grad[0]
             simple = ctx.geometry.simple
             found = convolution.backward(adjoint, input, weight, *simple, of_input=of_input)
-            return *found, None
+            return *found[:2], found[2] if ctx.needs_input_grad[2] else None, None
         stride, padding, dilation, groups = ctx.geometry
         none, wanted = [0] * len(stride), list(ctx.needs_input_grad[:3])
         found = [

@@ -165,8 +165,10 @@ def main() -> None:
         medians = [statistics.median(rates) for rates in zip(*rounds, strict=True)]
         ratios = sorted(rates[-1] / rates[0] for rates in rounds)
         shown = "  ".join(f"{median:8.0f}" for median in medians)
-        print(f"{kind:<18}{shown}   {statistics.median(ratios):6.2f}x"
-              f" ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+        print(
+            f"{kind:<18}{shown}   {statistics.median(ratios):6.2f}x"
+            f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
 
 
 if __name__ == "__main__":
