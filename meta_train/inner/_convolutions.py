@@ -8,6 +8,7 @@ Shape legend: `n` networks, `b` samples, `c` input and `o` output channels.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -64,12 +65,13 @@ def _convolve(
     if not is_stacked or input.dim() != weight.dim() or isinstance(padding, str):
         result: Tensor = func(input, weight, bias, stride, padding, dilation, groups)
         return result
-    sizes = (_each(value, _AXES[func]) for value in (stride, padding, dilation))
-    result = _Stacked.apply(input, weight, bias, _Geometry(*sizes, groups))
+    each = partial(_each, axes=_AXES[func])
+    geometry = _Geometry(each(stride), each(padding), each(dilation), groups)
+    result = _Stacked.apply(input, weight, bias, geometry)
     return result
 
 
-def _each(value: Any, axes: int) -> list[int]:
+def _each(value: Any, *, axes: int) -> list[int]:
     numbers = [value] if isinstance(value, int) else list(value)
     return numbers * axes if len(numbers) == 1 else numbers
 
@@ -128,8 +130,10 @@ class _Convolution(torch.autograd.Function):
         if ctx.is_native and not torch.is_grad_enabled():
             of_input = ctx.needs_input_grad[0]
             simple = ctx.geometry.simple
-            found = convolution.backward(adjoint, input, weight, *simple, of_input=of_input)
-            return *found[:2], found[2] if ctx.needs_input_grad[2] else None, None
+            *of_both, of_bias = convolution.backward(
+                adjoint, input, weight, *simple, of_input=of_input
+            )
+            return *of_both, of_bias if ctx.needs_input_grad[2] else None, None
         stride, padding, dilation, groups = ctx.geometry
         none, wanted = [0] * len(stride), list(ctx.needs_input_grad[:3])
         found = [

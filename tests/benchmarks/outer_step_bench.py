@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -62,11 +63,11 @@ class MnistCNNs(TaskFamily):
         kernel, side = 2 * integer(generator, 1, 2) + 1, integer(generator, 1, 2)
 
         def build() -> nn.Module:
-            options = {"stride": 2, "padding": kernel // 2}
+            conv = partial(nn.Conv2d, kernel_size=kernel, stride=2, padding=kernel // 2)
             return nn.Sequential(
-                nn.Conv2d(1, first, kernel, **options),
+                conv(1, first),
                 nn.ReLU(),
-                nn.Conv2d(first, second, kernel, **options),
+                conv(first, second),
                 nn.ReLU(),
                 nn.AdaptiveAvgPool2d(side),
                 nn.Flatten(),

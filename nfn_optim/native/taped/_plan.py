@@ -58,8 +58,7 @@ class Plan:
         """Room for `CHANGED` of each parameter, one after another: parts of one tensor."""
         total = sum(slot.numel() for slot in self.slots)
         room = torch.empty(total, dtype=torch.float32, device="cpu")
-        parts: tuple[Tensor, ...] = torch._C._nn.unflatten_dense_tensors(room, self.slots)
-        return parts
+        return tuple(torch._C._nn.unflatten_dense_tensors(room, self.slots))
 
     def open(self, index: int, tensor: Tensor) -> Tensor:
         """The tensor of this index in `tensors` as native code has it: itself, or a dense copy."""
@@ -80,7 +79,8 @@ def plan_of(spec: NetworkSpec, direction: Spectral, batch: Shape, hidden: int) -
     numbers, fans, sizes = map(ctypes.addressof, tables)
     counts = prod(batch), len(layout.names), len(layout.sizes)
     shapes = Shapes(counts[0], counts[1], numbers, fans, counts[2], sizes, hidden)
-    tensors, opened = [], []
+    tensors: list[Expected] = []
+    opened: list[Shape] = []
     for i, name in enumerate(layout.names):
         value, gradient, momenta, *slots = layout.tensors[TENSORS * i : TENSORS * (i + 1)]
         tensors += [_stacked(one, batch) for one in (value, gradient)]
@@ -89,12 +89,9 @@ def plan_of(spec: NetworkSpec, direction: Spectral, batch: Shape, hidden: int) -
         tensors += [_stacked(one, batch) for one in slots]
         is_reordered = layout.reordered[TENSORS * i] is not None
         opened.append((*batch, *(layout.spec.shapes[name] if is_reordered else value.shape)))
-    slots = [
-        torch.empty(one, device="meta")
-        for shape in opened
-        for one in ((len(constants.DECAYS), *shape), shape, batch, batch, batch)
-    ]
-    return Plan(layout, batch, shapes, tables, tensors, opened, slots)
+    changed = (((len(constants.DECAYS), *s), s, batch, batch, batch) for s in opened)
+    empty = [torch.empty(shape, device="meta") for of_one in changed for shape in of_one]
+    return Plan(layout, batch, shapes, tables, tensors, opened, empty)
 
 
 def _stacked(one: Expected, batch: Shape) -> Expected:

@@ -53,9 +53,8 @@ def test_results_and_gradients_are_those_of_vmap(name, dtype):
 
 @pytest.mark.parametrize("axes", [(None, 0, 0), (0, None, None), (0, 0, None), (1, 1, 1)])
 def test_any_tensor_may_be_stacked(axes):
-    tensors = [x if axis else x[0] if axis is None else x for x, axis in zip(draw(), axes)]
-    if axes == (1, 1, 1):
-        tensors = [x.movedim(0, 1) for x in tensors]
+    drawn = zip(draw(), axes, strict=True)
+    tensors = [x[0] if axis is None else x.movedim(0, axis) for x, axis in drawn]
     expected = vmap(F.conv2d, in_dims=axes)(*tensors)
     with OneAfterAnother():
         found = vmap(F.conv2d, in_dims=axes)(*tensors)

@@ -1,4 +1,4 @@
-"""A native step of many networks is that of `NFNRule.forward`, and so is the way back through it."""
+"""A native step of many networks is that of `NFNRule.forward`, and so is the way back."""
 
 import pytest
 import torch
