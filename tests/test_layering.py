@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # is a part of a folder, with a row of its own.
 ROWS = {
     "nfn_optim": [
-        "cache",
+        "cache files",
         "native",
         "symmetry._heads",
         "symmetry.tracer",
@@ -66,7 +66,7 @@ DEPENDENCIES = {
 EXTRAS = {
     ("nfn_optim.testing", "hypothesis"),
     ("meta_train.training._tracking", "wandb"),
-    ("meta_train.commands._train", "yaml"),
+    ("meta_train.commands._settings", "yaml"),
     ("meta_train.higher._register", "higher"),
     ("meta_train.higher._optimizer", "higher"),
 }

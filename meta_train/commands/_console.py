@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich import progress
 from rich.console import Console
 
+from ..support import duration, shown
 
-def progress_bars() -> progress.Progress:
-    """Progress bars with the time left, on stderr."""
-    return progress.Progress(
+
+@contextmanager
+def progress_bars() -> Iterator[progress.Progress]:
+    """Progress bars with the time left, on stderr; without a terminal a line every 30 seconds."""
+    bars = progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
         progress.TaskProgressColumn(),
@@ -20,6 +25,17 @@ def progress_bars() -> progress.Progress:
         console=Console(stderr=True),
         speed_estimate_period=600,  # seconds; some steps of a bar take minutes
     )
+    with shown(bars, _line):
+        yield bars
+
+
+def _line(task: progress.Task) -> str:
+    """The state of a bar."""
+    if not task.total:
+        return f"{task.description} ({duration(task.elapsed or 0)})"
+    left = task.time_remaining
+    rest = "" if left is None else f", {duration(left)} left"
+    return f"{task.description}, {task.percentage:.0f}%{rest}"
 
 
 def write_json(path: Path | None, content: Any) -> None:

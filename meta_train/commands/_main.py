@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from functools import partial, wraps
 from io import StringIO
 
 import tyro
 from torch import distributed
 
+from nfn_optim import __version__
+
+from ..support import Interrupted, in_packages, interruptible, notes_of
 from ._demo import demo
+from ._errors import explain
 from ._evaluate import evaluate
 from ._info import info
 from ._race import race
@@ -30,15 +36,51 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; a user's mistake ends it with one line and exit status 2."""
+    """Runs the command line.
+
+    Exit statuses: 0 where all went well; 1 where the user's code raised something, after its frames
+    there; 2 after one line, where what was asked for is refused or a file cannot be read or
+    written; 3 where `train` finished, and half of its estimates or more were not finite; 130 after
+    Ctrl-C and 143 after SIGTERM, with what can be saved saved.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _parse(sys.argv[1:] if arguments is None else arguments)()
-    except (ValueError, OSError) as error:
-        print(f"nfn-optim: error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("nfn-optim: interrupted", file=sys.stderr)
-        _leave(130)
+        with interruptible(), _own_warnings():
+            if given == ["--version"]:
+                print(f"nfn-optim {__version__}")
+            else:
+                _parse(given or ["--help"])()
+    except Exception as error:
+        text, status = explain(error)
+        print(text, file=sys.stderr)
+        _leave(status)
+    except KeyboardInterrupt as error:
+        number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
+        print("\n".join(["nfn-optim: interrupted", *notes_of(error)]), file=sys.stderr)
+        _leave(128 + number)
+
+
+@contextmanager
+def _own_warnings() -> Iterator[None]:
+    """Shows warnings of these packages in one line, and others as Python does."""
+    before = warnings.formatwarning
+
+    def one_line(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        if in_packages(filename) and category is UserWarning:
+            return f"nfn-optim: warning: {' '.join(str(message).split())}\n"
+        return before(message, category, filename, lineno, line)
+
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _leave(status: int) -> None:
@@ -63,7 +105,8 @@ def _parse(arguments: Sequence[str]) -> Callable[[], None]:
             parsed: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
                 {name: _for_later(command) for name, command in commands.items()},
                 prog="nfn-optim",
-                description="Learned optimizers: try, evaluate and meta-train them.",
+                description="Learned optimizers: try, evaluate and meta-train them. "
+                "`nfn-optim --version` prints the version.",
                 args=arguments,
                 config=(
                     tyro.conf.FlagCreatePairsOff,

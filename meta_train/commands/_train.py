@@ -1,17 +1,20 @@
-"""The command `nfn-optim train`, and its settings from a file."""
+"""The command `nfn-optim train`, with its settings from a file or not."""
 
 from __future__ import annotations
 
-import json as json_
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
-from ..training import RunConfig, WandbMode, from_plain
+from ..training import RunConfig, WandbMode
 from ._console import write_json
+from ._settings import read_settings
+
+HALF_LEFT_OUT = 3  # exit status
 
 
 def train(
@@ -22,11 +25,18 @@ def train(
     settings: Path | None = None,
     config: Annotated[RunConfig, tyro.conf.arg(name="")] = RunConfig(),  # noqa: B008
     resume: bool = False,
+    overwrite: bool = False,
     wandb: WandbMode = "disabled",
+    tensorboard: bool = False,
     dry_run: bool = False,
+    table: bool = True,
     json: Path | None = None,
 ) -> None:
     """Meta-trains an optimizer.
+
+    Beside `out` stand `.jsonl` with every step and `.best.safetensors` of meta-validation. Ctrl-C
+    and SIGTERM finish the step and save. Exit statuses: 0 done; 1 your code raised something; 2
+    refused; 3 done, but half of the estimates or more were not finite; 130 Ctrl-C; 143 SIGTERM.
 
     The settings of an estimator follow its name; `nfn-optim train estimator:pes --help` shows those
     of `estimator:pes`.
@@ -35,15 +45,19 @@ def train(
         out: Safetensors file to write; `out.resume` beside it holds what `resume` needs.
         tasks: A family of tasks, `file.py:name` or `package.module:name`; the bundled one without.
         validation_tasks: The family of the held-out tasks; that of `tasks` without.
-        settings: A YAML or JSON file of settings; options on the command line override it.
+        settings: A YAML or JSON file with all of this, `out` and `tasks` included; options on the
+            command line override it.
         config: Settings.
-        resume: Continue the run that wrote `out`.
+        resume: Continue the run that wrote `out`; with more outer steps, if you like.
+        overwrite: Start over where `out` exists.
         wandb: Whether wandb sends or keeps curves and tables.
+        tensorboard: Write curves for TensorBoard, too, into a folder beside `out`.
         dry_run: Only check everything, with one trial step.
+        table: Whether to end with a table of some held-out tasks: did it help?
         json: Where to write the run's card: settings, progress, versions.
     """
     from ..support import check_overwrite, clean
-    from ..training import DEFAULT_TASKS, run_meta_training
+    from ..training import DEFAULT_TASKS, journal_path, left_out, run_meta_training
 
     check_overwrite(json)
     trainer = run_meta_training(
@@ -52,51 +66,31 @@ def train(
         tasks=tasks or DEFAULT_TASKS,
         validation_tasks=validation_tasks,
         resume=resume,
+        overwrite=overwrite,
         wandb=wandb,
+        tensorboard=tensorboard,
         dry_run=dry_run,
     )
     if not trainer.processes.is_first:
         return
-    if not dry_run:
-        print(f"Optimizer: {out}")
     write_json(json, clean(trainer.card("nfn-optim train")))
+    if dry_run:
+        return
+    print(f"Optimizer: {out}, after {trainer.step} outer steps. Every step: {journal_path(out)}")
+    if table:
+        from ._verdict import print_verdict
+
+        print_verdict(trainer, out)
+    if trainer.skipped:
+        print(f"nfn-optim: warning: {left_out(trainer)}", file=sys.stderr)
+    if 2 * trainer.skipped >= trainer.num_estimates > 0:
+        sys.exit(HALF_LEFT_OUT)
 
 
 def with_settings(arguments: Sequence[str]) -> Callable[..., None]:
     """`train`, with the file that `--settings` names as its defaults."""
-    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for option, value in zip(arguments, (*arguments[1:], ""), strict=False):
         if option == "--settings" or option.startswith("--settings="):
-            path = Path(option.partition("=")[2] or value)
-            return partial(train, config=read_settings(path))
+            found = read_settings(Path(option.partition("=")[2] or value))
+            return partial(train, config=found.config, **found.options)
     return train
-
-
-def read_settings(path: Path) -> RunConfig:
-    """Settings from a YAML or JSON file, nested as `RunConfig` is.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no mapping, or has unknown settings, or values that do not fit.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of settings {str(path)!r}.")
-    try:
-        return from_plain(_parse(path))
-    except ValueError as error:
-        raise ValueError(f"the settings in {path} cannot be used: {error}") from error
-
-
-def _parse(path: Path) -> Any:
-    if path.suffix == ".json":
-        try:
-            return json_.loads(path.read_text())
-        except json_.JSONDecodeError as error:
-            raise ValueError(f"it is no JSON: {error}.") from error
-    try:
-        import yaml
-    except ImportError as error:
-        raise ValueError("YAML needs PyYAML. pip install pyyaml, or write JSON.") from error
-    try:
-        return yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"it is no YAML: {error}.") from error

@@ -2,6 +2,8 @@
 
 from ._config import InnerConfig as InnerConfig
 from ._distributed import ALONE as ALONE
+from ._distributed import LostContact as LostContact
+from ._distributed import OtherFailed as OtherFailed
 from ._distributed import Processes as Processes
 from ._distributed import join as join
 from ._losses import Losses as Losses

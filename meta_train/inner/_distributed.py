@@ -16,6 +16,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 
+class LostContact(ConnectionError):
+    """Another process has ended without a word: nothing can be done together any more."""
+
+
+class OtherFailed(ConnectionError):
+    """Another process has failed, and all of them end after a last checkpoint."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """This process among those of a run; by default it is alone.
@@ -65,7 +73,7 @@ class Processes:
         """Sum of every process's vector, on each of them.
 
         Raises:
-            ConnectionError: If a process has ended.
+            LostContact: If a process has ended.
         """
         if self.size > 1:
             try:
@@ -78,6 +86,28 @@ class Processes:
         """Whether the flag is set on one of the processes at least; errors as for `sum`."""
         return bool(self.sum(torch.tensor(float(flag))))
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Work of its own for each process: what one raises ends it for all of them.
+
+        Raises:
+            OtherFailed: If another process raised something; errors as for `sum`.
+        """
+        failure: Exception | None = None
+        try:
+            yield
+        except LostContact:
+            raise
+        except Exception as error:
+            failure = error
+        is_failed = self.any(failure is not None)
+        if failure is not None:
+            raise failure
+        if is_failed:
+            raise OtherFailed(
+                f"process {self.rank} of {self.size} ends because another one failed."
+            )
+
     def gather(self, item: Any) -> list[Any]:
         """Every process's item on the first one, nothing on the others; errors as for `sum`."""
         if self.size == 1:
@@ -89,8 +119,8 @@ class Processes:
             raise self._lost() from error
         return items or []
 
-    def _lost(self) -> ConnectionError:
-        return ConnectionError(
+    def _lost(self) -> LostContact:
+        return LostContact(
             f"process {self.rank} of {self.size} lost contact with another one, which has ended. "
             "The last checkpoint is intact: start all of them again with --resume."
         )
@@ -117,7 +147,7 @@ def join(device: str) -> Iterator[Processes]:
     try:
         yield Processes(dist.get_rank(), size)
         dist.barrier()  # threads of gloo that still hold tensors abort a process that ends
-    except ConnectionError:  # leaving the group could wait for the process that is gone
+    except LostContact:  # leaving the group could wait for the process that is gone
         raise
     except BaseException:
         dist.destroy_process_group()

@@ -88,6 +88,9 @@ class ModuleTask(Task):
         test_data: Held-out inputs and targets, for `evaluate`.
         batch_size: Samples a batch, drawn with replacement.
         init_scale: Multiplies every initial weight with two axes or more.
+
+    Raises:
+        ValueError: If there are no samples, or not as many targets as inputs.
     """
 
     def __init__(
@@ -101,6 +104,8 @@ class ModuleTask(Task):
         batch_size: int = 64,
         init_scale: float = 1.0,
     ) -> None:
+        for part in (data, validation_data or data):
+            _check_samples(*part)
         self.build, self.loss_fn, self.data = build, loss_fn, data
         self.validation_data = validation_data or data
         self.test_data, self.batch_size, self.init_scale = test_data, batch_size, init_scale
@@ -154,6 +159,14 @@ class ModuleTask(Task):
     def _draw(self, data: tuple[Tensor, Tensor], generator: torch.Generator) -> Batch:
         index = torch.randint(len(data[0]), (self.batch_size,), generator=generator)
         return data[0][index], data[1][index]
+
+
+def _check_samples(inputs: Tensor, targets: Tensor) -> None:
+    if len(inputs) == 0 or len(inputs) != len(targets):
+        raise ValueError(
+            f"a task needs as many targets as inputs, and one at least; got inputs of shape "
+            f"{tuple(inputs.shape)} and targets of shape {tuple(targets.shape)}."
+        )
 
 
 def _tensors(module: nn.Module) -> Params:

@@ -23,6 +23,7 @@ from nfn_optim.cache import cache_folder
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _NUM_CLASSES = 10
+_ELSEWHERE = "NFN_CACHE may name another folder for data that is downloaded."
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +101,12 @@ def load_data(name: str) -> Dataset:
     if name not in _SOURCES:
         known = ", ".join(["digits", *_SOURCES])
         raise ValueError(f"there is no data set {name!r}. Choose one of {known}.")
+    kept = cache_folder() / f"{name}.npz"
     for folder in _folders():
         path = folder / f"{name}.npz"
-        if path.is_file():
+        if path.is_file() and path != kept:
             return _read(path, name)
-    return _read(_download(name), name)
+    return _from_cache(kept, name)
 
 
 @cache
@@ -117,6 +119,22 @@ def _digits() -> Dataset:
         images.reshape(-1, 1, 8, 8), labels, test_size=360, random_state=0, stratify=labels
     )
     return _dataset((x_train, y_train, x_test, y_test), brightest=16)
+
+
+def _from_cache(path: Path, name: str) -> Dataset:
+    """From the user's cache; what is not there, or is damaged, is downloaded."""
+    damage: ValueError | None = None
+    if path.is_file():
+        try:
+            return _read(path, name)
+        except ValueError as error:
+            damage = error
+    try:
+        return _read(_download(name), name)
+    except FileNotFoundError as error:
+        if damage is not None:
+            raise ValueError(f"{damage} {_ELSEWHERE}") from error
+        raise
 
 
 @cache
@@ -187,6 +205,7 @@ def _download(name: str) -> Path:
     from sklearn.datasets import fetch_openml
 
     path = cache_folder() / f"{name}.npz"
+    _check_folder(path.parent)
     status = f"Downloading {name} from OpenML into {path} (once; some minutes)"
     try:
         with Console(stderr=True).status(status):
@@ -206,8 +225,18 @@ def _download(name: str) -> Path:
         ) from error
     images = _unflatten(np.asarray(rows, dtype=np.uint8), _SOURCES[name].image)
     digits = np.asarray(labels, dtype=np.int64) % _NUM_CLASSES  # SVHN calls the digit 0 class 10
-    _save(path, images.reshape(-1, *_SOURCES[name].stored), digits, _SOURCES[name].num_train)
+    try:
+        _save(path, images.reshape(-1, *_SOURCES[name].stored), digits, _SOURCES[name].num_train)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror}. {_ELSEWHERE}") from error
     return path
+
+
+def _check_folder(folder: Path) -> None:
+    """Checks, before a download, that a folder can be made and written in."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise OSError(f"{there} cannot be written in, and data is to be kept there. {_ELSEWHERE}")
 
 
 def _unflatten(rows: np.ndarray, image: tuple[int, int, int]) -> np.ndarray:

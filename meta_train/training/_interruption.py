@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for a good moment."""
+"""Signals that ask a process to end, and wait for a good moment."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ..support import ENDING, on_signals
+
 
 @contextmanager
-def deferred_interruption() -> Iterator[Callable[[], bool]]:
-    """Puts off the first Ctrl-C; the second one interrupts at once.
+def deferred_interruption() -> Iterator[Callable[[], int | None]]:
+    """Puts off the first request to end: Ctrl-C, SIGTERM or SIGHUP. A second Ctrl-C ends at once.
 
-    Where signals cannot be handled, outside of the main thread, Ctrl-C is left as it is.
+    Where signals cannot be handled, outside of the main thread, they are left as they are.
 
     Yields:
-        A function that says whether Ctrl-C was pressed.
+        A function that gives the signal that has come, if one has.
     """
-    pressed: list[int] = []
+    came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if pressed:
+        if came and number == signal.SIGINT:
             raise KeyboardInterrupt
-        pressed.append(number)
+        came.append(number)
 
-    try:
-        before = signal.signal(signal.SIGINT, handle)
-    except ValueError:
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with on_signals((signal.SIGINT, *ENDING), handle):
+        yield lambda: came[0] if came else None

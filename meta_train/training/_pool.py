@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,13 +49,27 @@ class RunPool:
 
     def take(self, step: int) -> list[InnerRun]:
         """This process's runs of an outer step; those that are over are replaced by new ones."""
-        count = self.config.runs_per_step
-        places = [(step * count + i) % len(self.runs) for i in range(count)]
+        places = self._places(step)
         ended = [float(run is not None and run.over) for run in (self.runs[i] for i in places)]
         for place, is_over in zip(places, self.runs_among.sum(torch.tensor(ended)), strict=True):
             if is_over:
                 self.runs[place] = self._new(place)
         return [run for run in (self.runs[place] for place in places) if run is not None]
+
+    def keep(self, step: int) -> Callable[[], None]:
+        """What brings back the runs of an outer step as they are now."""
+        drawn = self.generator.get_state()
+        held = [(place, self.runs[place]) for place in self._places(step)]
+        states = [None if run is None else run.state_dict() for _, run in held]
+
+        def bring_back() -> None:
+            self.generator.set_state(drawn)
+            for (place, run), state in zip(held, states, strict=True):
+                self.runs[place] = run
+                if run is not None and state is not None:
+                    run.load_state_dict(state)
+
+        return bring_back
 
     def state_dict(self) -> dict[str, Any]:
         """The runs of all processes, on the first one."""
@@ -75,6 +90,10 @@ class RunPool:
             if run is not None:
                 run.load_state_dict(saved)
             self.runs[place] = run
+
+    def _places(self, step: int) -> list[int]:
+        count = self.config.runs_per_step
+        return [(step * count + i) % len(self.runs) for i in range(count)]
 
     def _new(self, place: int) -> InnerRun | None:
         return self._run(place, int(torch.randint(_MAX_SEED, (), generator=self.generator)))

@@ -1,43 +1,70 @@
-"""Checks that end a run before it has cost anything: one look at the tasks, one trial step."""
+"""Checks that end a run before it has cost anything: one look at the tasks."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from ..inner import InnerRun
-from ..tasks import Task, TaskFamily
-from ._trainer import MetaTrainer
+from ..inner import Losses
+from ..support import seeded, users_traceback
+from ..tasks import Params, Task, TaskFamily, stack
 
 _SEEDS = (0, 1, 2)
+_MORE_SEEDS = range(3, 8)  # drawn only where the first seeds gave one task
+
+_TURNS = (
+    "networks of {task} take turns, because torch.func.vmap cannot train them at once: {obstacle}. "
+    "The result is the same, and small networks take several times as long.{advice}"
+)
+_ADVICE = {
+    "control flow": " Where the code branches on numbers in tensors, let torch.where choose.",
+    ".item()": " Where the code reads a number out of a tensor, keep it a tensor.",
+}
+_SAME = (
+    "the family draws the same task for every seed: an optimizer that is trained on it knows one "
+    "problem. If that is not meant, let `sample` draw data and sizes from its generator."
+)
 
 
-def check_family(family: TaskFamily) -> None:
+def check_family(family: TaskFamily) -> list[str]:
     """Draws a few tasks and looks at each.
 
+    Returns:
+        What is no mistake, and yet worth a word.
+
     Raises:
-        ValueError: If a task's networks or batches are not decided by the generator, its loss is
-            no finite scalar at the start, or does not depend on the parameters.
+        ValueError: If a task's networks, batches or losses are not decided by the generator, its
+            loss is no finite scalar at the start, or does not depend on the parameters; or if it
+            cannot be computed, and it is not the user's code that raises.
     """
+    notes: list[str] = []
     for seed in _SEEDS:
-        task = family.sample(_seeded(seed))
-        params, batch = task.init(_seeded(seed)), task.batch(_seeded(seed))
-        _check_same(params, task.init(_seeded(seed)), "initial parameters")
-        _check_same(batch, task.batch(_seeded(seed)), "batches")
-        twin = family.sample(_seeded(seed))
-        _check_same(params, twin.init(_seeded(seed)), "initial parameters of equal tasks")
-        _check_same(batch, twin.batch(_seeded(seed)), "batches of equal tasks")
-        _check_loss(task, params, batch)
+        with _explained("sample", family):
+            task, twin = (family.sample(_seeded(seed)) for _ in range(2))
+        with _explained("init", task):
+            params = task.init(_seeded(seed))
+            _check_same(params, task.init(_seeded(seed)), "initial parameters")
+            _check_same(params, twin.init(_seeded(seed)), "initial parameters of equal tasks")
+        with _explained("batch", task):
+            batch = task.batch(_seeded(seed))
+            _check_same(batch, task.batch(_seeded(seed)), "batches")
+            _check_same(batch, twin.batch(_seeded(seed)), "batches of equal tasks")
+        with _explained("loss", task, batch):
+            loss = _loss(task, params, batch)
+            _check_loss(loss)
+            _check_repeats(loss, _loss(task, params, batch), _loss(twin, params, batch))
+            notes += _turns(task, seed)
+    if _are_same(family, _SEEDS) and _are_same(family, (_SEEDS[0], *_MORE_SEEDS)):
+        notes.append(_SAME)
+    return list(dict.fromkeys(notes))
 
 
-def _check_loss(task: Task, params: dict[str, Tensor], batch: Any) -> None:
-    points = {n: p if n in task.carried else p.detach().requires_grad_() for n, p in params.items()}
-    loss = task.loss(points, batch)
+def _check_loss(loss: Tensor) -> None:
     if loss.dim():
         raise ValueError(
             "a task's loss must be one scalar for one network; "
@@ -60,37 +87,87 @@ def _check_loss(task: Task, params: dict[str, Tensor], batch: Any) -> None:
         )
 
 
-def _check_same(first: Any, second: Any, what: str) -> None:
-    pairs = zip(_pytree.tree_leaves(first), _pytree.tree_leaves(second), strict=True)
-    for one, other in pairs:
-        if isinstance(one, Tensor) and not torch.equal(one.nan_to_num(), other.nan_to_num()):
-            raise ValueError(
-                f"{what} differ between generators of one seed. Draw all randomness from the "
-                "generator that is passed, e.g. torch.randn(..., generator=generator)."
-            )
-
-
-def trial_step(trainer: MetaTrainer) -> tuple[float, int]:
-    """One estimate on a run of the shortest length; the trainer stays as it is.
-
-    Returns:
-        Seconds that it took, and its inner steps.
-
-    Raises:
-        ValueError: If the estimate is not finite.
-    """
-    config = trainer.config
-    shortest = replace(config.inner, max_horizon=config.inner.min_horizon)
-    run = InnerRun(trainer.family, trainer.rule, shortest, 0, trainer.pool.particles_among)
-    start = time.perf_counter()
-    estimate = trainer.estimator.estimate(trainer.rule, run, config.meta_loss)
-    seconds = time.perf_counter() - start
-    if not all(bool(g.isfinite().all()) for g in estimate.grads.values()):
+def _check_repeats(loss: Tensor, again: Tensor, of_twin: Tensor) -> None:
+    """Losses of one network on one batch, under one seed of torch's global generator."""
+    if not torch.equal(loss, again):
         raise ValueError(
-            f"the meta-gradient of a trial step is not finite (meta-loss {estimate.loss}). "
-            "Try a smaller --initial-lr, or check the family of tasks."
+            "a task's loss changes from call to call, with equal parameters and batches: it keeps "
+            "something, a buffer perhaps, and the networks of a run would share that. Compute the "
+            "loss from the parameters and the batch alone."
         )
-    return seconds, run.steps
+    if not torch.equal(loss, of_twin):
+        raise ValueError(
+            "the losses of equal tasks differ, with equal parameters and batches: something in "
+            "them, a buffer perhaps, is made of other random numbers than the generator's. Draw it "
+            "from the generator that is passed."
+        )
+
+
+def _loss(task: Task, params: Params, batch: Any) -> Tensor:
+    """The loss as the unroll computes it: random numbers of dropout and the like are seeded."""
+    own = {n: p.detach().clone() for n, p in params.items()}
+    points = {n: p if n in task.carried else p.requires_grad_() for n, p in own.items()}
+    with seeded(0):
+        return task.loss(points, batch)
+
+
+def _turns(task: Task, seed: int) -> list[str]:
+    """A note where the networks of a task cannot be trained at once."""
+    generators = [_seeded(seed), _seeded(seed + 1)]
+    params, batch = (stack([f(g) for g in generators]) for f in (task.init, task.batch))
+    obstacle = Losses(task.loss, task.carried).tried(params, batch).obstacle
+    if not obstacle:
+        return []
+    advice = next((text for sign, text in _ADVICE.items() if sign in obstacle), "")
+    return [_TURNS.format(task=type(task).__name__, obstacle=obstacle, advice=advice)]
+
+
+def _check_same(first: Any, second: Any, what: str) -> None:
+    if not _equal(first, second):
+        raise ValueError(
+            f"{what} differ between generators of one seed. Draw all randomness from the "
+            "generator that is passed, e.g. torch.randn(..., generator=generator)."
+        )
+
+
+def _are_same(family: TaskFamily, seeds: tuple[int, ...]) -> bool:
+    """Whether tasks of different seeds have the same networks and batches."""
+
+    def look(seed: int) -> Any:
+        task = family.sample(_seeded(seed))
+        return task.init(_seeded(0)), task.batch(_seeded(0))
+
+    first = look(seeds[0])
+    return all(_equal(first, look(seed)) for seed in seeds[1:])
+
+
+def _equal(first: Any, second: Any) -> bool:
+    (ones, structure), (others, other) = map(_pytree.tree_flatten, (first, second))
+    return structure == other and all(
+        torch.equal(one.nan_to_num(), another.nan_to_num())
+        for one, another in zip(ones, others, strict=True)
+        if isinstance(one, Tensor) and isinstance(another, Tensor)
+    )
+
+
+@contextmanager
+def _explained(method: str, owner: object, batch: Any = None) -> Iterator[None]:
+    """Says where something was raised, unless the user's code shows it."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) or users_traceback(error):
+            raise
+        shown = "" if batch is None else f" The batch: {_shapes(batch)}."
+        raise ValueError(
+            f"`{method}` of a {type(owner).__name__} raises {type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0]}.{shown}"
+        ) from error
+
+
+def _shapes(batch: Any) -> str:
+    leaves = [leaf for leaf in _pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
+    return ", ".join(f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in leaves)
 
 
 def _seeded(seed: int) -> torch.Generator:

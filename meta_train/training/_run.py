@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import sys
+import os
+import signal
+import time
+from functools import partial
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
-from ..inner import join
-from ..support import check_output
+from ..inner import Processes, join
+from ..support import Interrupted, check_output, duration, say, shown
+from ._checkpoints import Checkpoints
 from ._config import RunConfig
 from ._family_source import DEFAULT_TASKS, load_family
+from ._files import check_start, clear, clear_temporary, journal_path, tensorboard_path
+from ._forecast import Forecast
 from ._interruption import deferred_interruption
-from ._monitor import Monitor, outer_progress
-from ._preflight import check_family, trial_step
+from ._journal import Journal
+from ._monitor import NO_FIELDS, Monitor, outer_line, outer_progress
+from ._preflight import check_family
 from ._settings import to_plain
-from ._tracking import Tracker, WandbMode, tracking
+from ._tracking import WandbMode, check_tracking, tracking
 from ._trainer import MetaTrainer
+from ._trial import try_out
 
 
 def run_meta_training(
@@ -26,84 +35,137 @@ def run_meta_training(
     tasks: str = DEFAULT_TASKS,
     validation_tasks: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     wandb: WandbMode = "disabled",
+    tensorboard: bool = False,
     dry_run: bool = False,
 ) -> MetaTrainer:
     """Meta-trains a rule and writes it to `out`, every `config.save_every` steps and at the end.
 
-    Ctrl-C ends the run after the outer step in progress, with a checkpoint, also where only one of
-    several processes gets it; a second one ends the process at once.
+    Every step and meta-validation is a line of the journal, `stem.jsonl` beside `out`.
+
+    Ctrl-C, SIGTERM and SIGHUP end the run after the outer step in progress, with a checkpoint, also
+    where only one of several processes gets it; a second Ctrl-C ends the process at once. What a
+    family raises ends the run with a checkpoint of the finished steps. A note of the exception says
+    what is saved and how to go on.
 
     Args:
         out: Safetensors file to write; `out.resume` beside it holds what `resume` needs.
         config: Settings.
         tasks: The family, as `file.py:name` or `package.module:name`.
         validation_tasks: The family of the held-out tasks, likewise; that of `tasks` without.
-        resume: Continue the run that wrote `out`.
+        resume: Continue the run that wrote `out`; it may take more outer steps now.
+        overwrite: Start over where `out` exists.
         wandb: Whether wandb sends or keeps curves and tables.
+        tensorboard: Whether to write curves for TensorBoard, into `stem.tensorboard` beside `out`.
         dry_run: Only check everything, with one trial step.
 
     Raises:
-        ValueError: If `tasks` names no usable task family, or a resumed run's settings changed.
+        ValueError: If `tasks` names no usable task family, `out` exists and is neither resumed nor
+            overwritten, or a resumed run's settings changed.
         FileNotFoundError: If there is nothing to resume.
+        OSError: If `out` cannot be written.
         ConnectionError: If another process of this run has ended.
-        KeyboardInterrupt: After a checkpoint, on Ctrl-C.
+        KeyboardInterrupt: After a checkpoint, on Ctrl-C; `Interrupted` on another signal.
     """
     torch.set_num_threads(config.threads)
     check_output(out)
-    family = load_family(tasks)
-    validation = load_family(validation_tasks) if validation_tasks else family
-    for checked in {id(f): f for f in (family, validation)}.values():
-        check_family(checked)
-    with join(config.device) as processes:
-        trainer = MetaTrainer(family, config, validation=validation, processes=processes)
+    check_start(out, resume=resume, overwrite=overwrite)
+    check_tracking(wandb, tensorboard)
+    is_first = os.environ.get("RANK", "0") == "0"
+    with shown(outer_progress(is_shown=is_first), outer_line) as bars, join(config.device) as all_:
+        bar = bars.add_task("looking at the tasks", total=None, **NO_FIELDS)
+        trainer = _make_trainer(config, tasks, validation_tasks or tasks, all_, bars.console)
         if resume:
             trainer.resume(out)
-        trial = trial_step(trainer)
+        forecast = try_out(trainer).forecast(trainer)
         if dry_run:
-            _report(trainer, *trial)
+            bars.remove_task(bar)
+            _report(trainer, forecast)
             return trainer
-        mode: WandbMode = wandb if processes.is_first else "disabled"
-        with tracking(mode, out.parent, out.stem, to_plain(config)) as tracker:
-            is_interrupted = _outer_loop(trainer, out, tracker)
-    if is_interrupted:  # raised here, so that the processes have left together
-        raise KeyboardInterrupt
+        if all_.is_first:
+            clear_temporary(out)
+            if not resume:
+                clear(out)
+        curves = tensorboard_path(out) if tensorboard and all_.is_first else None
+        mode: WandbMode = wandb if all_.is_first else "disabled"
+        checkpoints = Checkpoints(trainer, out, partial(say, bars.console))
+        with tracking(mode, curves, out.parent, out.stem, to_plain(config)) as trackers:
+            journal = Journal(journal_path(out), trainer.step) if all_.is_first else None
+            monitor = Monitor(trainer, bars, bar, forecast, journal, trackers)
+            number = _outer_loop(trainer, monitor, checkpoints)
+    _end(number, checkpoints)  # here, so that the processes have left together
     return trainer
 
 
-def _report(trainer: MetaTrainer, seconds: float, steps: int) -> None:
+def _make_trainer(
+    config: RunConfig, tasks: str, validation_tasks: str, processes: Processes, console: Console
+) -> MetaTrainer:
+    """A trainer of families that were looked at; what is worth a word is printed."""
+    families = {name: load_family(name) for name in dict.fromkeys((tasks, validation_tasks))}
+    for name, family in families.items():
+        for note in check_family(family):
+            if processes.is_first:
+                say(console, f"note: {name}: {note}")
+    return MetaTrainer(
+        families[tasks],
+        config,
+        validation=families[validation_tasks],
+        processes=processes,
+        labels={"family": tasks, "validation_family": validation_tasks},
+    )
+
+
+def _report(trainer: MetaTrainer, forecast: Forecast) -> None:
     """What a dry run found."""
-    config, pool = trainer.config, trainer.pool
     if trainer.processes.is_first:
-        runs = config.inner.runs_per_step / pool.runs_among.size
-        hours = seconds * runs * config.outer_steps / 3600
+        validations = forecast.validations(trainer.step)
+        steps = f"{trainer.config.outer_steps - trainer.step} outer steps"
+        work = f"{steps} and {validations} meta-validations" if validations else steps
         print(
-            f"Everything is in place. An estimate of {steps} inner steps took {seconds:.2f} s (the "
-            f"first is slow); {config.outer_steps} outer steps with estimates of this length would "
-            f"take about {hours:.1f} h or less."
+            f"Everything is in place. {work} will take about "
+            f"{duration(forecast.left(trainer.step))}."
         )
 
 
-def _outer_loop(trainer: MetaTrainer, out: Path, tracker: Tracker) -> bool:
-    """Takes the outer steps that are left; whether Ctrl-C ended the run."""
-    config, command = trainer.config, "nfn-optim " + " ".join(sys.argv[1:])
-    processes, every = trainer.processes, config.validation.every
-    with (
-        outer_progress(is_shown=processes.is_first) as bars,
-        deferred_interruption() as is_pressed,
-    ):
-        monitor = Monitor(trainer, bars, tracker)
-        for loss in trainer.train():
-            monitor.step(loss)
-            is_last = trainer.step == config.outer_steps
-            if every and (is_last or trainer.step % every == 0):
-                losses, is_best = trainer.validate()
-                monitor.validated(losses)
-                if is_best:
-                    trainer.save_best(out, command)
-            is_interrupted = processes.any(is_pressed())
-            if trainer.step % config.save_every == 0 or is_last or is_interrupted:
-                trainer.save(out, command)
-            if is_interrupted:
-                return True
-    return False
+def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints) -> int | None:
+    """Takes the outer steps that are left; gives the signal that ended the run, if one did."""
+    config, processes = trainer.config, trainer.processes
+    try:
+        with deferred_interruption() as came:
+            if trainer.step == 0:
+                _validate(trainer, monitor, checkpoints)
+            for loss in trainer.train():
+                monitor.step(loss)
+                is_last = trainer.step == config.outer_steps
+                _validate(trainer, monitor, checkpoints)
+                is_ended = processes.any(came() is not None)
+                if trainer.step % config.save_every == 0 or is_last or is_ended:
+                    checkpoints.save(is_last=is_last or is_ended)
+                if is_ended:
+                    return came() or signal.SIGINT
+    except BaseException as error:
+        checkpoints.save_rest(error)
+        checkpoints.explain(error)
+        raise
+    return None
+
+
+def _validate(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints) -> None:
+    """A meta-validation, where one is due."""
+    config = trainer.config
+    if not config.validation.is_due(trainer.step, config.outer_steps):
+        return
+    start = time.perf_counter()
+    losses, is_best = trainer.validate()
+    monitor.validated(losses, time.perf_counter() - start)
+    if is_best:
+        checkpoints.save_best()
+
+
+def _end(number: int | None, checkpoints: Checkpoints) -> None:
+    """Raises what ended a run too early."""
+    error = checkpoints.failure or (None if number is None else Interrupted(number))
+    if error is not None:
+        checkpoints.explain(error)
+        raise error

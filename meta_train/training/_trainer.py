@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from ._rule import make_rule
 from ._settings import differences, from_plain, to_plain
 from ._validation import Validation
 
+_FREE = ("outer_steps", "save_every", "validation.every")  # may change when a run is resumed
+
 
 class MetaTrainer:
     """Meta-trains an `NFNRule` on a family of tasks.
@@ -38,6 +40,7 @@ class MetaTrainer:
         validation: Family of the held-out tasks; `family` without.
         processes: The processes that share the work: evolution strategies share the pairs of every
             run, other estimators the runs.
+        labels: What the card says beside the settings; `family` there names the family.
 
     Raises:
         FileNotFoundError: If there is no checkpoint to start from.
@@ -52,9 +55,10 @@ class MetaTrainer:
         *,
         validation: TaskFamily | None = None,
         processes: Processes | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         self.family, self.config = family, config or RunConfig()
-        self.processes = processes or ALONE
+        self.processes, self.labels = processes or ALONE, dict(labels or {})
         self.estimator = estimator or self.config.estimator
         shared = sharing(self.estimator, self.processes)
         config = self.config
@@ -72,16 +76,24 @@ class MetaTrainer:
         )
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         self.best: tuple[float, int] | None = None
+        self.reference: float | None = None
 
     def train(self) -> Iterator[float]:
         """Takes outer steps up to `config.outer_steps`; yields the meta-loss of each.
 
         It is NaN for a step without any run whose meta-gradient is finite: such a step changes
-        nothing, and training goes on.
+        nothing, and training goes on. What a family raises is passed on, and leaves the trainer as
+        it was before the step, unless processes share the pairs of an evolution strategy.
         """
         while self.step < self.config.outer_steps:
             start = time.perf_counter()
-            loss, grads = self.estimate()
+            undo = self.pool.keep(self.step)
+            try:
+                loss, grads = self.estimate()
+            except Exception:
+                if self.can_undo:
+                    undo()
+                raise
             self._apply(grads)
             self.step += 1
             self.seconds += time.perf_counter() - start
@@ -95,13 +107,14 @@ class MetaTrainer:
         """
         theta = trained(self.rule)
         total = torch.zeros(sum(p.numel() for p in theta.values()) + 2, device=self.device)
-        for run in self.pool.take(self.step):
-            estimate = self.estimator.estimate(self.rule, run, self.config.meta_loss)
-            clipped = self._clipped(estimate.grads)
-            if clipped is not None:
-                total[0] += estimate.loss
-                total[1] += 1
-                total[2:] += torch.cat([clipped[name].flatten() for name in theta])
+        with self.pool.runs_among.together():
+            for run in self.pool.take(self.step):
+                estimate = self.estimator.estimate(self.rule, run, self.config.meta_loss)
+                clipped = self._clipped(estimate.grads)
+                if clipped is not None:
+                    total[0] += estimate.loss
+                    total[1] += 1
+                    total[2:] += torch.cat([clipped[name].flatten() for name in theta])
         loss, used = self.pool.runs_among.sum(total)[:2].tolist()
         self.skipped += self.config.inner.runs_per_step - round(used)
         if not used:
@@ -129,13 +142,28 @@ class MetaTrainer:
             mean.lerp_(params[name].detach(), 1 - self.config.outer.ema)
 
     def validate(self) -> tuple[Tensor, bool]:
-        """Meta-loss of the averaged rule on every held-out run, and whether it is the best yet."""
+        """Meta-loss of the averaged rule on every held-out run, and whether it is the best yet.
+
+        The first one, before the first outer step, is what others refer to.
+        """
         losses = self.validation.losses(self.result().to(self.device))
         score = float(losses.mean())
+        if self.step == 0:
+            self.reference = score
         is_best = self.best is None or score < self.best[0]
         if is_best:
             self.best = score, self.step
         return losses, is_best
+
+    @property
+    def num_estimates(self) -> int:
+        """Estimates of all steps so far, those in `skipped` included."""
+        return self.step * self.config.inner.runs_per_step
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether a step that fails leaves the trainer as it was before, in all processes alike."""
+        return self.pool.particles_among.size == 1
 
     @property
     def device(self) -> torch.device:
@@ -150,9 +178,12 @@ class MetaTrainer:
 
     def card(self, command: str) -> dict[str, Any]:
         """What is needed to rerun: settings, progress, versions."""
-        best = {} if self.best is None else {"meta_loss": self.best[0], "outer_step": self.best[1]}
+        best: dict[str, Any] = {}
+        if self.best is not None:
+            best = {"meta_loss": self.best[0], "outer_step": self.best[1], "start": self.reference}
         return {
             "family": repr(self.family),
+            **self.labels,
             "config": to_plain(self.config),
             "estimator": repr(self.estimator),
             "outer_steps": self.step,
@@ -165,11 +196,15 @@ class MetaTrainer:
         }
 
     def save(self, path: Path, command: str) -> None:
-        """Writes the result to `path` and what `resume` needs to `path.resume` beside it."""
+        """Writes the result to `path` and what `resume` needs to `path.resume` beside it.
+
+        Raises:
+            OSError: If they cannot be written, as on a full disk; what was there before stays.
+        """
         state = self.state_dict()
         if self.processes.is_first:
-            save_rule(self.result(), path, self.card(command))
             save_resume(state, path)
+            save_rule(self.result(), path, self.card(command))
 
     def save_best(self, path: Path, command: str) -> None:
         """Writes the result beside `path`, as the best in meta-validation."""
@@ -179,10 +214,13 @@ class MetaTrainer:
     def resume(self, path: Path) -> None:
         """Continues the run that wrote `path`, bit for bit.
 
+        It may take more outer steps than it was started for; the outer rate then follows the longer
+        schedule from where it is.
+
         Raises:
             FileNotFoundError: If there is nothing to resume.
             ValueError: If it was started with other settings or another family of tasks, or by
-                a version whose settings were others.
+                a version whose settings were others, or has taken more outer steps already.
         """
         state, source = load_resume(path), resume_path(path)
         try:
@@ -192,11 +230,16 @@ class MetaTrainer:
                 f"{source} was written by a version with other settings: {error} "
                 "Start again with another output path, or resume with that version."
             ) from error
-        changed = differences(saved, self.config)
+        changed = [name for name in differences(saved, self.config) if name not in _FREE]
         if changed:
             raise ValueError(
                 f"{source} was started with other settings: {', '.join(changed)} differ. "
                 "Use the same settings, or another output path."
+            )
+        if (done := state["progress"]["step"]) > self.config.outer_steps:
+            raise ValueError(
+                f"{source} has taken {done} outer steps already, more than outer_steps "
+                f"({self.config.outer_steps}). Ask for more of them to go on."
             )
         self.load_state_dict(state)
 
@@ -209,6 +252,7 @@ class MetaTrainer:
                 "seconds": self.seconds,
                 "skipped": self.skipped,
                 "best": self.best,
+                "reference": self.reference,
             },
             "rule": self.rule.state_dict(),
             "average": self.average,
@@ -221,6 +265,7 @@ class MetaTrainer:
         progress = state["progress"]
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.skipped, self.best = progress["skipped"], progress["best"]
+        self.reference = progress["reference"]
         self.pool.load_state_dict(state)
         self.rule.load_state_dict(state["rule"])
         self.average = {n: t.to(self.device) for n, t in state["average"].items()}

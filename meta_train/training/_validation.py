@@ -21,8 +21,11 @@ _SEEDS = 2**40  # the seeds of training are below
 class ValidationConfig:
     """Meta-validation, which keeps the best result so far.
 
+    The first one comes before the first outer step, so that the best result has a reference; the
+    last one after the last.
+
     Attributes:
-        every: Outer steps between meta-validations; 0 for none.
+        every: Outer steps between meta-validations; 0 for none. Shorter runs have none either.
         runs: Held-out inner runs of a meta-validation.
         steps: Inner steps of each.
 
@@ -30,13 +33,18 @@ class ValidationConfig:
         ValueError: If a setting is out of range; it is named.
     """
 
-    every: int = 0
-    runs: int = 8
+    every: int = 400
+    runs: int = 4
     steps: int = 200
 
     def __post_init__(self) -> None:
         require_counts(self, "runs", "steps")
         require_not_negative(self, "every")
+
+    def is_due(self, step: int, outer_steps: int) -> bool:
+        """Whether a run of `outer_steps` is validated after step `step`, or before all of them."""
+        is_on = 0 < self.every <= outer_steps
+        return is_on and (step % self.every == 0 or step == outer_steps)
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,8 @@ class Validation:
         steps, runs = self.config.steps, self.config.runs
         inner = replace(self.inner, min_horizon=steps, max_horizon=steps)
         losses = torch.zeros(runs, dtype=torch.float64)
-        for index in range(runs):
-            if self.processes.owns(index):
+        with self.processes.together():
+            for index in filter(self.processes.owns, range(runs)):
                 run = InnerRun(self.family, rule, inner, _SEEDS + self.seed * runs + index)
                 loss = float(advance(rule, run, steps, self.meta_loss).loss)
                 losses[index] = min(loss, WORST) if loss == loss else WORST

@@ -1,13 +1,18 @@
 // As many floats at once as a register holds, for any processor that GCC or Clang knows.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 
 #if defined(__AVX__)
 #include <immintrin.h>
 #endif
+
+// A call among entries would save all registers.
+#define NFN_INLINE inline __attribute__((always_inline))
 
 namespace nfn {
 
@@ -32,39 +37,40 @@ inline Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
 inline void store(float* p, Vec x) { *reinterpret_cast<Loose*>(p) = x; }
 
 // The number of each lane.
-inline Ints lanes() {
-  Ints numbers;
+NFN_INLINE Ints lanes() {
+  Ints numbers = {};
   for (int i = 0; i < LANES; ++i) numbers[i] = i;
   return numbers;
 }
 
-inline Vec first(Vec x, long n) {
-  return n >= LANES ? x : lanes() < static_cast<int>(n) ? x : Vec{};
-}
-
 // The first `n` of the lanes, and zeros.
-inline Vec load(const float* p, long n) {
+NFN_INLINE Vec load(const float* p, long n) {
   if (n >= LANES) return load(p);
 #if defined(__AVX512F__)
-  return _mm512_maskz_loadu_ps((1u << n) - 1, p);
+  return _mm512_maskz_loadu_ps((1u << std::max(0L, n)) - 1, p);
 #elif defined(__AVX__)
   return _mm256_maskload_ps(p, (__m256i)(lanes() < static_cast<int>(n)));
 #else
   Vec x = {};
-  for (long i = 0; i < n; ++i) x[i] = p[i];
+  std::memcpy(&x, p, std::max(0L, n) * sizeof(float));
   return x;
 #endif
 }
 
-inline void store(float* p, Vec x, long n) {
+NFN_INLINE void store(float* p, Vec x, long n) {
   if (n >= LANES) return store(p, x);
 #if defined(__AVX512F__)
-  _mm512_mask_storeu_ps(p, (1u << n) - 1, x);
+  _mm512_mask_storeu_ps(p, (1u << std::max(0L, n)) - 1, x);
 #elif defined(__AVX__)
   _mm256_maskstore_ps(p, (__m256i)(lanes() < static_cast<int>(n)), x);
 #else
-  for (long i = 0; i < n; ++i) p[i] = x[i];
+  std::memcpy(p, &x, std::max(0L, n) * sizeof(float));
 #endif
+}
+
+NFN_INLINE Vec first(Vec x, long n) {
+  if (n >= LANES) return x;
+  return lanes() < static_cast<int>(n) ? x : Vec{};
 }
 
 inline float sum(Vec x) {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch.nn.functional import pad
 
+from ..files import write_whole
 from ..rules import NFNRule, NFNRuleConfig
 
 FORMAT = "nfn_optim.rule"
@@ -32,19 +32,18 @@ def save_rule(rule: NFNRule, path: str | Path, card: Mapping[str, Any] | None = 
         rule: What to save.
         path: Where to.
         card: How the rule came about, as JSON values: family, settings, results.
+
+    Raises:
+        OSError: If it cannot be written; what was there before stays.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = {
         "format": FORMAT,
         "version": VERSION,
         "rule": json.dumps(rule.get_config()),
         "card": json.dumps(dict(card or {})),
     }
-    temporary = path.with_name(path.name + ".tmp")
     tensors = {n: t.contiguous() for n, t in rule.state_dict().items()}
-    temporary.write_bytes(serialize(tensors, header))
-    os.replace(temporary, path)
+    write_whole(Path(path), serialize(tensors, header))
 
 
 def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
@@ -116,7 +115,8 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
 
     Files of version 3 had the same limits in common; until version 4 steps followed neither the
     size of the weights nor that of gradients. Until version 5 NF-Layers wrote how large the steps
-    of whole parameters are, and steps became smaller beyond the limits.
+    of whole parameters are, steps had their full size from the first, and became smaller beyond the
+    limits.
     """
     values = json.loads(header["rule"])
     if header["version"] == "3":
@@ -124,7 +124,7 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
     if header["version"] in ("3", "4"):
         values |= {"relative": 0.0, "fading": 0.0}
     if header["version"] != VERSION:
-        values |= {"centred": False, "careful": True}
+        values |= {"first_share": 1.0, "centred": False, "careful": True}
     return NFNRuleConfig.from_dict(values)
 
 

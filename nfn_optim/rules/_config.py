@@ -19,6 +19,8 @@ class NFNRuleConfig:
         relative: Exponent with which a matrix's steps follow the size of its weights at the start:
             steps are a share of the weights (1), or the same everywhere (0).
         fading: Exponent with which steps follow gradients that become smaller.
+        first_share: What the first steps are of their full size; they open while gradients agree,
+            see the module `_opening`. With 1 they have it at once.
         centred: Whether magnitudes have mean zero over each parameter: NF-Layers then write how
             large steps of entries are beside each other, and the pace alone how large those of the
             parameter are. So it is, except in checkpoints before version 6.
@@ -31,6 +33,7 @@ class NFNRuleConfig:
     initial_lr: float = 2.25e-2
     relative: float = 1.0
     fading: float = 0.5
+    first_share: float = 1 / 8
     centred: bool = True
     careful: bool = False
     limits: Limits = field(default_factory=Limits)

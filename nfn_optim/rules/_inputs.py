@@ -18,6 +18,7 @@ from ..symmetry import NetworkSpec
 from ._base import Params
 from ._direction import Spectral
 from ._fading import follow, log_fading
+from ._opening import agreement, opened_further
 from ._relative import default_sizes, fan_in_of
 from .constants import (
     CLIP,
@@ -36,8 +37,9 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
 
     Returns:
         `step` count, `num_steps` of the run (0: not known), `size`, the root mean square of the
-        parameter at the start, and `loud` and `loudest`, see `follow`, `(*batch)`; `momenta`
-        `(3, *shape)`, `square` and `lead` of the fast iterate over the parameter `(*shape)`.
+        parameter at the start, `loud` and `loudest`, see `follow`, and `opened`, see
+        `opened_further`, `(*batch)`; `momenta` `(3, *shape)`, `square` and `lead` of the fast
+        iterate over the parameter `(*shape)`.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
@@ -48,6 +50,7 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         "size": norm / math.sqrt(max(1, math.prod(param.shape[batch_dims:]))),
         "loud": torch.zeros_like(norm),
         "loudest": torch.zeros_like(norm),
+        "opened": torch.zeros_like(norm),
         "momenta": torch.stack([zeros] * len(DECAYS)),
         "square": zeros,
         "lead": zeros.clone(),
@@ -122,6 +125,7 @@ class Descriptors:
         dealt: Log of what is left of step sizes where matrices are dealt, likewise.
         loud: Slots after this step `(*batch, parameters)`, see `follow`.
         loudest: Likewise.
+        opened: Likewise, see `opened_further`.
     """
 
     context: Tensor
@@ -133,6 +137,7 @@ class Descriptors:
     dealt: Tensor
     loud: Tensor
     loudest: Tensor
+    opened: Tensor
 
     @property
     def log_fan_in(self) -> Tensor:
@@ -152,6 +157,7 @@ def read(
     slots: Mapping[str, dict[str, Tensor]],
     direction: Spectral,
     largest: float,
+    first_share: float,
 ) -> tuple[dict[str, Reading], Descriptors]:
     """Reads parameters whose slots already hold their gradients, in the order of `params`.
 
@@ -162,10 +168,11 @@ def read(
         slots: Their accumulators.
         direction: Where steps point.
         largest: Root mean square as which larger parameters are shown.
+        first_share: What the first steps are of their full size.
     """
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
-    step, num_steps, start, loud, loudest = (
+    step, num_steps, start, loud, loudest, opened = (
         torch.stack([slots[n][key] for n in params], -1) for key in SCALARS
     )  # (*batch, parameters)
     square = torch.stack(
@@ -194,10 +201,13 @@ def read(
         for (n, view), s in zip(views.items(), scales, strict=True)
     }
     loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
+    if first_share < 1:
+        leads = {n: slots[n]["lead"] for n in params}
+        opened = opened_further(opened, _agreement(grads, leads, sizes), first_share)
     known = (
         start.new_tensor(default_sizes(spec, list(params), direction.matrices(spec))),
         start.new_tensor(direction.log_shares(spec, list(params), start.device.type)),
-        *(loud, loudest),
+        *(loud, loudest, opened),
     )
     trend = _trend(logs[1:4], log_fading(loud, loudest, 1))
     return readings, Descriptors(context, schedule, trend, step, start, *known)
@@ -241,6 +251,15 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
     known = (num_steps > 0).to(step.dtype)
     left = (1 - step / num_steps.clamp(min=1)).clamp(min=0)
     return known * torch.stack([known, left, (left + LAST).log() / -math.log(LAST)])
+
+
+def _agreement(grads: Params, leads: Params, dims: Mapping[str, tuple[int, ...]]) -> Tensor:
+    slopes, lengths = [], []
+    for name, lead in leads.items():
+        grad, over = grads[name].to(lead.dtype), dims[name]
+        slopes.append((grad * lead).sum(over) if over else grad * lead)
+        lengths.append(_norm(grad, over) * _norm(lead, over))
+    return agreement(torch.stack(slopes, -1), torch.stack(lengths, -1))
 
 
 def _trend(loudness: Tensor, left: Tensor) -> Tensor:

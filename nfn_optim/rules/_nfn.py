@@ -86,8 +86,8 @@ class NFNRule(UpdateRule):
             p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in roles.parameters
         }
         ordered = {p.name: params[p.name] for p in roles.parameters}
-        largest = self.config.limits.weight_size
-        readings, known = _inputs.read(spec, ordered, grads, slots, self.direction, largest)
+        shown = self.config.limits.weight_size, self.config.first_share
+        readings, known = _inputs.read(spec, ordered, grads, slots, self.direction, *shown)
         context = known.context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in roles.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}
@@ -104,7 +104,8 @@ class NFNRule(UpdateRule):
             moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
-            slots[name]["loud"], slots[name]["loudest"] = known.loud[..., i], known.loudest[..., i]
+            for key in ("loud", "loudest", "opened"):
+                slots[name][key] = getattr(known, key)[..., i]
             delta[name] = moved.to(params[name].dtype)
         new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
         return {n: delta[n] for n in params}, new

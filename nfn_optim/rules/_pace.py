@@ -12,6 +12,7 @@ from ._config import NFNRuleConfig
 from ._fading import log_fading
 from ._inputs import Descriptors
 from ._limits import trust
+from ._opening import log_opening
 from ._relative import log_share
 from .constants import INITIAL_LOG_RECENCY, SCHEDULE_CHANNELS, TREND_CHANNELS
 
@@ -66,9 +67,10 @@ class Pace(nn.Linear):
         written = torch.lerp(self._untrained(), self(inputs), trusts.unsqueeze(-1))
         suits = log_share(known.start, known.default, config.relative) + known.dealt
         left = log_fading(known.loud, known.loudest, config.fading)
+        open_to = log_opening(known.opened, config.first_share)
         age = known.step.clamp(max=config.limits.memory).log()
         size, recency = written.unbind(-1)
-        return Paces(size + (suits + left - lost).to(dtype), recency - age, trusts)
+        return Paces(size + (suits + left + open_to - lost).to(dtype), recency - age, trusts)
 
     def _untrained(self) -> Tensor:
         return self.bias.new_tensor((math.log(self.config.initial_lr), INITIAL_LOG_RECENCY))

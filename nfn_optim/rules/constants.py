@@ -5,7 +5,7 @@ from __future__ import annotations
 # What the rule accumulates, and the channels that it reads.
 DECAYS = (0.5, 0.9, 0.99)
 SQUARE_DECAY = 0.999
-SCALARS = ("step", "num_steps", "size", "loud", "loudest")  # slots of one number a parameter
+SCALARS = ("step", "num_steps", "size", "loud", "loudest", "opened")  # one number a parameter
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
 DIRECTION = 0  # position of the direction among the channels
@@ -20,6 +20,11 @@ LOUD_DECAY = 0.95  # of the mean square of gradients that steps fade with
 LEAST_LOUD = 1e-8  # share of the largest such below which steps fade no further
 REACH = 2.0  # log of how far beyond its limits a rule uses some of what it has learned
 LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
+
+# How steps open.
+OPENING = 8.0  # log by which they become larger in a step, for each unit of agreement
+UNOPENED = 0.05  # agreement up to which they do not
+MOST_OPENING = 0.7  # largest such log
 
 # Steps.
 BETA = 0.9  # share of the average in the point where gradients are taken

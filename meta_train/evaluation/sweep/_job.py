@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ...support import keep_traceback
 from ..contenders import Contender, Setting
 from ..field import EvaluationTask
 from ._cache import RunCache
@@ -76,7 +77,11 @@ def _on_one_thread(
     function: Callable[..., _Result], index: int, arguments: tuple[Any, ...]
 ) -> tuple[int, _Result]:
     with one_thread():
-        return index, function(*arguments)
+        try:
+            return index, function(*arguments)
+        except Exception as error:
+            keep_traceback(error)
+            raise
 
 
 def _uninterrupted(

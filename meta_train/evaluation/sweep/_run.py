@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ...support import seed_all, seeded
+from ...support import seed_all, seeded, users_line
 from ..contenders import SCHEDULES, Contender, Setting
 from ..field import Batch, EvaluationTask, Problem
 
@@ -143,4 +143,6 @@ def _has_batch_norm(model: nn.Module) -> bool:
 
 def _in_one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    where = users_line(error)
+    text = f"{type(error).__name__}: {lines[0] if lines else ''}"
+    return f"{text} ({where})" if where else text

@@ -38,8 +38,8 @@ def settings_of(rule: NFNRule) -> tuple[float, ...]:
     config, limits = rule.config, rule.config.limits
     fans = (limits.log_fan_in, limits.log_fan_out)
     numbers = (limits.horizon, limits.memory, *fans, limits.weight_size)
-    initial = math.log(config.initial_lr)
-    return *numbers, config.relative, config.fading, initial, config.centred, config.careful
+    sizes = (config.relative, config.fading, math.log(config.initial_lr), config.first_share)
+    return *numbers, *sizes, config.centred, config.careful
 
 
 def _layer(c: int, o: int) -> list[Shape]:

@@ -19,7 +19,7 @@ inline Vec direction(const Parameter& p, long e, long n) {
 }
 
 // Input channels of entries from `e` on, zero beyond the first `n`.
-inline void channels(const Parameter& p, long e, long n, Vec* x) {
+NFN_INLINE void channels(const Parameter& p, long e, long n, Vec* x) {
   const Vec square = load(p.square + e, n);
   const Vec scale = adam_scale(p, square);
   for (int k = 0; k < DECAYS; ++k) {
@@ -35,7 +35,7 @@ inline void channels(const Parameter& p, long e, long n, Vec* x) {
 }
 
 // Those of a row from `e` on, which may be on a tape.
-inline void channels_of_row(const Parameter& p, long row, long e, Vec* x) {
+NFN_INLINE void channels_of_row(const Parameter& p, long row, long e, Vec* x) {
   if (!p.tape) return channels(p, row * p.length() + e, p.length() - e, x);
   for (int c = 0; c < INPUTS; ++c) x[c] = load(p.taped(row, c) + e);
 }
@@ -73,52 +73,70 @@ struct Row {
   }
 };
 
-// Calls `visit(e, x, means)` for all entries of a row, some at once.
+// Some channels of `PANEL` entries side by side, each `stride` floats after the one before.
+struct Panel {
+  const float* x;
+  long stride;
+};
+
+// Calls `visit(e, x, means)` for all entries of a row, a panel at a time.
 template <bool TAPS, class Visit>
 inline void along(const Parameter& p, long row, Row& whole, Visit visit) {
   const long length = p.length();
   if (TAPS) whole.read(p, row);
-  for (long e = 0; e < length; e += LANES) {
-    Vec x[INPUTS], means[INPUTS];
+  for (long e = 0; e < length; e += PANEL) {
     if (TAPS) {
-      for (int c = 0; c < INPUTS; ++c) {
-        x[c] = load(whole.x[c] + e);
-        means[c] = load(whole.means[c] + e);
-      }
-    } else {
-      channels_of_row(p, row, e, x);
+      const Panel means{whole.means[0] + e, whole.means.stride};
+      visit(e, Panel{whole.x[0] + e, whole.x.stride}, means);
+      continue;
     }
-    visit(e, x, means);
+    if (p.tape) {
+      visit(e, Panel{p.taped(row, 0) + e, padded(length, PANEL)}, Panel{});
+      continue;
+    }
+    float x[INPUTS * PANEL];
+    for (long at = 0; at < PANEL; at += LANES) {
+      Vec channel[INPUTS];
+      channels(p, row * length + e + at, length - e - at, channel);
+      for (int c = 0; c < INPUTS; ++c) store(x + c * PANEL + at, channel[c]);
+    }
+    visit(e, Panel{x, PANEL}, Panel{});
   }
 }
 
-// `COUNT` channels from `o` on side by side, as every sum waits for its last product.
+// `COUNT` channels from `o` on, whose sums stay in registers.
 template <bool TAPS, int COUNT, class Visit>
 inline void hidden(const Layer& read, const Parameter& p, const Terms& terms, long row, long e,
-                   const Vec* x, const Vec* means, int o, Visit& visit) {
+                   Panel x, Panel means, int o, Visit& visit) {
   const float* weight = read.own_entry(p) + o * INPUTS;
   const float* taps = read.taps + o * INPUTS;
-  Vec y[COUNT];
-#pragma GCC unroll 4
-  for (int i = 0; i < COUNT; ++i) y[i] = load(terms.columns[o + i] + e) + terms.rows[o + i][row];
-#pragma GCC unroll 10
-  for (int c = 0; c < INPUTS; ++c) {
-#pragma GCC unroll 4
-    for (int i = 0; i < COUNT; ++i) {
-      y[i] += weight[i * INPUTS + c] * x[c];
-      if (TAPS) y[i] += taps[i * INPUTS + c] * means[c];
-    }
+  Vec y[COUNT][2];
+#pragma GCC unroll 8
+  for (int i = 0; i < COUNT; ++i) {
+    const float* columns = terms.columns[o + i] + e;
+    const float of_row = terms.rows[o + i][row];
+    y[i][0] = load(columns) + of_row, y[i][1] = load(columns + LANES) + of_row;
   }
-#pragma GCC unroll 4
-  for (int i = 0; i < COUNT; ++i) visit(o + i, y[i] > 0 ? y[i] : Vec{});
+  accumulate(y, INPUTS, x.x, x.stride, [=](long i, long c) { return weight[i * INPUTS + c]; });
+  if (TAPS) {
+    accumulate(y, INPUTS, means.x, means.stride,
+               [=](long i, long c) { return taps[i * INPUTS + c]; });
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < COUNT; ++i) {
+    visit(o + i, y[i][0] > 0 ? y[i][0] : Vec{}, y[i][1] > 0 ? y[i][1] : Vec{});
+  }
 }
 
-// Calls `visit(o, channel)` with the hidden channels of the entries from `e` on.
+// Calls `visit(o, low, high)` with both halves of the hidden channels of the panel from `e` on.
 template <bool TAPS, class Visit>
 inline void hidden(const Layer& read, const Parameter& p, const Terms& terms, long row, long e,
-                   const Vec* x, const Vec* means, Visit visit) {
+                   Panel x, Panel means, Visit visit) {
+  constexpr int COUNT = REGISTERS == 32 ? 8 : 4;
   int o = 0;
-  for (; o + 4 <= read.out; o += 4) hidden<TAPS, 4>(read, p, terms, row, e, x, means, o, visit);
+  for (; o + COUNT <= read.out; o += COUNT) {
+    hidden<TAPS, COUNT>(read, p, terms, row, e, x, means, o, visit);
+  }
   for (; o < read.out; ++o) hidden<TAPS, 1>(read, p, terms, row, e, x, means, o, visit);
 }
 

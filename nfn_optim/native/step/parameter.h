@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -13,15 +14,19 @@ namespace nfn {
 
 // Limits of meta-training, see `Limits` in rules/_limits.py, and numbers of `NFNRuleConfig`.
 struct Settings {
-  float horizon, memory, log_fan_in, log_fan_out, weight_size, relative, fading, initial_log_size;
+  float horizon, memory, log_fan_in, log_fan_out, weight_size, relative, fading, initial_log_size, first_share;
   bool centred, careful;
 
   explicit Settings(const float* at)
       : horizon(at[0]), memory(at[1]), log_fan_in(at[2]), log_fan_out(at[3]), weight_size(at[4]),
-        relative(at[5]), fading(at[6]), initial_log_size(at[7]), centred(at[8]), careful(at[9]) {}
+        relative(at[5]), fading(at[6]), initial_log_size(at[7]), first_share(at[8]), centred(at[9]),
+        careful(at[10]) {}
+
+  // Log of how much larger than at first steps become.
+  float widest() const { return -std::log(first_share); }
 };
 
-constexpr int NUMBERS = 11, FANS = 5, TENSORS = 10;  // of a parameter, see `nfn_step`
+constexpr int NUMBERS = 11, FANS = 5, TENSORS = 11;  // of a parameter, see `nfn_step`
 
 struct Parameter {
   long rows, columns, taps;
@@ -32,7 +37,7 @@ struct Parameter {
   long bands;      // of each of them
   bool has_taps;   // axes of taps, be it a single one
   float fans[FANS];
-  float *values, *momenta, *square, *lead, *step, *loud, *loudest;
+  float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened;
   const float *grad, *num_steps, *start;
   float rate, keep;
 
@@ -52,7 +57,7 @@ struct Parameter {
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
     num_steps = at[6], start = at[7];
-    loud = at[8], loudest = at[9];
+    loud = at[8], loudest = at[9], opened = at[10];
     apart = entries();
   }
 
@@ -62,9 +67,9 @@ struct Parameter {
   bool is_polar() const { return blocks[0] > 0; }
   long neurons() const { return is_weight() ? rows : columns; }  // of the output axis
 
-  // Where a row's channels are kept, and behind these what the last layer writes.
+  // Where a row's channels are kept, in whole panels, and behind these what the last layer writes.
   float* taped(long row, int channel) const {
-    return tape + (row * (INPUTS + WRITTEN) + channel) * padded(length());
+    return tape + (row * (INPUTS + WRITTEN) + channel) * padded(length(), PANEL);
   }
 };
 
@@ -105,7 +110,7 @@ struct Network {
 struct Piece {
   int parameter;
   long begin, end;
-  double sums[DECAYS + 3];
+  double sums[SUMS];
   double moved;
   Matrix columns;  // sums over the rows, a row for every channel
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "lanes.h"
 #include "parameter.h"
@@ -38,6 +39,42 @@ inline void accumulate(const Parameter& p, Piece& piece) {
     }
     for (int k = 0; k < DECAYS + 3; ++k) piece.sums[k] += sum(sums[k]);
   }
+}
+
+// Whether a parameter's steps have less than their full size still.
+inline bool is_opening(const Parameter& p, const Settings& settings) {
+  return *p.opened < settings.widest();
+}
+
+// Sums up which way the loss goes towards the fast iterate.
+inline void add_slopes(const Parameter& p, Piece& piece) {
+  const long end = piece.end * p.length();
+  for (long begin = piece.begin * p.length(); begin < end; begin += 4096) {
+    Vec slope = {}, square = {};
+    for (long e = begin; e < std::min(end, begin + 4096); e += LANES) {
+      const Vec lead = load(p.lead + e, end - e);
+      slope += load(p.grad + e, end - e) * lead;
+      square += lead * lead;
+    }
+    piece.sums[DECAYS + 3] += sum(slope), piece.sums[DECAYS + 4] += sum(square);
+  }
+}
+
+// As `agreement` in rules/_opening.py, from the sums of all parameters.
+inline float agreement(const std::vector<double>& sums) {
+  double slopes = 0, lengths = 0;
+  for (size_t i = 0; i < sums.size(); i += SUMS) {
+    slopes -= sums[i + DECAYS + 3];
+    lengths += std::sqrt(sums[i + 1] * sums[i + DECAYS + 4]);
+  }
+  return static_cast<float>(slopes / std::max<double>(lengths, std::numeric_limits<float>::min()));
+}
+
+// As `opened_further` there.
+inline void open(Parameter& p, float agreement, const Settings& settings) {
+  if (!is_opening(p, settings)) return;
+  const float gained = std::min(OPENING * (agreement - UNOPENED), MOST_OPENING);
+  *p.opened = std::clamp(*p.opened + gained, 0.0f, settings.widest());
 }
 
 inline float rms(double square, long count) {
@@ -134,8 +171,8 @@ inline void pace(Parameter& p, const Schedule& schedule, const Settings& setting
     written[o] -= (1 - p.trust) * (written[o] - untrained[o]);
   }
   const float age = std::log(std::min(*p.step, settings.memory));
-  p.log_size = written[0] + log_share(p, settings.relative) + log_fading(p, settings.fading) -
-               (settings.careful ? beyond : 0);
+  p.log_size = written[0] + log_share(p, settings.relative) + log_fading(p, settings.fading) +
+               *p.opened - settings.widest() - (settings.careful ? beyond : 0);
   p.recency = written[1] - age;
 }
 

@@ -33,7 +33,10 @@ class Step {
         shares_(share(network_.parameters, threads)) {}
 
   void run() {
-    on_pieces([this](Piece& piece) { accumulate(of(piece), piece); });
+    on_pieces([this](Piece& piece) {
+      accumulate(of(piece), piece);
+      if (is_opening(of(piece), settings_)) add_slopes(of(piece), piece);
+    });
     describe();
     point(network_.parameters, threads());
     is_taped() || !write_.is_zero() ? read_and_write() : keep_pace();
@@ -97,17 +100,17 @@ class Step {
 
   // What is known of whole parameters, and how large their steps are.
   void describe() {
-    std::vector<double> sums(network_.parameters.size() * (DECAYS + 3));
+    std::vector<double> sums(network_.parameters.size() * SUMS);
     for (const auto& share : shares_) {
       for (const Piece& piece : share) {
-        for (int k = 0; k < DECAYS + 3; ++k) {
-          sums[piece.parameter * (DECAYS + 3) + k] += piece.sums[k];
-        }
+        for (int k = 0; k < SUMS; ++k) sums[piece.parameter * SUMS + k] += piece.sums[k];
       }
     }
+    const float agreed = agreement(sums);
     for (size_t i = 0; i < network_.parameters.size(); ++i) {
       Parameter& p = network_.parameters[i];
-      scale(p, &sums[i * (DECAYS + 3)], settings_);
+      scale(p, &sums[i * SUMS], settings_);
+      open(p, agreed, settings_);
       pace(p, schedule_, settings_);
     }
   }
@@ -122,10 +125,10 @@ class Step {
 
   void pool_inputs(Piece& piece) {
     const Parameter& p = of(piece);
-    const long length = p.length();
+    const long length = p.length(), width = p.tape ? padded(length, PANEL) : length;
     for (long row = piece.begin; row < piece.end; ++row) {
       Vec sums[INPUTS] = {};
-      for (long e = 0; e < length; e += LANES) {
+      for (long e = 0; e < width; e += LANES) {
         Vec x[INPUTS];
         channels(p, row * length + e, length - e, x);
         for (int c = 0; c < INPUTS; ++c) {
@@ -150,13 +153,14 @@ class Step {
     std::vector<float> sums(read_.out * LANES);
     for (long row = piece.begin; row < piece.end; ++row) {
       std::fill(sums.begin(), sums.end(), 0.0f);
-      along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {
+      along<TAPS>(p, row, whole, [&](long e, Panel x, Panel means) {
         const long n = p.length() - e;
-        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec y) {
+        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec low, Vec high) {
+          low = first(low, n), high = first(high, n - LANES);
           float* at = piece.columns[o] + e;
-          y = first(y, n);
-          store(at, load(at) + y);
-          store(&sums[o * LANES], load(&sums[o * LANES]) + y);
+          store(at, load(at) + low);
+          store(at + LANES, load(at + LANES) + high);
+          store(&sums[o * LANES], load(&sums[o * LANES]) + (low + high));
         });
       });
       for (int o = 0; o < read_.out; ++o) {
@@ -190,18 +194,22 @@ class Step {
       moved += nfn::move(p, at, n, size * direction, sigmoid(p.trust * shift + p.recency));
     };
     for (long row = piece.begin; row < piece.end; ++row) {
-      along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {
-        Vec y[WRITTEN] = {}, tapped[WRITTEN] = {};
-        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec h) {
-          for (int w = 0; w < WRITTEN; ++w) y[w] += weight[w * write_.in + o] * h;
-          if (TAPS) {
-            for (int w = 0; w < WRITTEN; ++w) tapped[w] += write_.taps[w * write_.in + o] * h;
+      along<TAPS>(p, row, whole, [&](long e, Panel x, Panel means) {
+        Vec y[WRITTEN][2] = {}, tapped[WRITTEN][2] = {};
+        hidden<TAPS>(read_, p, terms, row, e, x, means, [&](int o, Vec low, Vec high) {
+          for (int w = 0; w < WRITTEN; ++w) {
+            const float entry = weight[w * write_.in + o], tap = write_.taps[w * write_.in + o];
+            y[w][0] += entry * low, y[w][1] += entry * high;
+            if (TAPS) tapped[w][0] += tap * low, tapped[w][1] += tap * high;
           }
         });
-        if (!TAPS) return finish(row, e, x[0], y[0], y[1]);
-        for (int w = 0; w < WRITTEN; ++w) {
-          store(own[w] + e, y[w]);
-          store(over_taps[w] + e, tapped[w]);
+        for (int i = 0; i < 2; ++i) {
+          const long at = i * LANES;
+          if (!TAPS) finish(row, e + at, load(x.x + at), y[0][i], y[1][i]);
+          for (int w = 0; TAPS && w < WRITTEN; ++w) {
+            store(own[w] + e + at, y[w][i]);
+            store(over_taps[w] + e + at, tapped[w][i]);
+          }
         }
       });
       if (!TAPS) continue;

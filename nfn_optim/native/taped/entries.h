@@ -105,7 +105,7 @@ class Products {
   }
 
   void write(Matrix& to) const {
-    for (long i = 0; i < sums_.size() / columns_; ++i) {
+    for (long i = 0; i < static_cast<long>(sums_.size()) / columns_; ++i) {
       for (long j = 0; j < columns_; ++j) to[i][j] += sum(sums_[i * columns_ + j]);
     }
   }
@@ -167,29 +167,31 @@ inline Sums back_to_terms(const Parameter& p, const Layer& read, const Layer& wr
         nfn::average(written.at(row, w), tapped[w], p.columns, p.taps);
       }
     }
-    nfn::along<TAPS>(p, row, whole, [&](long e, const Vec* x, const Vec* means) {
-      Vec change[WRITTEN], of_taps[WRITTEN];
-      for (int w = 0; w < WRITTEN; ++w) change[w] = load(written.at(row, w) + e);
-      if (TAPS) {
-        for (int w = 0; w < WRITTEN; ++w) of_taps[w] = load(tapped[w] + e);
-      }
-      hidden<TAPS>(read, p, terms, row, e, x, means, [&](int o, Vec h) {
-        Vec back = load(columns[o] + e) + (p.is_weight() ? of_row * pooled.rows[o][row] : 0);
-        for (int w = 0; w < WRITTEN; ++w) {
-          back += weight[w * hidden_channels + o] * change[w];
-          last[w * hidden_channels + o] += change[w] * h;
-          if (TAPS) {
-            back += write.taps[w * hidden_channels + o] * of_taps[w];
-            last_taps[w * hidden_channels + o] += of_taps[w] * h;
-          }
+    const auto through = [&](long e, int o, Vec h) {
+      Vec back = load(columns[o] + e) + (p.is_weight() ? of_row * pooled.rows[o][row] : 0);
+      for (int w = 0; w < WRITTEN; ++w) {
+        const long map = w * hidden_channels + o;
+        const Vec change = load(written.at(row, w) + e);
+        back += weight[map] * change;
+        last[map] += change * h;
+        if (TAPS) {
+          const Vec of_taps = load(tapped[w] + e);
+          back += write.taps[map] * of_taps;
+          last_taps[map] += of_taps * h;
         }
-        back = first(h > 0 ? back : Vec{}, length - e);
-        store(adjoint[o] + e, back);
-        sums.add(o, e, back, along[o]);
+      }
+      back = first(h > 0 ? back : Vec{}, length - e);
+      store(adjoint[o] + e, back);
+      sums.add(o, e, back, along[o]);
+    };
+    nfn::along<TAPS>(p, row, whole, [&](long e, Panel x, Panel means) {
+      hidden<TAPS>(read, p, terms, row, e, x, means, [&](int o, Vec low, Vec high) {
+        through(e, o, low);
+        if (e + LANES < length) through(e + LANES, o, high);
       });
     });
     for (long o = 0; o < hidden_channels; ++o) sums.rows[o][row] = sum(along[o]);
-    entries.add(adjoint, p.taped(row, 0), padded(length), length);
+    entries.add(adjoint, p.taped(row, 0), padded(length, PANEL), length);
     if (TAPS) taps.add(adjoint, whole.means[0], whole.means.stride, length);
   }
   entries.write(of_read.entries(p));

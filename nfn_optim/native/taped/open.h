@@ -12,7 +12,7 @@ namespace nfn {
 // Makes the columns of a matrix its rows where they fill more of the registers.
 inline void flip(Parameter& p) {
   const bool is_matrix = p.is_weight() && !p.has_taps && p.rows != p.columns;
-  if (!is_matrix || padded(p.columns) * p.rows <= padded(p.rows) * p.columns) return;
+  if (!is_matrix || padded(p.columns, PANEL) * p.rows <= padded(p.rows, PANEL) * p.columns) return;
   std::swap(p.rows, p.columns);
   std::swap(p.blocks[0], p.blocks[1]);
   p.is_turned = !p.is_turned;
@@ -38,11 +38,12 @@ inline void put_back(const Parameter& p, const float* from, float* to) {
 
 // The tensors of a step's parameter, each of all networks; those of slots are before and after it.
 struct Tensors {
-  const float *value, *grad, *momenta, *square, *lead, *step, *num_steps, *start, *loud, *loudest;
+  const float *value, *grad, *momenta, *square, *lead, *step, *num_steps, *start, *loud, *loudest,
+      *opened;
 };
 
 struct Results {
-  float *delta, *lead, *momenta, *square, *step, *loud, *loudest;
+  float *delta, *lead, *momenta, *square, *step, *loud, *loudest, *opened;
 };
 
 // One network's part of these, to be worked on in place: of the results themselves, or of copies that
@@ -70,7 +71,9 @@ class Opened {
     }
     p.step = to.step + network, p.loud = to.loud + network, p.loudest = to.loudest + network;
     *p.step = from.step[network];
+    p.opened = to.opened + network;
     *p.loud = from.loud[network], *p.loudest = from.loudest[network];
+    *p.opened = from.opened[network];
     p.num_steps = from.num_steps + network, p.start = from.start + network;
   }
 

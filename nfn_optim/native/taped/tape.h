@@ -14,7 +14,7 @@ class Tape {
  public:
   Tape(const Parameter& p, int hidden, float* at)
       : numbers(at), context(numbers + 3), time(context + CONTEXT), entries(time + SCHEDULE),
-        of_inputs(entries + p.rows * (INPUTS + WRITTEN) * padded(p.length())),
+        of_inputs(entries + p.rows * (INPUTS + WRITTEN) * padded(p.length(), PANEL)),
         of_hidden(of_inputs + INPUTS * neurons(p)), end(of_hidden + hidden * neurons(p)) {}
 
   float *numbers, *context, *time;  // log size, log recency and trust, and what is read

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from meta_train.tasks import _data
 from meta_train.tasks._data import Dataset, load_data
+from nfn_optim.cache import cache_folder
 
 Arrays = dict[str, np.ndarray]
 SHAPES = {
@@ -28,6 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data"
     data.mkdir()
     monkeypatch.setenv("NFN_DATA", str(data))
+    monkeypatch.delenv("NFN_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return data
 
@@ -144,6 +146,27 @@ def test_a_truncated_file_is_named(folder: Path, kept: int) -> None:
         load_data("mnist")
     assert str(path) in str(caught.value)
     assert "delete it so that the data is downloaded" in str(caught.value)
+
+
+def test_a_damaged_file_of_the_cache_is_downloaded_again(
+    folder: Path, openml: Callable[[Any], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_data._SOURCES, "svhn", replace(_data._SOURCES["svhn"], num_train=300))
+    kept = cache_folder() / "svhn.npz"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"svhn.npz is truncated.*NFN_CACHE"):
+        load_data("svhn")  # without a network
+    labels = np.array([str(i % 10 + 1) for i in range(320)], dtype=object)
+    openml((smooth_images(320).reshape(320, -1), labels))
+    assert len(load_data("svhn").x_train) == 300
+
+
+def test_a_cache_that_cannot_be_written_is_named_before_the_download(folder: Path) -> None:
+    cache_folder().parent.mkdir(parents=True)
+    cache_folder().write_text("a file where the folder would be")
+    with pytest.raises(OSError, match=r"nfn_optim cannot be written in.*NFN_CACHE"):
+        load_data("svhn")
 
 
 def test_a_damaged_file_is_named(folder: Path) -> None:

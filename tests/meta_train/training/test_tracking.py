@@ -5,8 +5,9 @@ import math
 import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,9 +23,10 @@ from meta_train import (
     ValidationConfig,
 )
 from meta_train.tasks import ModuleTask, Task, TaskFamily
-from meta_train.training._monitor import Monitor, outer_progress
+from meta_train.training._forecast import Forecast
+from meta_train.training._monitor import NO_FIELDS, Monitor, outer_progress
 from meta_train.training._run import run_meta_training
-from meta_train.training._tracking import NoTracker, tracking
+from meta_train.training._tracking import check_tracking, tracking
 
 
 class Regressions(TaskFamily):
@@ -97,8 +99,9 @@ def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
     trainer = run_meta_training(
         tmp_path / "rule.safetensors", CONFIG, tasks=f"{__file__}:family", wandb="offline"
     )
-    points = {point["_step"]: point for point in written(tmp_path, 2)}
-    assert set(points) == {10, 20}
+    points = {point["_step"]: point for point in written(tmp_path, 3)}
+    assert set(points) == {0, 10, 20}
+    assert points.pop(0)["validation/meta_loss"] == pytest.approx(trainer.reference)
     for point in points.values():
         assert {"meta_loss", "outer_lr", "validation/meta_loss"} <= set(point)
     assert trainer.best is not None
@@ -110,31 +113,51 @@ def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
     assert mean == pytest.approx(points[20]["validation/meta_loss"])
 
 
+def test_tensorboard_holds_curves_and_tables(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is an optional extra")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "rule.safetensors"
+    trainer = run_meta_training(out, CONFIG, tasks=f"{__file__}:family", tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "rule.tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("meta_loss")] == [10, 20]
+    assert trainer.best is not None
+    assert events.Scalars("validation/best")[-1].value == pytest.approx(trainer.best[0])
+    (tag,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("validation/tasks")]
+    text = events.Tensors(tag)[-1].tensor_proto.string_val[0].decode()
+    assert text.startswith("| outer_step | task | meta_loss |")
+
+
 def test_curves_leave_out_steps_that_used_no_run() -> None:
     logged: list[float] = []
 
-    class Tracker(NoTracker):
+    class Recorder:
         def log(self, metrics: Mapping[str, float], step: int) -> None:
             logged.append(metrics["meta_loss"])
 
-    trainer = MetaTrainer(family, CONFIG)
-    monitor = Monitor(trainer, outer_progress(is_shown=False), Tracker())
+        def table(
+            self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+        ) -> None: ...
+
+    trainer, bars = MetaTrainer(family, CONFIG), outer_progress(is_shown=False)
+    bar = bars.add_task("", **NO_FIELDS)
+    monitor = Monitor(trainer, bars, bar, Forecast(CONFIG, 1.0, 1.0), trackers=[Recorder()])
     for trainer.step, loss in enumerate((math.nan, 1.0, 3.0, math.nan), 7):
         monitor.step(loss)
     assert logged == [2.0]
 
 
 def test_nothing_is_written_unless_asked_for(tmp_path: Path) -> None:
-    with tracking("disabled", tmp_path, "run", {}) as tracker:
-        assert isinstance(tracker, NoTracker)
-        tracker.log({"meta_loss": 1.0}, 1)
+    with tracking("disabled", None, tmp_path, "run", {}) as trackers:
+        assert trackers == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_wandb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with (
-        pytest.raises(ValueError, match="wandb is not installed"),
-        tracking("offline", tmp_path, "run", {}),
-    ):
-        pass
+def test_what_is_not_installed_is_named_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("wandb", "tensorboard", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match="wandb is not installed"):
+        check_tracking("offline", False)
+    with pytest.raises(ValueError, match=r"TensorBoard is not installed.*nfn-optim\[tensorboard\]"):
+        check_tracking("disabled", True)

@@ -70,7 +70,8 @@ def test_the_untrained_rule_takes_muons_steps(monkeypatch):
             adjust_lr_fn="match_rms_adamw",
         )
 
-    _, ours = run(NFNRule(NFNRuleConfig(initial_lr=0.01, relative=0.0, fading=0.0)).double(), 20)
+    config = NFNRuleConfig(initial_lr=0.01, relative=0.0, fading=0.0, first_share=1.0)
+    _, ours = run(NFNRule(config).double(), 20)
     for one, other in zip(ours, run_torch(make, 20), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 

@@ -111,7 +111,7 @@ class ScheduleFreeMuon:
 def test_untrained_rule_is_a_schedule_free_muon():
     model, rule = (
         network(),
-        NFNRule(NFNRuleConfig(initial_lr=1e-3, relative=0.0, fading=0.0)).double(),
+        NFNRule(NFNRuleConfig(initial_lr=1e-3, relative=0.0, fading=0.0, first_share=1.0)).double(),
     )
     theirs = {n: ScheduleFreeMuon(p.detach(), 1e-3) for n, p in model.named_parameters()}
     params = dict(model.named_parameters())

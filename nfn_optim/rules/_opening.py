@@ -1,0 +1,49 @@
+"""Steps start small, and open while the loss goes down towards the fast iterate.
+
+A network that is trained already has little left to learn, and steps of full size would shake it.
+Its gradients tell: they do not point the way that steps have led. Those of a new network do, so its
+steps have their full size after a few, and keep it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .constants import MOST_OPENING, OPENING, UNOPENED
+
+
+def agreement(slopes: Tensor, lengths: Tensor) -> Tensor:
+    """How much the loss goes down from the parameters towards the fast iterate, -1 to 1.
+
+    It is read as a constant: nothing is learned of it.
+
+    Args:
+        slopes: Inner products of gradients and leads `(*batch, parameters)`.
+        lengths: Products of their norms, likewise.
+
+    Returns:
+        Of whole networks `(*batch, 1)`; 0 where nothing leads yet.
+    """
+    tiny = torch.finfo(lengths.dtype).tiny
+    return (-slopes.sum(-1, True) / lengths.sum(-1, True).clamp(min=tiny)).detach()
+
+
+def opened_further(opened: Tensor, agreement: Tensor, share: float) -> Tensor:
+    """By what log steps are larger than at first, after one more gradient.
+
+    Args:
+        opened: Before it `(*batch, parameters)`.
+        agreement: Of the network `(*batch, 1)`.
+        share: What the first steps are of their full size.
+    """
+    gained = (OPENING * (agreement - UNOPENED)).clamp(max=MOST_OPENING).to(opened.dtype)
+    widest = -math.log(share)
+    return torch.where(opened < widest, (opened + gained).clamp(0, widest), opened)
+
+
+def log_opening(opened: Tensor, share: float) -> Tensor:
+    """Log of what steps are of their full size; arguments as for `opened_further`."""
+    return opened + math.log(share)
