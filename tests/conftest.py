@@ -17,7 +17,15 @@ from meta_train import unroll
 from meta_train.inner import Losses
 from meta_train.tasks import ModuleTask, stack
 from nfn_optim import NetworkSpec, NFNOptimizer, NFNRule
-from nfn_optim.native import Library, NoCompiler, TurnedOff, population, step
+from nfn_optim.native import (
+    Library,
+    NoCompiler,
+    TurnedOff,
+    convolution,
+    population,
+    step,
+    taped,
+)
 from nfn_optim.symmetry._permute import permute_params, random_permutations
 
 # Small tensors are slower on several threads, and stall where other processes use the cores.
@@ -194,6 +202,18 @@ def need() -> Callable[[Library], None]:
 def native_step(need: Callable[[Library], None]) -> None:
     """For tests of the native step."""
     need(step.LIBRARY)
+
+
+@pytest.fixture(scope="session")
+def native_taped(need: Callable[[Library], None]) -> None:
+    """For tests of the native step of many networks."""
+    need(taped.LIBRARY)
+
+
+@pytest.fixture(scope="session")
+def native_convolution(need: Callable[[Library], None]) -> None:
+    """For tests of native convolutions."""
+    need(convolution.LIBRARY)
 
 
 @pytest.fixture(scope="session")

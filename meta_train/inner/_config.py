@@ -29,8 +29,8 @@ class InnerConfig:
     min_horizon: int = 50
     max_horizon: int = 1_000
     told: float = 0.5
-    entries: int = 16_000
-    max_networks: int = 8
+    entries: int = 32_000
+    max_networks: int = 32
 
     def __post_init__(self) -> None:
         require_counts(self, "runs", "runs_per_step", "min_horizon", "entries", "max_networks")

@@ -18,6 +18,7 @@ from torch.utils import _pytree
 
 from ..support import random_state, seeded
 from ..tasks import Batch, Params, stack
+from ._convolutions import OneAfterAnother
 
 Loss = Callable[[Params, Batch], Tensor]
 """Of one network on one batch."""
@@ -90,9 +91,11 @@ class Losses:
         trained = {n: p for n, p in params.items() if n not in self.carried}
         randomness = "different" if self.is_random else "error"
         many = _in_turn(self._one) if self.obstacle else vmap(self._one, randomness=randomness)
+        # Other networks have no kernels, and looking out for them takes time.
+        apart = OneAfterAnother() if _have_kernels(params) else nullcontext()
 
         def of(trained: Params, carried: Params, batch: Batch) -> tuple[Tensor, Params]:
-            with _quiet_vmap(), nullcontext() if seed is None else seeded(seed):
+            with _quiet_vmap(), apart, nullcontext() if seed is None else seeded(seed):
                 result: tuple[Tensor, Params] = many(trained, carried, batch)
                 return result
 
@@ -122,6 +125,11 @@ class Losses:
             found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
             grads = torch.cat([grad.flatten() for grad in found])
         return [values.detach(), grads, *after.values()]
+
+
+def _have_kernels(params: Params) -> bool:
+    """Whether some of stacked networks' parameters have more axes than a matrix."""
+    return any(p.dim() > 1 + 2 for p in params.values())
 
 
 def _in_turn(one: Callable[..., Any]) -> Callable[..., Any]:

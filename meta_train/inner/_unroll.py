@@ -17,6 +17,7 @@ from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
 from nfn_optim import NetworkSpec, UpdateRule
+from nfn_optim.native import taped
 from nfn_optim.rules import RuleState
 
 from ..tasks import Batch, Params
@@ -89,7 +90,7 @@ def unroll(
     losses: list[Tensor] = []
     total: Params = {}
     many = loss if isinstance(loss, Losses) else Losses(loss)
-    update = rule if theta is None else _particles(rule, theta)
+    update = _fused(rule) if theta is None else _particles(rule, theta)
     for k, batch in enumerate(batches):
         compute = partial(many, seed=many.seed(generator), particles=theta is not None)
         step = _Step(update, compute, 1 if theta is None else 2, first_order, _rate(lr, k))
@@ -194,6 +195,16 @@ class _Known(torch.autograd.Function):
 def _subset(spec: NetworkSpec, names: tuple[str, ...]) -> NetworkSpec:
     """The spec of some parameters."""
     return spec.subset(names)
+
+
+def _fused(rule: UpdateRule) -> Update:
+    """The rule, natively where that can be had and nothing that it reads is differentiated."""
+
+    def update(params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
+        step = taped.step(rule, params, grads, state)
+        return rule(params, grads, state) if step is None else step
+
+    return update
 
 
 def _particles(rule: UpdateRule, theta: Params) -> Update:

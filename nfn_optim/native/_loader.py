@@ -60,10 +60,22 @@ class Library:
     Args:
         source: The file; what else is in its folder may be included.
         definitions: Makes options that define macros.
+        is_threaded: Whether it runs on several threads: where not, regions that ask for them cost
+            nothing.
+        is_narrow: Whether it takes registers of at most eight numbers, which rows of few numbers
+            fill better.
     """
 
-    def __init__(self, source: Path, definitions: Callable[[], tuple[str, ...]] = tuple) -> None:
+    def __init__(
+        self,
+        source: Path,
+        definitions: Callable[[], tuple[str, ...]] = tuple,
+        *,
+        is_threaded: bool = True,
+        is_narrow: bool = False,
+    ) -> None:
         self.source, self.definitions = source, definitions
+        self.is_threaded, self.is_narrow = is_threaded, is_narrow
 
     def load(self) -> ctypes.CDLL:
         """The native code; compiles it (some seconds) where that was not done before.
@@ -95,7 +107,9 @@ class Library:
     @cached_property
     def _outcome(self) -> ctypes.CDLL | BuildError:
         try:
-            return _build(self.source, self.definitions())
+            threads = _threads() if self.is_threaded else ()
+            instructions = _instructions("AVX2" if self.is_narrow else "AVX512")
+            return _build(self.source, (*instructions, *self.definitions(), *threads))
         except BuildError as error:
             return error
 
@@ -110,14 +124,12 @@ class Library:
         return not isinstance(self._outcome, BuildError)
 
 
-def _build(source: Path, definitions: tuple[str, ...]) -> ctypes.CDLL:
+def _build(source: Path, options: tuple[str, ...]) -> ctypes.CDLL:
     if os.environ.get("NFN_NATIVE") == "0":
         raise TurnedOff("native code is turned off by NFN_NATIVE=0. Unset it.")
-    instructions = _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
-    options = (*instructions, *definitions, *_threads())
     made_by = (platform.machine(), _compiler(), _FLAGS, options)
     digest = hashlib.sha256(repr(made_by).encode())
-    for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.glob("*.h")]):
+    for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.rglob("*.h")]):
         digest.update(path.read_bytes())
     target = cache_folder() / f"{source.stem}-{digest.hexdigest()[:16]}.so"
     if (kept := _read(target)) is not None:
@@ -175,6 +187,12 @@ def _compile(source: Path, flags: tuple[str, ...], target: Path) -> None:
 
 def _compiler() -> str:
     return os.environ.get("CXX", "c++")
+
+
+def _instructions(widest: str) -> tuple[str, ...]:
+    """Those that the processor has, up to the widest."""
+    found = torch.backends.cpu.get_cpu_capability()
+    return _INSTRUCTIONS.get(widest if found == "AVX512" else found, ())
 
 
 def _threads() -> tuple[str, ...]:

@@ -7,6 +7,10 @@
 #include <cstring>
 #include <initializer_list>
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 // A call among entries would save all registers.
 #define NFN_INLINE inline __attribute__((always_inline))
 
@@ -32,24 +36,41 @@ inline Vec load(const float* p) { return *reinterpret_cast<const Loose*>(p); }
 
 inline void store(float* p, Vec x) { *reinterpret_cast<Loose*>(p) = x; }
 
+// The number of each lane.
+NFN_INLINE Ints lanes() {
+  Ints numbers = {};
+  for (int i = 0; i < LANES; ++i) numbers[i] = i;
+  return numbers;
+}
+
 // The first `n` of the lanes, and zeros.
 NFN_INLINE Vec load(const float* p, long n) {
   if (n >= LANES) return load(p);
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps((1u << std::max(0L, n)) - 1, p);
+#elif defined(__AVX__)
+  return _mm256_maskload_ps(p, (__m256i)(lanes() < static_cast<int>(n)));
+#else
   Vec x = {};
   std::memcpy(&x, p, std::max(0L, n) * sizeof(float));
   return x;
+#endif
 }
 
 NFN_INLINE void store(float* p, Vec x, long n) {
   if (n >= LANES) return store(p, x);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, (1u << std::max(0L, n)) - 1, x);
+#elif defined(__AVX__)
+  _mm256_maskstore_ps(p, (__m256i)(lanes() < static_cast<int>(n)), x);
+#else
   std::memcpy(p, &x, std::max(0L, n) * sizeof(float));
+#endif
 }
 
 NFN_INLINE Vec first(Vec x, long n) {
   if (n >= LANES) return x;
-  Ints lane = {};
-  for (int i = 0; i < LANES; ++i) lane[i] = i;
-  return lane < static_cast<int32_t>(n) ? x : Vec{};
+  return lanes() < static_cast<int>(n) ? x : Vec{};
 }
 
 inline float sum(Vec x) {

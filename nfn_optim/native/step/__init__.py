@@ -6,7 +6,6 @@ It reads and writes what `NFNRule.forward` does, and is tested against it.
 from __future__ import annotations
 
 import ctypes
-import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +16,16 @@ from torch import Tensor
 from ...rules import NFNRule, Params
 from ...symmetry import NetworkSpec
 from .. import dense, fit, pointer, table
-from ._layout import LAYER, SLOTS, Layout, layout_of, weights_of
+from ._layout import SLOTS as SLOTS
+from ._layout import Layout as Layout
+from ._layout import layout_of as layout_of
 from ._library import LIBRARY
+from ._library import definitions as definitions
+from ._rule import settings_of as settings_of
+from ._rule import weights_in as weights_in
+from ._rule import weights_of as weights_of
 
-__all__ = ["LIBRARY", "Step", "prepare"]
+__all__ = ["LIBRARY", "Step", "prepare"]  # the other names are for the folders beside
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Step:
             table(array("Q", map(pointer, opened))),
             table(array("d", factors)),
             table(array("Q", map(pointer, weights))),
-            table(array("f", _settings(self.rule))),
+            table(array("f", settings_of(self.rule))),
             ctypes.c_int(self.rule.config.hidden),
             ctypes.c_int(torch.get_num_threads()),
             ctypes.c_void_p(pointer(norms)),
@@ -98,8 +103,7 @@ def prepare(
     if type(rule) is not NFNRule or torch.compiler.is_compiling():
         return None
     layout = layout_of(spec, rule.direction)
-    weights = [getattr(layer, name) for layer in (rule.read, rule.write) for name in LAYER]
-    weights += [rule.schedule.weight, rule.schedule.bias]
+    weights = weights_in(rule)
     if not all(slots[name].keys() >= set(SLOTS) for name in layout.names):
         return None
     held = [
@@ -127,12 +131,3 @@ def _write_back(layout: Layout, held: list[Tensor], opened: list[Tensor]) -> Non
         if used is not tensor and layout.tensors[i].is_written:
             name = layout.reordered[i]
             tensor.copy_(used if name is None else layout.spec.unview(name, used))
-
-
-def _settings(rule: NFNRule) -> tuple[float, ...]:
-    """As `Settings` of `parameter.h` has them."""
-    config, limits = rule.config, rule.config.limits
-    fans = (limits.log_fan_in, limits.log_fan_out)
-    numbers = (limits.horizon, limits.memory, *fans, limits.weight_size)
-    sizes = (config.relative, config.fading, math.log(config.initial_lr), config.first_share)
-    return *numbers, *sizes, config.centred, config.careful

@@ -1,4 +1,4 @@
-"""What the native step is told of a network and of a rule: numbers, and shapes of tensors."""
+"""What the native step is told of a network: numbers, and shapes of tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ...symmetry import Matrices, NetworkSpec, Shape
 from .. import Expected
 
 SLOTS = ("momenta", "square", "lead", *constants.SCALARS)
-LAYER = ("entry", "vector", "taps", "own", "neurons", "network", "bias")
 
 
 @dataclass(frozen=True)
@@ -70,19 +69,6 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
     return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered)
 
 
-@lru_cache(maxsize=8)
-def weights_of(hidden: int) -> list[Expected]:
-    """The meta-parameters: `LAYER` of both layers, then weight and bias of the schedule."""
-    shapes = {
-        f"{layer}.{name}": shape
-        for layer, c, o in (("read", constants.ENTRY_CHANNELS, hidden), ("write", hidden, 2))
-        for name, shape in zip(LAYER, _layer(c, o), strict=True)
-    }
-    read = constants.SCHEDULE_CHANNELS + constants.TREND_CHANNELS
-    schedule = {"schedule.weight": (2, read), "schedule.bias": (2,)}
-    return [Expected(f"the rule's {name}", shape) for name, shape in (shapes | schedule).items()]
-
-
 def _is_turned(spec: NetworkSpec, p: ParameterAxes) -> bool:
     """Whether a matrix is stored with its inputs first, and read like that."""
     stored, shape, order = spec.stored[p.name], spec.shapes[p.name], spec.orders.get(p.name)
@@ -119,9 +105,3 @@ def _tensors(name: str, shape: Shape) -> list[Expected]:
         Expected(f"the gradient of {name!r}", shape),
         *(Expected(f"slot {k!r} of parameter {name!r}", s, is_written=True) for k, s in slots),
     ]
-
-
-def _layer(c: int, o: int) -> list[Shape]:
-    """Shapes of the parameters of a `SharedNPLinear`."""
-    network = (2, o, 3 * c + constants.CONTEXT_CHANNELS)
-    return [(o, c), (o, c), (o, c), (2, o, c), (3 * o, 3 * c), network, (2, o, 1)]

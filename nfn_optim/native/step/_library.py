@@ -9,7 +9,8 @@ from ...rules import constants, default_size
 from .. import Library
 
 
-def _definitions() -> tuple[str, ...]:
+def definitions() -> tuple[str, ...]:
+    """Options of the compiler that define the rule's constants."""
     numbers = {
         "NUM_DECAYS": len(constants.DECAYS),
         "NUM_TIMES": len(constants.TIMES),
@@ -43,4 +44,4 @@ def _definitions() -> tuple[str, ...]:
     return tuple(f"-DRULE_{name}={value}" for name, value in (numbers | joined).items())
 
 
-LIBRARY = Library(Path(str(files(__package__))) / "step.cpp", _definitions)
+LIBRARY = Library(Path(str(files(__package__))) / "step.cpp", definitions)

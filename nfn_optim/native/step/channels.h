@@ -20,11 +20,10 @@ inline Vec direction(const Parameter& p, long e, long n) {
 
 // Input channels of entries from `e` on, zero beyond the first `n`.
 NFN_INLINE void channels(const Parameter& p, long e, long n, Vec* x) {
-  const long total = p.entries();
   const Vec square = load(p.square + e, n);
   const Vec scale = adam_scale(p, square);
   for (int k = 0; k < DECAYS; ++k) {
-    const Vec momentum = load(p.momenta + k * total + e, n);
+    const Vec momentum = load(p.momenta + k * p.apart + e, n);
     x[2 + k] = momentum * scale * p.correct[k];
     x[2 + DECAYS + k] = momentum * p.loudness[k];
   }
@@ -33,6 +32,12 @@ NFN_INLINE void channels(const Parameter& p, long e, long n, Vec* x) {
   x[2 + 2 * DECAYS] = load(p.values + e, n) * p.size;
   x[3 + 2 * DECAYS] = 0.5f * log(square * p.level + 1e-6f);
   for (int c = 0; c < INPUTS; ++c) x[c] = first(clamp(x[c], -CLIP, CLIP), n);
+}
+
+// Those of a row from `e` on, which may be on a tape.
+NFN_INLINE void channels_of_row(const Parameter& p, long row, long e, Vec* x) {
+  if (!p.tape) return channels(p, row * p.length() + e, p.length() - e, x);
+  for (int c = 0; c < INPUTS; ++c) x[c] = load(p.taped(row, c) + e);
 }
 
 // `TAPS` of them where the compiler is to know; `from` may be `to`.
@@ -61,7 +66,7 @@ struct Row {
     const long length = p.length();
     for (long e = 0; e < length; e += LANES) {
       Vec channel[INPUTS];
-      channels(p, row * length + e, length - e, channel);
+      channels_of_row(p, row, e, channel);
       for (int c = 0; c < INPUTS; ++c) store(x[c] + e, channel[c]);
     }
     for (int c = 0; c < INPUTS; ++c) average(x[c], means[c], p.columns, p.taps);
@@ -83,6 +88,10 @@ inline void along(const Parameter& p, long row, Row& whole, Visit visit) {
     if (TAPS) {
       const Panel means{whole.means[0] + e, whole.means.stride};
       visit(e, Panel{whole.x[0] + e, whole.x.stride}, means);
+      continue;
+    }
+    if (p.tape) {
+      visit(e, Panel{p.taped(row, 0) + e, padded(length, PANEL)}, Panel{});
       continue;
     }
     float x[INPUTS * PANEL];

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lanes.h"
+#include "pool.h"
 #include "product.h"
 
 namespace nfn {
@@ -18,7 +19,7 @@ constexpr int SIDE = REGISTERS == 32 ? 4 : 2;   // rows and columns that a Gram 
 // entries below each other do not share the few places of the cache that one address has.
 struct Matrix {
   long rows = 0, columns = 0, stride = 0;
-  std::vector<float> data;
+  std::vector<float, Pooled<float>> data;
 
   Matrix() = default;
   Matrix(long rows, long columns)
@@ -38,6 +39,12 @@ inline void copy(const float* from, long from_stride, long rows, long columns, f
 inline void transpose(const float* from, long from_stride, long rows, long columns, float* to,
                       long to_stride) {
   constexpr long TILE = 16;
+  if (rows * columns <= 4096) {
+    for (long j = 0; j < columns; ++j) {
+      for (long i = 0; i < rows; ++i) to[j * to_stride + i] = from[i * from_stride + j];
+    }
+    return;
+  }
   for (long top = 0; top < rows; top += TILE) {
     const long high = std::min(TILE, rows - top);
     for (long left = 0; left < columns; left += TILE) {
@@ -48,7 +55,8 @@ inline void transpose(const float* from, long from_stride, long rows, long colum
         for (long j = 0; j < wide; ++j) tile[j][i] = row[j];
       }
       for (long j = 0; j < wide; ++j) {
-        std::copy_n(tile[j], high, to + (left + j) * to_stride + top);
+        float* row = to + (left + j) * to_stride + top;
+        for (long i = 0; i < high; ++i) row[i] = tile[j][i];
       }
     }
   }

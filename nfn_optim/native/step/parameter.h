@@ -26,14 +26,17 @@ struct Settings {
   float widest() const { return -std::log(first_share); }
 };
 
+constexpr int NUMBERS = 11, FANS = 5, TENSORS = 11;  // of a parameter, see `nfn_step`
+
 struct Parameter {
   long rows, columns, taps;
   int out, source;  // populations; no source for a vector
   bool is_turned;   // inputs are rows
+  bool is_flipped = false;  // its tensors have columns as rows
   long blocks[3];  // of outputs, inputs and taps: matrices; none where these are zero
   long bands;      // of each of them
   bool has_taps;   // axes of taps, be it a single one
-  float fans[5];
+  float fans[FANS];
   float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened;
   const float *grad, *num_steps, *start;
   float rate, keep;
@@ -42,17 +45,20 @@ struct Parameter {
   float trend[TREND], log_size, recency, trust;
   double moved = 0;
   Buffer direction;
+  long apart;             // floats from one momentum to the next
+  float* tape = nullptr;  // what the way back needs of the entries, see `taped`
 
   Parameter(const int64_t* layout, const float* of_fans, void* const* tensors, const double* rates)
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
         source(static_cast<int>(layout[4])), is_turned(layout[5]),
         blocks{layout[6], layout[7], layout[8]}, bands(layout[9]),
         has_taps(layout[10]), rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
-    std::copy(of_fans, of_fans + 5, fans);
+    std::copy_n(of_fans, FANS, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
     num_steps = at[6], start = at[7];
     loud = at[8], loudest = at[9], opened = at[10];
+    apart = entries();
   }
 
   bool is_weight() const { return source >= 0; }
@@ -60,6 +66,11 @@ struct Parameter {
   long entries() const { return rows * length(); }
   bool is_polar() const { return blocks[0] > 0; }
   long neurons() const { return is_weight() ? rows : columns; }  // of the output axis
+
+  // Where a row's channels are kept, in whole panels, and behind these what the last layer writes.
+  float* taped(long row, int channel) const {
+    return tape + (row * (INPUTS + WRITTEN) + channel) * padded(length(), PANEL);
+  }
 };
 
 // Meta-parameters of a `SharedNPLinear`.

@@ -18,7 +18,7 @@ struct Schedule {
 
 // Takes gradients in, and sums up what `scale` has to know.
 inline void accumulate(const Parameter& p, Piece& piece) {
-  const long end = piece.end * p.length(), total = p.entries();
+  const long end = piece.end * p.length();
   constexpr float kept = SQUARE_DECAY, taken = 1 - SQUARE_DECAY;
   for (long begin = piece.begin * p.length(); begin < end; begin += 4096) {
     Vec sums[DECAYS + 3] = {};
@@ -30,7 +30,7 @@ inline void accumulate(const Parameter& p, Piece& piece) {
       store(p.square + e, square, n);
       sums[0] += value * value, sums[1] += gain, sums[2] += square;
       for (int k = 0; k < DECAYS; ++k) {
-        float* at = p.momenta + k * total + e;
+        float* at = p.momenta + k * p.apart + e;
         Vec momentum = load(at, n);
         momentum += static_cast<float>(1 - DECAY[k]) * (grad - momentum);
         store(at, momentum, n);
@@ -144,17 +144,22 @@ inline float trust(float distance) {
   return 1 - x * x * (3 - 2 * x);
 }
 
-// How large the parameter's steps are, and how fast it follows them.
-inline void pace(Parameter& p, const Schedule& schedule, const Settings& settings) {
+// What the schedule reads.
+inline void describe_time(const Parameter& p, float* to) {
   const float step = *p.step, total = *p.num_steps, known = total > 0;
   const float left = std::max(0.0f, 1 - step / std::max(total, 1.0f));
-  float inputs[SCHEDULE], *to = inputs;
   for (float time : TIME) *to++ = std::tanh(step / time - 1);
   *to++ = known;
   *to++ = known * left;
   *to++ = known * (std::log(left + LAST) / -std::log(LAST));
   to = std::copy(p.fans, p.fans + 3, to);
   std::copy(p.trend, p.trend + TREND, to);
+}
+
+// How large the parameter's steps are, and how fast it follows them.
+inline void pace(Parameter& p, const Schedule& schedule, const Settings& settings) {
+  float inputs[SCHEDULE];
+  describe_time(p, inputs);
   const float beyond = distance(p, settings);
   p.trust = settings.careful ? 1 : trust(beyond);
   float written[WRITTEN], untrained[WRITTEN] = {settings.initial_log_size, INITIAL_LOG_RECENCY};
@@ -165,7 +170,7 @@ inline void pace(Parameter& p, const Schedule& schedule, const Settings& setting
     }
     written[o] -= (1 - p.trust) * (written[o] - untrained[o]);
   }
-  const float age = std::log(std::min(step, settings.memory));
+  const float age = std::log(std::min(*p.step, settings.memory));
   p.log_size = written[0] + log_share(p, settings.relative) + log_fading(p, settings.fading) +
                *p.opened - settings.widest() - (settings.careful ? beyond : 0);
   p.recency = written[1] - age;

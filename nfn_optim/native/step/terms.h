@@ -49,18 +49,19 @@ inline Matrix of_neurons(const Network& network, const std::vector<Means>& means
   return joined;
 }
 
-inline float average(const float* x, long count) {
-  float total = 0;
-  for (long e = 0; e < count; ++e) total += x[e];
-  return total / count;
+inline float total(const float* x, long count) {
+  float sum = 0;
+  for (long e = 0; e < count; ++e) sum += x[e];
+  return sum;
 }
 
-// Maps of means over the network and over all weights or vectors: `(out, parameters)`.
-inline Matrix of_network(const Network& network, const Layer& layer,
-                         const std::vector<Means>& means) {
-  const long c = layer.in, inputs = 3 * c + CONTEXT;
+inline float average(const float* x, long count) { return total(x, count) / count; }
+
+// Means over each parameter, over all weights and over all vectors, and the context: a row for every
+// parameter.
+inline Matrix described(const Network& network, const std::vector<Means>& means, long c) {
   const std::vector<Parameter>& parameters = network.parameters;
-  Matrix given(parameters.size(), inputs), result(layer.out, parameters.size());
+  Matrix given(parameters.size(), 3 * c + CONTEXT);
   std::vector<float> kinds(2 * c);
   int counts[2] = {};
   for (size_t i = 0; i < parameters.size(); ++i) {
@@ -76,6 +77,19 @@ inline Matrix of_network(const Network& network, const Layer& layer,
     const Parameter& p = parameters[i];
     std::copy(kinds.begin(), kinds.end(), given[i] + c);
     std::copy(p.context, p.context + CONTEXT, given[i] + 3 * c);
+  }
+  return given;
+}
+
+// Maps of what describes the parameters: `(out, parameters)`.
+inline Matrix of_network(const Network& network, const Layer& layer,
+                         const std::vector<Means>& means) {
+  const long inputs = 3 * layer.in + CONTEXT;
+  const std::vector<Parameter>& parameters = network.parameters;
+  const Matrix given = described(network, means, layer.in);
+  Matrix result(layer.out, parameters.size());
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Parameter& p = parameters[i];
     const long kind = !p.is_weight();
     for (long k = 0; k < layer.out; ++k) {
       const float* weight = layer.network + (kind * layer.out + k) * inputs;

@@ -13,11 +13,18 @@ from nfn_optim.native import (
     Library,
     NoCompiler,
     TurnedOff,
+    convolution,
     population,
     step,
+    taped,
 )
 
-LIBRARIES = {"step": step.LIBRARY, "population": population.LIBRARY}
+LIBRARIES = {
+    "step": step.LIBRARY,
+    "population": population.LIBRARY,
+    "taped": taped.LIBRARY,
+    "convolution": convolution.LIBRARY,
+}
 
 
 @pytest.fixture

@@ -1,0 +1,114 @@
+"""Convolutions of many networks in native code, each with its own kernels.
+
+Shape legend: `n` networks, `b` samples, `c` input and `o` output channels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import Library, are_plain, dense, pointer
+
+__all__ = ["LIBRARY", "backward", "can_convolve", "forward"]
+
+_SOURCE = Path(str(files(__package__))) / "convolution.cpp"
+LIBRARY = Library(_SOURCE, is_threaded=False, is_narrow=True)
+
+
+class _Tensors(ctypes.Structure):
+    """`Tensors` of `convolution.cpp`."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("input", "weight", "bias"))
+
+
+class _Adjoints(ctypes.Structure):
+    """`Adjoints` there."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("result", "input", "weight", "bias"))
+
+
+def can_convolve(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether native code can read these tensors, float32 on a CPU and of fitting shapes."""
+    tensors = [input, weight] if bias is None else [input, weight, bias]
+    return (
+        {t.dtype for t in tensors} == {torch.float32}
+        and input.dim() == weight.dim() == 5
+        and (len(input), input.shape[2]) == (len(weight), weight.shape[2])
+        and (bias is None or bias.shape == weight.shape[:2])
+        and are_plain(tensors)
+        and LIBRARY.can_load()
+    )
+
+
+def forward(
+    input: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int
+) -> Tensor:
+    """Of samples `(n, b, c, height, width)` with kernels `(n, o, c, height, width)`.
+
+    Args:
+        input: The samples.
+        weight: The kernels.
+        bias: `(n, o)`, or None.
+        stride: Of rows and of columns.
+        padding: Zeros at every side.
+    """
+    input, weight = dense(input), dense(weight)
+    bias = None if bias is None else dense(bias)
+    result = input.new_empty(_result(input, weight, stride, padding))
+    given = _Tensors(pointer(input), pointer(weight), None if bias is None else pointer(bias))
+    LIBRARY.load().nfn_convolve(
+        _shape(input, weight, stride, padding),
+        *(ctypes.c_long(size) for size in input.shape[:2]),
+        ctypes.byref(given),
+        ctypes.c_void_p(pointer(result)),
+    )
+    return result
+
+
+def backward(
+    adjoint: Tensor, input: Tensor, weight: Tensor, stride: int, padding: int, *, of_input: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """From the adjoint of the result to those of samples, if these are asked for, kernels and bias.
+
+    Raises:
+        ValueError: If the adjoint is not shaped like the result.
+    """
+    adjoint, input, weight = dense(adjoint), dense(input), dense(weight)
+    expected = _result(input, weight, stride, padding)
+    if tuple(adjoint.shape) != expected or adjoint.dtype != torch.float32:
+        raise ValueError(f"the adjoint must be float32 of shape {expected}; got {adjoint.shape}.")
+    found = torch.empty_like(input) if of_input else None
+    of_weight, of_bias = torch.empty_like(weight), weight.new_empty(weight.shape[:2])
+    adjoints = _Adjoints(
+        pointer(adjoint),
+        None if found is None else pointer(found),
+        pointer(of_weight),
+        pointer(of_bias),
+    )
+    LIBRARY.load().nfn_convolve_back(
+        _shape(input, weight, stride, padding),
+        *(ctypes.c_long(size) for size in input.shape[:2]),
+        ctypes.byref(_Tensors(pointer(input), pointer(weight), None)),
+        ctypes.byref(adjoints),
+    )
+    return found, of_weight, of_bias
+
+
+def _result(input: Tensor, weight: Tensor, stride: int, padding: int) -> tuple[int, ...]:
+    sides = zip(input.shape[3:], weight.shape[3:], strict=True)
+    sizes = [(side + 2 * padding - kernel) // stride + 1 for side, kernel in sides]
+    return (*input.shape[:2], weight.shape[1], *sizes)
+
+
+def _shape(
+    input: Tensor, weight: Tensor, stride: int, padding: int
+) -> ctypes.Array[ctypes.c_int64]:
+    """`Shape` of `population/layer.h`; what is zero is not used."""
+    numbers: Sequence[int] = (*input.shape[2:], *weight.shape[3:], stride, padding, weight.shape[1])
+    return (ctypes.c_int64 * 12)(*numbers, 0, 0, 0, 0)

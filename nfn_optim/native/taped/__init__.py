@@ -1,0 +1,75 @@
+"""A step of `NFNRule` on many networks in native code, and the way back through it.
+
+It returns what `NFNRule.forward` does, to rounding, and its gradients are those of that, where
+nothing that the rule reads depends on what the gradients are for: they are those of the
+meta-parameters and of the leads of the fast iterates.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...rules import NFNRule, Params, RuleState, Slots, UpdateRule
+from .. import dense, fit
+from ..step import SLOTS, settings_of, weights_in, weights_of
+from ._function import LIBRARY, take
+from ._plan import LEAD, TENSORS, plan_of
+
+__all__ = ["LIBRARY", "step"]
+
+
+def step(
+    rule: UpdateRule, params: Params, grads: Params, state: RuleState
+) -> tuple[Params, RuleState] | None:
+    """One step, `rule(params, grads, state)`, if rule and tensors are known to native code.
+
+    Args:
+        rule: Whose step it is.
+        params: Tensors `(*batch, *stored)` by name.
+        grads: Their gradients.
+        state: The rule's state.
+
+    Returns:
+        None where the step has to be torch's: for other rules than `NFNRule` itself, in a transform
+        or while something is compiling, where a tensor is not float32 in the CPU's memory, where a
+        gradient has to find its way through anything but meta-parameters and leads, and where
+        native code cannot be had.
+    """
+    if type(rule) is not NFNRule or _is_transformed() or not params:
+        return None
+    batch = tuple(next(iter(params.values())).shape[: state.batch_dims])
+    plan = plan_of(state.spec, rule.direction, batch, rule.config.hidden)
+    weights, names = weights_in(rule), plan.layout.names
+    held = [
+        tensor
+        for name in names
+        for tensor in (params[name], grads[name], *[state.slots[name][slot] for slot in SLOTS])
+    ]
+    is_known = fit(held, plan.tensors) and fit(weights, weights_of(rule.config.hidden))
+    if not is_known or _has_other_gradients(held) or not LIBRARY.can_load():
+        return None
+    opened = [plan.open(i, tensor) for i, tensor in enumerate(held)]
+    taken = take(plan, settings_of(rule), opened, list(map(dense, weights)))
+    delta: Params = {}
+    slots: Slots = {}
+    for i, name in enumerate(names):
+        found = {**taken.slots[i], "lead": taken.leads[i]}
+        at = {slot: TENSORS * i + 2 + SLOTS.index(slot) for slot in found}
+        closed = {slot: plan.close(at[slot], tensor) for slot, tensor in found.items()}
+        slots[name] = {**state.slots[name], **closed}
+        delta[name] = plan.close(TENSORS * i, taken.deltas[i])
+    new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
+    return {n: delta[n] for n in params}, new
+
+
+def _is_transformed() -> bool:
+    """Whether tensors may be something else than their numbers."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def _has_other_gradients(held: list[Tensor]) -> bool:
+    """Whether what the rule reads as a constant depends on something."""
+    return torch.is_grad_enabled() and any(
+        tensor.requires_grad for i, tensor in enumerate(held) if i % TENSORS != LEAD
+    )

@@ -1,0 +1,84 @@
+"""Convolutions of stacked networks are what `vmap` makes of them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import vmap
+
+from meta_train.inner._convolutions import OneAfterAnother
+
+CALLS = {
+    "plain": lambda x, w, b: F.conv2d(x, w, b),
+    "without bias": lambda x, w, b: F.conv2d(x, w, stride=2, padding=1),
+    "unequal sides": lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), padding=(0, 1)),
+    "dilated": lambda x, w, b: F.conv2d(x, w, b, dilation=2),
+    "padded by name": lambda x, w, b: F.conv2d(x, w, b, padding="same"),
+    "groups": lambda x, w, b: F.conv2d(x, w[:, :2], b, groups=2),
+    "one sample": lambda x, w, b: F.conv2d(x[0], w, b),
+    "one axis": lambda x, w, b: F.conv1d(x[..., 0], w[..., 0], b, padding=1),
+    "three axes": lambda x, w, b: F.conv3d(x[..., None], w[..., None], b),
+    "named arguments": lambda x, w, b: torch.conv2d(input=x, weight=w, bias=b, stride=2),
+}
+
+
+def draw(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 3, 4, 6, 6), (2, 8, 4, 3, 3), (2, 8))
+    return [torch.randn(s, generator=generator, dtype=dtype).requires_grad_() for s in shapes]
+
+
+def gradients(result, tensors, **options):
+    wanted = result.square().sum()
+    return torch.autograd.grad(wanted, tensors, allow_unused=True, **options)
+
+
+def assert_all_close(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            size = float(other.detach().abs().max())
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_results_and_gradients_are_those_of_vmap(name, dtype):
+    tensors = draw(dtype)
+    expected = vmap(CALLS[name])(*tensors)
+    with OneAfterAnother():
+        found = vmap(CALLS[name])(*tensors)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert_all_close(gradients(found, tensors), gradients(expected, tensors))
+
+
+@pytest.mark.parametrize("axes", [(None, 0, 0), (0, None, None), (0, 0, None), (1, 1, 1)])
+def test_any_tensor_may_be_stacked(axes):
+    drawn = zip(draw(), axes, strict=True)
+    tensors = [x[0] if axis is None else x.movedim(0, axis) for x, axis in drawn]
+    expected = vmap(F.conv2d, in_dims=axes)(*tensors)
+    with OneAfterAnother():
+        found = vmap(F.conv2d, in_dims=axes)(*tensors)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_second_derivatives_are_those_of_vmap():
+    tensors = draw(torch.float64)
+
+    def second(result):
+        first = gradients(result, tensors, create_graph=True)
+        return gradients(torch.cat([g.flatten() for g in first]), tensors)
+
+    expected = second(vmap(F.conv2d)(*tensors))
+    with OneAfterAnother():
+        found = vmap(F.conv2d)(*tensors)
+    assert_all_close(second(found), expected)
+
+
+def test_second_derivatives_of_native_convolutions_are_those_of_vmap():
+    tensors = draw()
+    with OneAfterAnother():
+        first = gradients(vmap(F.conv2d)(*tensors), tensors, create_graph=True)
+    expected = gradients(vmap(F.conv2d)(*tensors), tensors, create_graph=True)
+    assert_all_close(first, expected)
+    ours = gradients(first[1], tensors)
+    assert_all_close(ours, gradients(expected[1], tensors))
