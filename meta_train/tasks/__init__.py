@@ -12,8 +12,8 @@ from ._base import Task as Task
 from ._base import TaskFamily as TaskFamily
 from ._base import stack as stack
 from ._broad import broad_family as broad_family
-from ._data import Dataset as Dataset
-from ._data import load_data as load_data
+from ..data import Dataset as Dataset
+from ..data import load_data as load_data
 from ._draw import mlp as mlp
 from ._families import DigitsCNNs as DigitsCNNs
 from ._families import DigitsMLPs as DigitsMLPs

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._base import ModuleTask
-from ._data import Dataset, load_data
+from ..data import Dataset, load_data
 from ._draw import Dice
 
 

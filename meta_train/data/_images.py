@@ -5,10 +5,7 @@ Shape legend: `n` images of `c` channels, `h` rows and `w` columns.
 
 from __future__ import annotations
 
-import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,18 +18,19 @@ from torch import Tensor
 
 from nfn_optim.cache import cache_folder
 
+from ._files import find_file, folders, read_arrays
+
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
-_NUM_CLASSES = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels, split into training and test data.
+    """Samples and labels, split into training and test data.
 
     Args:
-        x_train: Training images, float32 in [0, 1], `(n, c, h, w)`.
+        x_train: Training samples, float32: images `(n, c, h, w)` in [0, 1], series `(n, t, c)`.
         y_train: Their labels, int64, `(n,)`.
-        x_test: Test images, like `x_train`.
+        x_test: Test samples, like `x_train`.
         y_test: Their labels.
     """
 
@@ -54,34 +52,61 @@ class Dataset:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where OpenML keeps a data set, and what it must look like."""
+    """What a data set must look like, and where it is.
 
-    openml: int
-    image: tuple[int, int, int]  # (c, h, w)
-    num_train: int  # the first rows are the official training data
+    Attributes:
+        image: Shape of an image, `(c, h, w)`.
+        classes: How many there are.
+        folder: Subfolder of its file.
+        openml: Its number on OpenML, if it is there.
+        num_train: How many of OpenML's rows, from the first, are the official training data.
+    """
+
+    image: tuple[int, int, int]
+    classes: int = 10
+    folder: str = "images"
+    openml: int | None = None
+    num_train: int = 0
 
     @property
-    def stored(self) -> tuple[int, ...]:
-        """Shape of one image in a file: one channel goes without saying."""
-        return self.image[1:] if self.image[0] == 1 else self.image
+    def stored(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes that an image may have in a file; one channel goes without saying."""
+        channels, height, width = self.image
+        return ((height, width),) if channels == 1 else (self.image, (height, width, channels))
 
 
+_GRAY = (1, 28, 28)
+_COLOR = (3, 32, 32)
 _SOURCES = {
-    "mnist": _Source(554, (1, 28, 28), 60_000),
-    "fashion_mnist": _Source(40996, (1, 28, 28), 60_000),
-    "cifar10": _Source(40927, (3, 32, 32), 50_000),
-    "svhn": _Source(41081, (3, 32, 32), 73_257),
+    "mnist": _Source(_GRAY, folder="", openml=554, num_train=60_000),
+    "fashion_mnist": _Source(_GRAY, folder="", openml=40996, num_train=60_000),
+    "cifar10": _Source(_COLOR, folder="", openml=40927, num_train=50_000),
+    "svhn": _Source(_COLOR, folder="", openml=41081, num_train=73_257),
+    "ahcd_arabic": _Source((1, 32, 32), 28),
+    "cifar100_20cls": _Source(_COLOR, 20),
+    "emnist_bymerge47": _Source(_GRAY, 47),
+    "emnist_letters19": _Source(_GRAY, 19),
+    "hoda_farsi_digits": _Source(_GRAY),
+    "notmnist": _Source(_GRAY),
+    "omniglot_small1": _Source(_GRAY, 136),
+    "pneumoniamnist": _Source(_GRAY, 2),
+    "sign_digits_grey": _Source((1, 32, 32)),
+    "usps": _Source((1, 16, 16)),
 }
 
 
 def load_data(name: str) -> Dataset:
-    """Loads a data set by name: digits, mnist, fashion_mnist, cifar10 or svhn.
+    """Loads labelled images by name.
 
     Digits (1,797 images of 8x8) are embedded in scikit-learn; 360 of them, every class in
-    proportion, are held out by a fixed seed. The others are read from `$NFN_DATA/<name>.npz`, else
-    from `$NFN_CACHE` (`~/.cache/nfn_optim` without), else downloaded from OpenML into that folder.
-    A file holds uint8 arrays `x_train`, `y_train`, `x_test` and
-    `y_test`. Within a process everything is read once; treat the tensors as read-only.
+    proportion, are held out by a fixed seed. mnist, fashion_mnist, cifar10 and svhn are read from
+    `$NFN_DATA/<name>.npz`, else from `$NFN_CACHE` (`~/.cache/nfn_optim` without), else downloaded
+    from OpenML into that folder. The others are read from `images/<name>.npz` in these folders:
+    ahcd_arabic, cifar100_20cls, emnist_bymerge47, emnist_letters19, hoda_farsi_digits, notmnist,
+    omniglot_small1, pneumoniamnist, sign_digits_grey and usps.
+
+    A file holds uint8 arrays `x_train`, `y_train`, `x_test` and `y_test`; colors come first or
+    last. Within a process everything is read once; treat the tensors as read-only.
 
     Args:
         name: Which data set.
@@ -100,11 +125,8 @@ def load_data(name: str) -> Dataset:
     if name not in _SOURCES:
         known = ", ".join(["digits", *_SOURCES])
         raise ValueError(f"there is no data set {name!r}. Choose one of {known}.")
-    for folder in _folders():
-        path = folder / f"{name}.npz"
-        if path.is_file():
-            return _read(path, name)
-    return _read(_download(name), name)
+    path = find_file(_file(name))
+    return _read(path or _download(name), name)
 
 
 @cache
@@ -116,68 +138,83 @@ def _digits() -> Dataset:
     x_train, x_test, y_train, y_test = train_test_split(
         images.reshape(-1, 1, 8, 8), labels, test_size=360, random_state=0, stratify=labels
     )
-    return _dataset((x_train, y_train, x_test, y_test), brightest=16)
+    return _dataset((x_train, y_train, x_test, y_test), 16)
 
 
 @cache
 def _read(path: Path, name: str) -> Dataset:
-    if not zipfile.is_zipfile(path):
-        raise _invalid(path, name, "is truncated or no .npz archive")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in _KEYS if key in archive}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _invalid(path, name, f"is damaged ({error})") from error
+        arrays = read_arrays(path)
+    except ValueError as error:
+        raise ValueError(f"{error} {_remedy(name)}") from error
     missing = [key for key in _KEYS if key not in arrays]
     if missing:
         raise _invalid(path, name, f"has no array {', '.join(missing)}")
     for part in ("train", "test"):
-        problem = _problem(arrays[f"x_{part}"], arrays[f"y_{part}"], _SOURCES[name].stored)
+        problem = _problem(arrays[f"x_{part}"], arrays[f"y_{part}"], _SOURCES[name])
         if problem:
             raise _invalid(path, name, f"has a wrong {part} part: {problem}")
-    channels, height, width = _SOURCES[name].image
-    for key in ("x_train", "x_test"):
-        arrays[key] = arrays[key].reshape(-1, channels, height, width)
-    return _dataset(tuple(arrays[key] for key in _KEYS), brightest=255)
+    x_train, y_train, x_test, y_test = (arrays[key] for key in _KEYS)
+    image = _SOURCES[name].image
+    return _dataset((_placed(x_train, image), y_train, _placed(x_test, image), y_test), 255)
 
 
-def _problem(images: np.ndarray, labels: np.ndarray, stored: tuple[int, ...]) -> str:
+def _placed(images: np.ndarray, image: tuple[int, int, int]) -> np.ndarray:
+    """Images with their channels first."""
+    if images.ndim == 4 and images.shape[1:] != image:
+        images = images.transpose(0, 3, 1, 2)
+    return images.reshape(-1, *image)
+
+
+def _problem(images: np.ndarray, labels: np.ndarray, source: _Source) -> str:
     """What is wrong with images and labels; nothing is the empty string."""
     if images.dtype != np.uint8 or labels.dtype != np.uint8:
         return f"images are {images.dtype} and labels {labels.dtype}, not both uint8"
-    if images.shape[1:] != stored:
+    if images.shape[1:] not in source.stored:
         return f"images have the shape {images.shape}"
     if len(images) == 0 or labels.shape != (len(images),):
         return f"labels have the shape {labels.shape} beside {len(images)} images"
-    if labels.max() >= _NUM_CLASSES:
+    if labels.max() >= source.classes:
         return f"labels go up to {labels.max()}"
     return ""
 
 
-def _dataset(arrays: Sequence[np.ndarray], *, brightest: int) -> Dataset:
+def _dataset(arrays: Sequence[np.ndarray], brightest: int) -> Dataset:
     x_train, y_train, x_test, y_test = map(torch.from_numpy, arrays)
     return Dataset(
         x_train.float() / brightest, y_train.long(), x_test.float() / brightest, y_test.long()
     )
 
 
-def _folders() -> list[Path]:
-    chosen = os.environ.get("NFN_DATA")
-    return [Path(chosen), cache_folder()] if chosen else [cache_folder()]
+def _file(name: str) -> str:
+    return str(Path(_SOURCES[name].folder, f"{name}.npz"))
 
 
 def _layout(name: str) -> str:
-    images = ", ".join(map(str, ("n", *_SOURCES[name].stored)))
+    images = ", ".join(map(str, ("n", *_SOURCES[name].stored[0])))
     return (
         f"x_train and x_test, uint8 images of the shape ({images}), and y_train and y_test, uint8 "
-        f"labels 0 to {_NUM_CLASSES - 1} of the shape (n,)"
+        f"labels 0 to {_SOURCES[name].classes - 1} of the shape (n,)"
+    )
+
+
+def _remedy(name: str) -> str:
+    again = ", or delete it so that the data is downloaded" if _SOURCES[name].openml else ""
+    return (
+        f"Expected {_layout(name)}, written by numpy.savez_compressed. Replace the file{again}."
     )
 
 
 def _invalid(path: Path, name: str, problem: str) -> ValueError:
-    return ValueError(
-        f"{path} {problem}. Expected {_layout(name)}, written by numpy.savez_compressed. "
-        "Replace the file, or delete it so that the data is downloaded."
+    return ValueError(f"{path} {problem}. {_remedy(name)}")
+
+
+def _absent(name: str, reason: str) -> FileNotFoundError:
+    wanted = " or ".join(str(folder / _file(name)) for folder in folders())
+    return FileNotFoundError(
+        f"data set {name!r} is not on this machine and {reason}. Put it at {wanted}, or point "
+        f"NFN_DATA to a folder with {_file(name)}: an archive written by numpy.savez_compressed "
+        f"with {_layout(name)}."
     )
 
 
@@ -186,27 +223,25 @@ def _download(name: str) -> Path:
     from rich.console import Console
     from sklearn.datasets import fetch_openml
 
-    path = cache_folder() / f"{name}.npz"
+    source = _SOURCES[name]
+    if source.openml is None:
+        raise _absent(name, "it is not on OpenML")
+    path = cache_folder() / _file(name)
     status = f"Downloading {name} from OpenML into {path} (once; some minutes)"
     try:
         with Console(stderr=True).status(status):
             rows, labels = fetch_openml(
-                data_id=_SOURCES[name].openml,
+                data_id=source.openml,
                 as_frame=False,
                 return_X_y=True,
                 cache=False,
                 parser="liac-arff",
             )
     except OSError as error:
-        wanted = " or ".join(str(folder / f"{name}.npz") for folder in _folders())
-        raise FileNotFoundError(
-            f"data set {name!r} is not on this machine and OpenML cannot be reached ({error}). "
-            f"Put it at {wanted}, or point NFN_DATA to a folder with {name}.npz: an archive "
-            f"written by numpy.savez_compressed with {_layout(name)}."
-        ) from error
-    images = _unflatten(np.asarray(rows, dtype=np.uint8), _SOURCES[name].image)
-    digits = np.asarray(labels, dtype=np.int64) % _NUM_CLASSES  # SVHN calls the digit 0 class 10
-    _save(path, images.reshape(-1, *_SOURCES[name].stored), digits, _SOURCES[name].num_train)
+        raise _absent(name, f"OpenML cannot be reached ({error})") from error
+    images = _unflatten(np.asarray(rows, dtype=np.uint8), source.image)
+    digits = np.asarray(labels, dtype=np.int64) % source.classes  # SVHN calls the digit 0 class 10
+    _save(path, images.reshape(-1, *source.stored[0]), digits, source.num_train)
     return path
 
 

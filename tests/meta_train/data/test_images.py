@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from meta_train.tasks import _data
-from meta_train.tasks._data import Dataset, load_data
+from meta_train.data import Dataset, _images, load_data
 
 Arrays = dict[str, np.ndarray]
 SHAPES = {
@@ -28,6 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     data = tmp_path / "data"
     data.mkdir()
     monkeypatch.setenv("NFN_DATA", str(data))
+    monkeypatch.delenv("NFN_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return data
 
@@ -204,7 +204,7 @@ def test_a_download_lands_in_the_cache(
     order: tuple[int, ...],
 ) -> None:
     monkeypatch.delenv("NFN_DATA")
-    monkeypatch.setitem(_data._SOURCES, "svhn", replace(_data._SOURCES["svhn"], num_train=300))
+    monkeypatch.setitem(_images._SOURCES, "svhn", replace(_images._SOURCES["svhn"], num_train=300))
     images = smooth_images(320)
     flat = images.transpose(order).reshape(len(images), -1)
     labels = np.array([str(i % 10 + 1) for i in range(len(images))], dtype=object)
