@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +41,8 @@ def data_file(name: str) -> Path:
     return path
 
 
-@cache
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz` file, read once.
+    """The arrays of an `.npz` file.
 
     Raises:
         ValueError: If the file is damaged.

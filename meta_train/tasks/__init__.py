@@ -11,7 +11,7 @@ from ._base import Params as Params
 from ._base import Task as Task
 from ._base import TaskFamily as TaskFamily
 from ._base import stack as stack
-from ._broad import broad_family as broad_family
+from .broad import broad_family as broad_family
 from ..data import Dataset as Dataset
 from ..data import load_data as load_data
 from ._draw import mlp as mlp
