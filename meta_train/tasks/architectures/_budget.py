@@ -21,17 +21,17 @@ class Budget:
         max_weights: Most weights of nearly all networks.
         rare_weights: Most weights of the others.
         rare: Share of the networks that may be of the large kind.
-        min_work: The work of a step, in multiply-adds of a forward pass on its batch, is bounded by
-            a log-uniform number above this one ...
-        max_work: ... and below this one.
-        min_batch: Fewest samples in a batch; sizes are log-uniform.
+        min_work: Least bound on the work of a step, in multiply-adds of a forward pass on its
+            batch; bounds are log-uniform.
+        max_work: Largest bound.
+        min_batch: Fewest samples in a batch; sizes are log-uniform up to what the work allows.
         max_batch: Most samples in a batch.
     """
 
     max_weights: int = 60_000
     rare_weights: int = 300_000
     rare: float = 0.05
-    min_work: float = 1e6
+    min_work: float = 3e6
     max_work: float = 1e8
     min_batch: int = 4
     max_batch: int = 1_024
@@ -50,11 +50,12 @@ class Budget:
             large = dice.chance(self.rare)
             weights = self.rare_weights if large else self.max_weights
             work = dice.log_uniform(self.min_work, self.max_work)
-            batch = dice.size(self.min_batch, self.max_batch)
             build = architecture(dice)
             size, cost = measure(build, sample)
-            if size <= weights and cost * batch <= work:
-                return build, batch
+            affordable = int(work / max(cost, 1))
+            if size <= weights and affordable >= self.min_batch:
+                return build, dice.size(self.min_batch, min(self.max_batch, affordable))
+
 
 
 def measure(build: Builder, sample: Tensor) -> tuple[int, int]:

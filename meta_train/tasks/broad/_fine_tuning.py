@@ -25,7 +25,8 @@ class FineTuning(TaskFamily):
     """Classifiers of images that were trained on other images before.
 
     The training before is a few hundred steps of AdamW, done where the task is drawn. After it the
-    whole network is trained, or its later half, or low-rank additions to its linear layers.
+    whole network is trained, or its later half, or low-rank additions to its linear layers; half of
+    the time with a new head.
 
     Attributes:
         architecture: Draws the network.
@@ -50,10 +51,17 @@ class FineTuning(TaskFamily):
             F.cross_entropy, self.budget,
         )  # fmt: skip
         net = _trained(dice, first, dice.size(self.max_steps // 6, self.max_steps))
-        change = dice.choice((_whole, _whole, _later_half, _low_rank))
-        rank = dice.choice((1, 2, 4, 8))
+        change, rank = dice.choice((_whole, _whole, _later_half, _low_rank)), 2 ** dice.integer(0, 3)
+        new_head = dice.chance(0.5)
+
+        def start() -> nn.Module:
+            copied = copy.deepcopy(net)
+            if new_head:
+                _head_of(copied).reset_parameters()
+            return change(copied, rank)
+
         return ModuleTask(
-            lambda: change(copy.deepcopy(net), rank),
+            start,
             F.cross_entropy,
             (now.inputs, now.labels),
             validation_data=(now.held_inputs, now.held_labels),
@@ -78,6 +86,10 @@ def _trained(dice: Dice, task: ModuleTask, steps: int) -> nn.Module:
             optimizer.step()
     net.zero_grad()
     return net
+
+
+def _head_of(net: nn.Module) -> nn.Linear:
+    return [part for part in net.modules() if isinstance(part, nn.Linear)][-1]
 
 
 def _whole(net: nn.Module, rank: int) -> nn.Module:

@@ -97,7 +97,7 @@ class _EquationTask(Changed):
         self, task: ModuleTask, operator: Operator, border: Tensor, values: Tensor, weight: float
     ) -> None:
         super().__init__(task)
-        self.module, self.operator = task.module, operator
+        self.net, self.operator = task.module, operator
         self.border, self.values = border, values
         self.sizes = (
             task.data[1].square().mean().clamp(min=1e-3),
@@ -119,7 +119,7 @@ class _EquationTask(Changed):
         return terms[0] / self.sizes[0] + terms[1] / self.sizes[1]
 
     def _solution(self, params: Params, x: Tensor) -> Tensor:
-        y: Tensor = functional_call(self.module, params, (x,))
+        y: Tensor = functional_call(self.net, params, (x,))
         return y
 
     def _at_border(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
