@@ -200,9 +200,7 @@ def _layout(name: str) -> str:
 
 def _remedy(name: str) -> str:
     again = ", or delete it so that the data is downloaded" if _SOURCES[name].openml else ""
-    return (
-        f"Expected {_layout(name)}, written by numpy.savez_compressed. Replace the file{again}."
-    )
+    return f"Expected {_layout(name)}, written by numpy.savez_compressed. Replace the file{again}."
 
 
 def _invalid(path: Path, name: str, problem: str) -> ValueError:

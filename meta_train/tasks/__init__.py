@@ -1,5 +1,7 @@
 """Task families to meta-train on, and the data behind them."""
 
+from ..data import Dataset as Dataset
+from ..data import load_data as load_data
 from ._augment import Augmentation as Augmentation
 from ._augment import PermutedInputs as PermutedInputs
 from ._augment import PermutedLabels as PermutedLabels
@@ -11,9 +13,6 @@ from ._base import Params as Params
 from ._base import Task as Task
 from ._base import TaskFamily as TaskFamily
 from ._base import stack as stack
-from .broad import broad_family as broad_family
-from ..data import Dataset as Dataset
-from ..data import load_data as load_data
 from ._draw import mlp as mlp
 from ._families import DigitsCNNs as DigitsCNNs
 from ._families import DigitsMLPs as DigitsMLPs
@@ -26,6 +25,7 @@ from ._images import Autoencoders as Autoencoders
 from ._images import ImageCNNs as ImageCNNs
 from ._images import ImageMLPs as ImageMLPs
 from ._tables import Tables as Tables
+from .broad import broad_family as broad_family
 
 __all__ = [  # the other names are for the folders beside
     "Autoencoders",

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._base import ModuleTask
 from ..data import Dataset, load_data
+from ._base import ModuleTask
 from ._draw import Dice
 
 

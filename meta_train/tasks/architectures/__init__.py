@@ -1,5 +1,6 @@
 """Architectures, each drawn by dice for a sample's shape and a number of outputs."""
 
+from ._budget import USUAL as USUAL
 from ._budget import Budget as Budget
 from ._budget import measure as measure
 from ._convolutional import draw_cnn as draw_cnn

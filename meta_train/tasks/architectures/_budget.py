@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from .._draw import Dice
 from ._layers import Builder
 
+_TRIES = 100  # for a large network
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -19,8 +22,8 @@ class Budget:
 
     Attributes:
         max_weights: Most weights of nearly all networks.
-        rare_weights: Most weights of the others.
-        rare: Share of the networks that may be of the large kind.
+        rare_weights: Most weights of the others, which have more than `max_weights`.
+        rare: Share of the others, where the architecture can be as large.
         min_work: Least bound on the work of a step, in multiply-adds of a forward pass on its
             batch; bounds are log-uniform.
         max_work: Largest bound.
@@ -46,16 +49,19 @@ class Budget:
             architecture: Draws a network.
             sample: One input, `(1, ...)`.
         """
-        while True:
-            large = dice.chance(self.rare)
-            weights = self.rare_weights if large else self.max_weights
+        large = _TRIES * [(self.max_weights, self.rare_weights)] if dice.chance(self.rare) else []
+        for least, most in chain(large, repeat((0, self.max_weights))):
             work = dice.log_uniform(self.min_work, self.max_work)
             build = architecture(dice)
             size, cost = measure(build, sample)
             affordable = int(work / max(cost, 1))
-            if size <= weights and affordable >= self.min_batch:
+            if least < size <= most and affordable >= self.min_batch:
                 return build, dice.size(self.min_batch, min(self.max_batch, affordable))
+        raise AssertionError("it repeats without end")
 
+
+USUAL = Budget()
+"""What families draw within unless told otherwise."""
 
 
 def measure(build: Builder, sample: Tensor) -> tuple[int, int]:

@@ -34,6 +34,7 @@ class _Waves(nn.Module):
 
     def __init__(self, coordinates: int, waves: int, frequency: float) -> None:
         super().__init__()
+        self.directions: Tensor
         self.register_buffer("directions", frequency * torch.randn(coordinates, waves))
 
     def forward(self, x: Tensor) -> Tensor:

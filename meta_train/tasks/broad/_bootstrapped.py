@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .._base import Task, TaskFamily
 from .._draw import Dice, build_seeded, mlp
 from .._samples import split_samples
-from ..architectures import Budget, Builder, draw_mlp
+from ..architectures import USUAL, Budget, Builder, draw_mlp
 from ._pose import pose
 
 
@@ -26,7 +26,7 @@ class BootstrappedValues(TaskFamily):
     """
 
     max_inputs: int = 24
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws a process, an architecture and how it is trained."""
@@ -34,18 +34,18 @@ class BootstrappedValues(TaskFamily):
         size, count = dice.size(2, self.max_inputs), dice.size(500, 8_000)
         states = torch.randn(count, size, generator=generator)
         mix = torch.linalg.qr(torch.randn(size, size, generator=generator)).Q
-        stay = dice.uniform(0.3, 0.95)
+        stay = dice.uniform(0.5, 0.98)
         noise = torch.randn(count, size, generator=generator)
         following = stay * states @ mix + (1 - stay**2) ** 0.5 * noise
         reward = build_seeded(dice, lambda: mlp((size, dice.size(4, 32), 1), nn.Tanh))
         with torch.no_grad():
             rewards = reward(2 * states)
         rewards = (rewards - rewards.mean()) / rewards.std().clamp(min=1e-3)
-        discount, rate = dice.uniform(0.5, 0.98), dice.log_uniform(3e-3, 0.3)
+        discount, rate = dice.uniform(0.3, 0.85), dice.log_uniform(3e-3, 0.3)
 
         def loss(found: tuple[Tensor, Tensor], rewards: Tensor) -> Tensor:
             now, later = found
-            return (1 - discount) * F.mse_loss(now, rewards + discount * later)
+            return F.mse_loss(now, rewards + discount * later)
 
         def doubled(dice: Dice) -> Builder:
             build = draw_mlp(dice, states[:1], 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 
@@ -73,9 +73,8 @@ def files_of(family: TaskFamily) -> frozenset[str]:
     """
     names = getattr(family, "data", ())
     found = {file_of(name) for name in ([names] if isinstance(names, str) else names)}
-    for field in fields(family) if hasattr(family, "__dataclass_fields__") else ():
-        for inner in _families_in(getattr(family, field.name)):
-            found |= files_of(inner)
+    for inner in _families_in(tuple(vars(family).values())):
+        found |= files_of(inner)
     return frozenset(name for name in found if name is not None)
 
 
@@ -128,4 +127,4 @@ broad_family = Complete(
         )
     ),
 )
-"""All kinds of data that are for meta-training and of networks, in many units; reads `$NFN_DATA`."""
+"""All data of meta-training under networks of every kind, in many units; reads `$NFN_DATA`."""

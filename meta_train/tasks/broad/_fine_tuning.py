@@ -18,6 +18,7 @@ from ._images import draw_part
 from ._pose import Architecture, pose
 
 _RATE = 2e-3  # of AdamW, before
+_BUDGET = Budget(max_weights=40_000, max_work=1e7)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class FineTuning(TaskFamily):
     architecture: Architecture
     data: tuple[str, ...] = IMAGES
     max_steps: int = 300
-    budget: Budget = Budget(max_weights=40_000, max_work=1e7)  # noqa: RUF009
+    budget: Budget = _BUDGET
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws both data sets, an architecture and how it is trained."""
@@ -47,11 +48,17 @@ class FineTuning(TaskFamily):
         before, now = (self._draw_images(dice, side) for _ in range(2))
         classes = 1 + int(max(before.labels.max(), now.labels.max()))
         first = pose(
-            dice, lambda d: self.architecture(d, before.inputs[:1], classes), before,
-            F.cross_entropy, self.budget,
-        )  # fmt: skip
+            dice,
+            lambda d: self.architecture(d, before.inputs[:1], classes),
+            before,
+            F.cross_entropy,
+            self.budget,
+        )
         net = _trained(dice, first, dice.size(self.max_steps // 6, self.max_steps))
-        change, rank = dice.choice((_whole, _whole, _later_half, _low_rank)), 2 ** dice.integer(0, 3)
+        change, rank = (
+            dice.choice((_whole, _whole, _later_half, _low_rank)),
+            2 ** dice.integer(0, 3),
+        )
         new_head = dice.chance(0.5)
 
         def start() -> nn.Module:

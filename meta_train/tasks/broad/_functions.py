@@ -13,7 +13,7 @@ from ...data import load_data
 from .._base import Task, TaskFamily
 from .._draw import Dice, build_seeded, mlp
 from .._samples import Split, draw_gaussians, split_samples
-from ..architectures import Budget, Builder, draw_field, draw_mlp
+from ..architectures import USUAL, Budget, Builder, draw_field, draw_mlp
 from ._images import ALL_IMAGES
 from ._pose import pose, regressor
 
@@ -30,7 +30,7 @@ class Functions(TaskFamily):
     """
 
     max_inputs: int = 24
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws a function, an architecture and how it is trained."""
@@ -70,7 +70,7 @@ def _teacher(dice: Dice, x: Tensor) -> Tensor:
     widths = (x.shape[1], dice.size(4, 64), dice.size(4, 64), dice.size(1, 4))
     teacher = build_seeded(dice, lambda: mlp(widths, nn.Tanh))
     with torch.no_grad():
-        return teacher(3 * x)  # type: ignore[no-any-return]
+        return teacher(3 * x)
 
 
 def _kinks(dice: Dice, x: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class ImageFields(TaskFamily):
     """
 
     data: tuple[str, ...] = ALL_IMAGES
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws images, an architecture and how it is trained."""
@@ -106,9 +106,12 @@ class ImageFields(TaskFamily):
         colors = (colors - colors.mean()) / (colors.std() if dice.chance(0.5) else 1)
         data = Split(places, colors, places, colors)
         return pose(
-            dice, lambda d: draw_field(d, places[:1], colors.shape[1]), data, F.mse_loss,
+            dice,
+            lambda d: draw_field(d, places[:1], colors.shape[1]),
+            data,
+            F.mse_loss,
             self.budget,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class MovingTargets(TaskFamily):
     """
 
     max_inputs: int = 32
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws the functions, their pace, an architecture and how it is trained."""
@@ -153,6 +156,7 @@ class _Clocked(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
+        self.steps: Tensor
         self.register_buffer("steps", torch.zeros(()))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from ...data import load_data
 from .._base import Batch, ModuleTask, Task, TaskFamily
 from .._draw import Dice
 from .._samples import Split
-from ..architectures import SIDE_MULTIPLE, Budget, draw_autoencoder, draw_denoiser, draw_vae
+from ..architectures import SIDE_MULTIPLE, USUAL, Budget, draw_autoencoder, draw_denoiser, draw_vae
 from ._images import ALL_IMAGES, draw_part, resized
 from ._pose import LossFn, pose
 
@@ -31,16 +31,19 @@ class ImageAutoencoders(TaskFamily):
     """
 
     data: tuple[str, ...] = ALL_IMAGES
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws images, an architecture and how it is trained."""
         dice = Dice(generator)
         data = _own_targets(_draw_images(dice, self.data))
         return pose(
-            dice, lambda d: draw_autoencoder(d, data.inputs[:1]), data, dice.choice(_ERRORS),
+            dice,
+            lambda d: draw_autoencoder(d, data.inputs[:1]),
+            data,
+            dice.choice(_ERRORS),
             self.budget,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class VAEs(TaskFamily):
     """
 
     data: tuple[str, ...] = ALL_IMAGES
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws images, an architecture and how it is trained."""
@@ -81,7 +84,7 @@ class Denoisers(TaskFamily):
     """
 
     data: tuple[str, ...] = ALL_IMAGES
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws images, what is predicted, an architecture and how it is trained."""
@@ -90,16 +93,20 @@ class Denoisers(TaskFamily):
         planes = data.map(lambda x: F.pad(x, (0, 0, 0, 0, 0, 1)))  # room for the level
         kind = dice.choice((_NoiseTask, _NoiseTask, _CleanTask))
         return pose(
-            dice, lambda d: draw_denoiser(d, planes.inputs[:1]), planes, F.mse_loss,
-            self.budget, kind,
-        )  # fmt: skip
+            dice,
+            lambda d: draw_denoiser(d, planes.inputs[:1]),
+            planes,
+            F.mse_loss,
+            self.budget,
+            kind,
+        )
 
 
 class _NoiseTask(ModuleTask):
     """Images are mixed with noise as they are drawn; the noise is the target."""
 
     def _draw(self, data: tuple[Tensor, Tensor], generator: torch.Generator) -> Batch:
-        inputs, images = super()._draw(data, generator)
+        _, images = super()._draw(data, generator)
         noise = torch.randn(images.shape, generator=generator)
         level = torch.rand(len(images), 1, 1, 1, generator=generator)
         mixed = (level * pi / 2).cos() * images + (level * pi / 2).sin() * noise

@@ -12,7 +12,7 @@ from ...data import IMAGES, Dataset, load_data
 from .._base import Task, TaskFamily
 from .._draw import Dice
 from .._samples import Split
-from ..architectures import Budget
+from ..architectures import USUAL, Budget
 from ._pose import Architecture, classifier
 
 ALL_IMAGES = ("digits", *IMAGES)
@@ -33,7 +33,7 @@ class ImageClassifiers(TaskFamily):
     architecture: Architecture
     data: tuple[str, ...] = ALL_IMAGES
     max_samples: int = 6_000
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws images, an architecture and how it is trained."""

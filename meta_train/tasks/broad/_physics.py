@@ -27,6 +27,7 @@ from ._pose import pose
 Solution = Callable[[Tensor], Tensor]
 """Points `(b, d)` to values `(b, 1)`."""
 _POINTS, _BORDER = 4_096, 32
+_BUDGET = Budget(max_work=3e7)  # derivatives take several passes
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Equations(TaskFamily):
         budget: What a network may cost.
     """
 
-    budget: Budget = Budget(max_work=3e7)  # noqa: RUF009  derivatives cost several passes
+    budget: Budget = _BUDGET
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws an equation, its solution, an architecture and how it is trained."""

@@ -58,18 +58,24 @@ def classifier(dice: Dice, architecture: Architecture, data: Split, budget: Budg
     classes = int(max(data.labels.max(), data.held_labels.max())) + 1
     data = _mislabelled(dice, _imbalanced(dice, data, classes), classes)
     return pose(
-        dice, lambda d: architecture(d, data.inputs[:1], classes), data,
-        dice.choice(_CLASS_LOSSES), budget,
-    )  # fmt: skip
+        dice,
+        lambda d: architecture(d, data.inputs[:1], classes),
+        data,
+        dice.choice(_CLASS_LOSSES),
+        budget,
+    )
 
 
 def regressor(dice: Dice, architecture: Architecture, data: Split, budget: Budget) -> ModuleTask:
     """Numbers `(n, outputs)` from samples."""
     outputs = data.labels.shape[1]
     return pose(
-        dice, lambda d: architecture(d, data.inputs[:1], outputs), data,
-        dice.choice(_NUMBER_LOSSES), budget,
-    )  # fmt: skip
+        dice,
+        lambda d: architecture(d, data.inputs[:1], outputs),
+        data,
+        dice.choice(_NUMBER_LOSSES),
+        budget,
+    )
 
 
 def _imbalanced(dice: Dice, data: Split, classes: int) -> Split:

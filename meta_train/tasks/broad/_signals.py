@@ -15,7 +15,7 @@ from ...data import SERIES, SIGNALS, load_series, load_signals
 from .._base import Task, TaskFamily
 from .._draw import Dice
 from .._samples import Split
-from ..architectures import Budget
+from ..architectures import USUAL, Budget
 from ._images import draw_part
 from ._pose import Architecture, classifier, regressor
 
@@ -35,7 +35,7 @@ class SignalClassifiers(TaskFamily):
 
     architecture: Architecture
     data: tuple[str, ...] = SIGNALS
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws series, an architecture and how it is trained."""
@@ -61,14 +61,14 @@ class Forecasts(TaskFamily):
 
     architecture: Architecture
     data: tuple[str, ...] = SERIES
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws a series, how far to look, an architecture and how it is trained."""
         dice = Dice(generator)
         series = load_series(dice.choice(self.data))
-        past, ahead = dice.size(6, 32), dice.size(1, 6)
         cut = len(series) * 4 // 5
+        past, ahead = dice.size(6, min(32, (len(series) - cut) // 2)), dice.size(1, 6)
         mean, std = series[:cut].mean(0), series[:cut].std(0).clamp(min=1e-3)
         series = ((series - mean) / std).clamp(-10, 10)
         parts = (_windows(part, past, ahead) for part in (series[:cut], series[cut:]))

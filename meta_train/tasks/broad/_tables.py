@@ -13,7 +13,7 @@ from ...data import TABLES, Table, load_table
 from .._base import Task, TaskFamily
 from .._draw import Dice
 from .._samples import Split
-from ..architectures import Budget, draw_mlp
+from ..architectures import USUAL, Budget, draw_mlp
 from ._pose import Architecture, classifier, regressor
 
 _CLIP = 5.0  # standard deviations
@@ -31,7 +31,7 @@ class MeasuredTables(TaskFamily):
 
     architecture: Architecture = draw_mlp
     data: tuple[str, ...] = TABLES
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws rows, an architecture and how it is trained."""

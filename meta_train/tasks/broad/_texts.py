@@ -12,7 +12,7 @@ from ...data import TEXTS, load_text
 from .._base import Task, TaskFamily
 from .._draw import Dice
 from .._samples import Split
-from ..architectures import Budget
+from ..architectures import USUAL, Budget
 from ._pose import Architecture, pose
 
 _MIN_LENGTH, _MAX_LENGTH = 8, 48
@@ -30,14 +30,14 @@ class NextCharacters(TaskFamily):
 
     architecture: Architecture
     data: tuple[str, ...] = TEXTS
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws a text, the length of pieces, an architecture and how it is trained."""
         dice = Dice(generator)
         text = load_text(dice.choice(self.data))
         cut = len(text.codes) * 9 // 10
-        train, held = text.codes[: dice.size(20_000, cut)], text.codes[cut:]
+        train, held = text.codes[: dice.size(min(20_000, cut), cut)], text.codes[cut:]
         return _reader(dice, self.architecture, train, held, len(text.symbols), self.budget)
 
 
@@ -51,7 +51,7 @@ class Languages(TaskFamily):
     """
 
     architecture: Architecture
-    budget: Budget = Budget()  # noqa: RUF009
+    budget: Budget = USUAL
 
     def sample(self, generator: torch.Generator) -> Task:
         """Draws a language, the length of pieces, an architecture and how it is trained."""
@@ -70,7 +70,12 @@ def next_character_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _reader(
-    dice: Dice, architecture: Architecture, train: Tensor, held: Tensor, symbols: int, budget: Budget
+    dice: Dice,
+    architecture: Architecture,
+    train: Tensor,
+    held: Tensor,
+    symbols: int,
+    budget: Budget,
 ) -> Task:
     length = dice.size(_MIN_LENGTH, _MAX_LENGTH)
     data = Split(*_pieces(train, length), *_pieces(held, length))
