@@ -1,7 +1,13 @@
 """Task families to meta-train on, and the data behind them."""
 
 from ..data import Dataset as Dataset
+from ..data import Table as Table
+from ..data import Text as Text
 from ..data import load_data as load_data
+from ..data import load_series as load_series
+from ..data import load_signals as load_signals
+from ..data import load_table as load_table
+from ..data import load_text as load_text
 from ._augment import Augmentation as Augmentation
 from ._augment import PermutedInputs as PermutedInputs
 from ._augment import PermutedLabels as PermutedLabels
@@ -26,6 +32,7 @@ from ._images import ImageCNNs as ImageCNNs
 from ._images import ImageMLPs as ImageMLPs
 from ._tables import Tables as Tables
 from .broad import broad_family as broad_family
+from .broad import files_of as files_of
 
 __all__ = [  # the other names are for the folders beside
     "Autoencoders",
@@ -40,14 +47,22 @@ __all__ = [  # the other names are for the folders beside
     "PermutedLabels",
     "ReparametrizedWeights",
     "ScaledLoss",
+    "Table",
     "Tables",
     "Task",
     "TaskFamily",
     "TeacherMLPs",
+    "Text",
+    "broad_family",
     "default_family",
+    "files_of",
     "general_family",
     "light_family",
     "load_data",
+    "load_series",
+    "load_signals",
+    "load_table",
+    "load_text",
     "mlp",
     "stack",
 ]
