@@ -10,8 +10,10 @@ from .evaluation import Evaluation as Evaluation
 from .evaluation import EvaluationTask as EvaluationTask
 from .evaluation import Problem as Problem
 from .evaluation import evaluate as evaluate
+from .evaluation import evaluation_tasks as evaluation_tasks
 from .higher import register_higher as register_higher
 from .inner import InnerConfig as InnerConfig
+from .inner import Losses as Losses
 from .inner import Unrolled as Unrolled
 from .inner import unroll as unroll
 from .suites import run_suite as run_suite
@@ -32,6 +34,7 @@ __all__ = [
     "EvaluationTask",
     "FullES",
     "InnerConfig",
+    "Losses",
     "MetaLoss",
     "MetaTrainer",
     "NoiseReuseES",
@@ -45,6 +48,7 @@ __all__ = [
     "Unrolled",
     "ValidationConfig",
     "evaluate",
+    "evaluation_tasks",
     "load_data",
     "load_family",
     "register_higher",

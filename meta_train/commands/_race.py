@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -10,7 +11,7 @@ from ._compare import compare, find_peers
 
 
 def race(
-    problem: tyro.conf.Positional[str],
+    problem: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODULE:FUNCTION")],
     /,
     *,
     checkpoint: str = "default",

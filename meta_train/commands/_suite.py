@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich import progress
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def suite(
-    name: tyro.conf.Positional[str],
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SUITE")],
     /,
     *,
     data: str | None = None,

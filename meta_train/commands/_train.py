@@ -29,6 +29,7 @@ def train(
     wandb: WandbMode = "disabled",
     tensorboard: bool = False,
     dry_run: bool = False,
+    table: bool = True,
     json: Path | None = None,
 ) -> None:
     """Meta-trains an optimizer.
@@ -52,6 +53,7 @@ def train(
         wandb: Whether wandb sends or keeps curves and tables.
         tensorboard: Write curves for TensorBoard, too, into a folder beside `out`.
         dry_run: Only check everything, with one trial step.
+        table: Whether to end with a table of some held-out tasks: did it help?
         json: Where to write the run's card: settings, progress, versions.
     """
     from ..support import check_overwrite, clean
@@ -75,6 +77,10 @@ def train(
     if dry_run:
         return
     print(f"Optimizer: {out}, after {trainer.step} outer steps. Every step: {journal_path(out)}")
+    if table:
+        from ._verdict import print_verdict
+
+        print_verdict(trainer, out)
     if trainer.skipped:
         print(f"nfn-optim: warning: {left_out(trainer)}", file=sys.stderr)
     if 2 * trainer.skipped >= trainer.num_estimates > 0:

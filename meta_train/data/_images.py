@@ -5,12 +5,10 @@ Shape legend: `n` images of `c` channels, `h` rows and `w` columns.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +17,8 @@ from torch import Tensor
 from nfn_optim.cache import cache_folder
 
 from ._files import find_file, folders, read_arrays
-
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
+from ._openml import ELSEWHERE, download
+from ._sources import KEYS, SOURCES, Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,51 +48,6 @@ class Dataset:
         )
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What a data set must look like, and where it is.
-
-    Attributes:
-        image: Shape of an image, `(c, h, w)`.
-        classes: How many there are.
-        folder: Subfolder of its file.
-        openml: Its number on OpenML, if it is there.
-        num_train: How many of OpenML's rows, from the first, are the official training data.
-    """
-
-    image: tuple[int, int, int]
-    classes: int = 10
-    folder: str = "images"
-    openml: int | None = None
-    num_train: int = 0
-
-    @property
-    def stored(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes that an image may have in a file; one channel goes without saying."""
-        channels, height, width = self.image
-        return ((height, width),) if channels == 1 else (self.image, (height, width, channels))
-
-
-_GRAY = (1, 28, 28)
-_COLOR = (3, 32, 32)
-_SOURCES = {
-    "mnist": _Source(_GRAY, folder="", openml=554, num_train=60_000),
-    "fashion_mnist": _Source(_GRAY, folder="", openml=40996, num_train=60_000),
-    "cifar10": _Source(_COLOR, folder="", openml=40927, num_train=50_000),
-    "svhn": _Source(_COLOR, folder="", openml=41081, num_train=73_257),
-    "ahcd_arabic": _Source((1, 32, 32), 28),
-    "cifar100_20cls": _Source(_COLOR, 20),
-    "emnist_bymerge47": _Source(_GRAY, 47),
-    "emnist_letters19": _Source(_GRAY, 19),
-    "hoda_farsi_digits": _Source(_GRAY),
-    "notmnist": _Source(_GRAY),
-    "omniglot_small1": _Source(_GRAY, 136),
-    "pneumoniamnist": _Source(_GRAY, 2),
-    "sign_digits_grey": _Source((1, 32, 32)),
-    "usps": _Source((1, 16, 16)),
-}
-
-
 def load_data(name: str) -> Dataset:
     """Loads labelled images by name.
 
@@ -122,11 +75,11 @@ def load_data(name: str) -> Dataset:
     """
     if name == "digits":
         return _digits()
-    if name not in _SOURCES:
-        known = ", ".join(["digits", *_SOURCES])
+    if name not in SOURCES:
+        known = ", ".join(["digits", *SOURCES])
         raise ValueError(f"there is no data set {name!r}. Choose one of {known}.")
-    path = find_file(_file(name))
-    return _read(path or _download(name), name)
+    path, kept = find_file(_file(name)), cache_folder() / _file(name)
+    return _read(path, name) if path and path != kept else _from_cache(kept, name)
 
 
 @cache
@@ -141,21 +94,38 @@ def _digits() -> Dataset:
     return _dataset((x_train, y_train, x_test, y_test), 16)
 
 
+def _from_cache(path: Path, name: str) -> Dataset:
+    """From the user's cache; what is not there, or is damaged, is downloaded."""
+    damage: ValueError | None = None
+    if path.is_file():
+        try:
+            return _read(path, name)
+        except ValueError as error:
+            damage = error
+    try:
+        download(name, SOURCES[name], path)
+    except ConnectionError as error:
+        if damage is not None:
+            raise ValueError(f"{damage} {ELSEWHERE}") from error
+        raise _absent(name, str(error)) from error
+    return _read(path, name)
+
+
 @cache
 def _read(path: Path, name: str) -> Dataset:
     try:
         arrays = read_arrays(path)
     except ValueError as error:
         raise ValueError(f"{error} {_remedy(name)}") from error
-    missing = [key for key in _KEYS if key not in arrays]
+    missing = [key for key in KEYS if key not in arrays]
     if missing:
         raise _invalid(path, name, f"has no array {', '.join(missing)}")
     for part in ("train", "test"):
-        problem = _problem(arrays[f"x_{part}"], arrays[f"y_{part}"], _SOURCES[name])
+        problem = _problem(arrays[f"x_{part}"], arrays[f"y_{part}"], SOURCES[name])
         if problem:
             raise _invalid(path, name, f"has a wrong {part} part: {problem}")
-    x_train, y_train, x_test, y_test = (arrays[key] for key in _KEYS)
-    image = _SOURCES[name].image
+    x_train, y_train, x_test, y_test = (arrays[key] for key in KEYS)
+    image = SOURCES[name].image
     return _dataset((_placed(x_train, image), y_train, _placed(x_test, image), y_test), 255)
 
 
@@ -166,7 +136,7 @@ def _placed(images: np.ndarray, image: tuple[int, int, int]) -> np.ndarray:
     return images.reshape(-1, *image)
 
 
-def _problem(images: np.ndarray, labels: np.ndarray, source: _Source) -> str:
+def _problem(images: np.ndarray, labels: np.ndarray, source: Source) -> str:
     """What is wrong with images and labels; nothing is the empty string."""
     if images.dtype != np.uint8 or labels.dtype != np.uint8:
         return f"images are {images.dtype} and labels {labels.dtype}, not both uint8"
@@ -187,19 +157,19 @@ def _dataset(arrays: Sequence[np.ndarray], brightest: int) -> Dataset:
 
 
 def _file(name: str) -> str:
-    return str(Path(_SOURCES[name].folder, f"{name}.npz"))
+    return str(Path(SOURCES[name].folder, f"{name}.npz"))
 
 
 def _layout(name: str) -> str:
-    images = ", ".join(map(str, ("n", *_SOURCES[name].stored[0])))
+    images = ", ".join(map(str, ("n", *SOURCES[name].stored[0])))
     return (
         f"x_train and x_test, uint8 images of the shape ({images}), and y_train and y_test, uint8 "
-        f"labels 0 to {_SOURCES[name].classes - 1} of the shape (n,)"
+        f"labels 0 to {SOURCES[name].classes - 1} of the shape (n,)"
     )
 
 
 def _remedy(name: str) -> str:
-    again = ", or delete it so that the data is downloaded" if _SOURCES[name].openml else ""
+    again = ", or delete it so that the data is downloaded" if SOURCES[name].openml else ""
     return f"Expected {_layout(name)}, written by numpy.savez_compressed. Replace the file{again}."
 
 
@@ -214,60 +184,3 @@ def _absent(name: str, reason: str) -> FileNotFoundError:
         f"NFN_DATA to a folder with {_file(name)}: an archive written by numpy.savez_compressed "
         f"with {_layout(name)}."
     )
-
-
-def _download(name: str) -> Path:
-    """Fetches a data set from OpenML and keeps it in the user's cache as a file like any other."""
-    from rich.console import Console
-    from sklearn.datasets import fetch_openml
-
-    source = _SOURCES[name]
-    if source.openml is None:
-        raise _absent(name, "it is not on OpenML")
-    path = cache_folder() / _file(name)
-    status = f"Downloading {name} from OpenML into {path} (once; some minutes)"
-    try:
-        with Console(stderr=True).status(status):
-            rows, labels = fetch_openml(
-                data_id=source.openml,
-                as_frame=False,
-                return_X_y=True,
-                cache=False,
-                parser="liac-arff",
-            )
-    except OSError as error:
-        raise _absent(name, f"OpenML cannot be reached ({error})") from error
-    images = _unflatten(np.asarray(rows, dtype=np.uint8), source.image)
-    digits = np.asarray(labels, dtype=np.int64) % source.classes  # SVHN calls the digit 0 class 10
-    _save(path, images.reshape(-1, *source.stored[0]), digits, source.num_train)
-    return path
-
-
-def _unflatten(rows: np.ndarray, image: tuple[int, int, int]) -> np.ndarray:
-    """Rows of pixels as images `(n, c, h, w)`.
-
-    OpenML does not say whether the channels were flattened first or last. Neighboring pixels are
-    alike, so the right order gives the smoother images.
-    """
-    channels, height, width = image
-    first = rows.reshape(-1, channels, height, width)
-    last = rows.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
-    return min(first, last, key=_roughness)
-
-
-def _roughness(images: np.ndarray) -> float:
-    """Mean step between horizontal neighbors, of a few hundred images."""
-    return float(np.abs(np.diff(images[:256].astype(np.int16), axis=-1)).mean())
-
-
-def _save(path: Path, images: np.ndarray, labels: np.ndarray, num_train: int) -> None:
-    """Writes the file in one move, so that an interrupted download leaves none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = (images[:num_train], labels[:num_train], images[num_train:], labels[num_train:])
-    contents: dict[str, Any] = {
-        key: array.astype(np.uint8) for key, array in zip(_KEYS, arrays, strict=True)
-    }
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / path.name
-        np.savez_compressed(part, **contents)
-        part.replace(path)

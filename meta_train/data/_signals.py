@@ -15,8 +15,7 @@ from torch import Tensor
 from ._files import data_file, read_arrays
 from ._images import Dataset
 from ._roles import SERIES, SMALL_SIGNALS
-
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
+from ._sources import KEYS
 
 
 def load_signals(name: str) -> Dataset:
@@ -56,10 +55,10 @@ def load_series(name: str) -> Tensor:
 @cache
 def _read_labelled(path: Path, prefix: str) -> Dataset:
     arrays = read_arrays(path)
-    missing = [key for key in _KEYS if prefix + key not in arrays]
+    missing = [key for key in KEYS if prefix + key not in arrays]
     if missing:
-        raise ValueError(f"{path} has no array {prefix}{missing[0]}. It needs {', '.join(_KEYS)}.")
-    x_train, y_train, x_test, y_test = (torch.from_numpy(arrays[prefix + key]) for key in _KEYS)
+        raise ValueError(f"{path} has no array {prefix}{missing[0]}. It needs {', '.join(KEYS)}.")
+    x_train, y_train, x_test, y_test = (torch.from_numpy(arrays[prefix + key]) for key in KEYS)
     return Dataset(_series(x_train), y_train.long(), _series(x_test), y_test.long())
 
 

@@ -13,10 +13,34 @@ from .contenders import Contender as Contender
 from .contenders import find_contender as find_contender
 from .field import EvaluationTask as EvaluationTask
 from .field import Problem as Problem
+from .field import evaluation_tasks as evaluation_tasks
 from .field import find_tasks as find_tasks
 from .field import users_task as users_task
+from .report import Curve as Curve
 from .report import Evaluation as Evaluation
+from .report import Measured as Measured
+from .report import Row as Row
+from .report import TaskInfo as TaskInfo
 from .report import from_json as from_json
 from .report import to_json as to_json
 from .report import to_markdown as to_markdown
 from .report import write_page as write_page
+
+__all__ = [  # the other names are for the commands
+    "Contender",
+    "Curve",
+    "Evaluation",
+    "EvaluationTask",
+    "Measured",
+    "Problem",
+    "Row",
+    "TaskInfo",
+    "evaluate",
+    "evaluation_tasks",
+    "find_contender",
+    "find_tasks",
+    "from_json",
+    "to_json",
+    "to_markdown",
+    "write_page",
+]

@@ -7,8 +7,15 @@ from pathlib import Path
 
 from nfn_optim import UpdateRule
 
-from .contenders import TUNED, UNTUNED, Contender, learned, require_packages, untrained
-from .field import EvaluationTask
+from .contenders import (
+    TUNED,
+    UNTUNED,
+    Contender,
+    learned,
+    require_packages,
+    with_references,
+)
+from .field import EvaluationTask, Tasks, evaluation_tasks
 from .report import Evaluation, Group, Row, TaskInfo, end_of, measure
 from .sweep import (
     Entry,
@@ -25,27 +32,30 @@ EXTENSIONS = 2
 
 
 def evaluate(
-    checkpoint: UpdateRule | str | Path,
-    tasks: Sequence[EvaluationTask],
+    checkpoint: UpdateRule | str | Path | Contender,
+    tasks: Tasks,
     *,
     peers: Sequence[Contender] = PEERS,
     num_seeds: int = 2,
     told: bool = False,
+    costs: bool = True,
     extensions: int = EXTENSIONS,
     cache: Path | None = None,
     processes: int = 1,
     on_progress: OnProgress = lambda label, done, total: None,
 ) -> Evaluation:
-    """Compares a learned rule, and the same without learning, with tuned and untuned peers.
+    """Compares a learned rule, one without learning and the shipped one with peers.
 
     Main arguments:
-        checkpoint: A rule, or what `load_rule` takes.
-        tasks: What to train.
+        checkpoint: A rule, what `load_rule` takes, or a contender.
+        tasks: What to train: a family, of which some tasks are drawn, or tasks, as
+            `evaluation_tasks` takes them.
         peers: What to compare with: those with a grid are tuned for every task.
 
     Other arguments:
         num_seeds: Networks trained with the settings that tuning finds.
         told: Whether the learned rule is told the number of steps.
+        costs: Whether to measure seconds and memory of a step.
         extensions: How often a grid may grow where its best rate is an end.
         cache: Folder that keeps finished runs; without one they are computed every time.
         processes: Runs at the same time, each on one thread.
@@ -55,32 +65,39 @@ def evaluate(
         ValueError: If there are no tasks or no seeds, two contenders have one name, a package is
             missing, or a problem cannot be trained; all before the first run.
     """
-    judged = (learned(checkpoint, told=told), untrained(told=told))
+    if not isinstance(checkpoint, Contender):
+        checkpoint = learned(checkpoint, told=told)
+    judged = with_references(checkpoint)
     contenders = (*judged, *peers)
     _check(tasks, contenders, num_seeds, processes)
+    chosen = evaluation_tasks(tasks)
     seeds = tuple(range(num_seeds))
-    starts = look_at_all(tasks, seeds, processes, on_progress)
+    starts = look_at_all(chosen, seeds, processes, on_progress)
     session = Session(starts, seeds, extensions, cache, processes, on_progress)
-    entries = session.run(tasks, contenders)
+    entries = session.run(chosen, contenders)
     rows: list[Row] = []
-    for done, task in enumerate(tasks):
-        on_progress(f"{task.name}: what a step costs", done, len(tasks))
-        rows += _rows(task, [e for e in entries if e.task is task], len(judged))
-    infos = (TaskInfo(t.name, t.num_steps, _num_weights(starts, t)) for t in tasks)
+    for done, task in enumerate(chosen):
+        if costs:
+            on_progress(f"{task.name}: what a step costs", done, len(chosen))
+        rows += _rows(task, [e for e in entries if e.task is task], len(judged), costs)
+    infos = (TaskInfo(t.name, t.num_steps, _num_weights(starts, t)) for t in chosen)
     return Evaluation(tuple(infos), seeds, tuple(rows))
 
 
-def _rows(task: EvaluationTask, entries: Sequence[Entry], num_judged: int) -> list[Row]:
+def _rows(
+    task: EvaluationTask, entries: Sequence[Entry], num_judged: int, costs: bool
+) -> list[Row]:
     """One a contender; the first ones are judged, and the others are their peers."""
     contenders = [entry.contender for entry in entries]
-    seconds = seconds_per_step(task, contenders)
+    seconds = seconds_per_step(task, contenders) if costs else {}
     targets = {e.contender.name: end_of(e) for e in entries[num_judged:]}
     rows = []
     for index, entry in enumerate(entries):
         peer: Group = "tuned" if entry.contender.is_tuned else "untuned"
         group: Group = "judged" if index < num_judged else peer
         time = seconds.get(entry.contender.name)
-        rows.append(measure(entry, group, targets, time, peak_bytes(task, entry.contender)))
+        peak = peak_bytes(task, entry.contender) if costs else None
+        rows.append(measure(entry, group, targets, time, peak))
     return rows
 
 
@@ -89,12 +106,12 @@ def _num_weights(starts: Starts, task: EvaluationTask) -> int:
 
 
 def _check(
-    tasks: Sequence[EvaluationTask],
+    tasks: Tasks,
     contenders: Sequence[Contender],
     num_seeds: int,
     processes: int,
 ) -> None:
-    if not tasks or num_seeds < 1:
+    if (isinstance(tasks, Sequence) and not tasks) or num_seeds < 1:
         raise ValueError("evaluate needs at least one task and one seed. Give them.")
     if processes < 1:
         raise ValueError(f"processes must be at least 1; got {processes}.")

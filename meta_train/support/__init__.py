@@ -3,6 +3,7 @@
 from ._bars import duration as duration
 from ._bars import say as say
 from ._bars import shown as shown
+from ._cache import keep as keep
 from ._cache import remember as remember
 from ._checks import require_counts as require_counts
 from ._checks import require_not_negative as require_not_negative

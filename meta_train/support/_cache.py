@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor
+
+from nfn_optim.files import write_whole
 
 from ._code import code_of
 from ._fingerprint import fingerprint
@@ -36,15 +39,28 @@ def remember(
         return make()
     name = fingerprint(torch.__version__, key, _code_of(make))
     path = folder / kind / f"{name}.safetensors"
-    if path.exists():
-        with suppress(SafetensorError):  # damaged: make it again
-            return load_file(path)
+    with suppress(SafetensorError, OSError):  # not there, damaged or not readable: make it
+        return load_file(path)
     tensors = {name: tensor.contiguous() for name, tensor in make().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    save_file(tensors, temporary)
-    os.replace(temporary, path)
+    keep(path, serialize(tensors))
     return tensors
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Writes a file of a cache; where that cannot be done, it is warned of once a folder."""
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        _warn(path.parent, error.strerror or str(error))
+
+
+@lru_cache
+def _warn(folder: Path, reason: str) -> None:
+    warnings.warn(
+        f"{folder} keeps nothing ({reason}), so it is computed again the next time. Free some "
+        "space there, or name another folder: NFN_CACHE does that for what is not in --out.",
+        stacklevel=3,
+    )
 
 
 def _code_of(make: Callable[[], dict[str, Tensor]]) -> list[str]:

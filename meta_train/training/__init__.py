@@ -4,6 +4,7 @@ from ._config import Estimator as Estimator
 from ._config import RunConfig as RunConfig
 from ._family_source import DEFAULT_TASKS as DEFAULT_TASKS
 from ._family_source import load_family as load_family
+from ._family_source import load_reference_to as load_reference_to
 from ._files import journal_path as journal_path
 from ._journal import read_journal as read_journal
 from ._monitor import left_out as left_out

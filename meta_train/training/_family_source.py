@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ..support import ModuleNotFound, import_module
 from ..tasks import TaskFamily
@@ -28,21 +29,37 @@ def load_family(tasks: str) -> TaskFamily:
         >>> load_family("meta_train.tasks:default_family")
         Mixture(...)
     """
-    source, _, name = tasks.rpartition(":")
-    if not source or not name:
-        raise ValueError(
-            f"tasks {tasks!r} lacks a name. Write file.py:family or package.module:family."
-        )
-    module = _import_file(Path(source)) if source.endswith(".py") else _import_module(source)
-    if not hasattr(module, name):
-        raise ValueError(f"{source} has no {name!r}. Define it there, e.g. {name} = MyFamily().")
-    family = getattr(module, name)
+    family = load_reference_to(tasks, "tasks")
     if not isinstance(family, TaskFamily):
+        source, _, name = tasks.rpartition(":")
         raise ValueError(
             f"{name!r} in {source} is of type {type(family).__name__}, not an instance of "
             "meta_train.TaskFamily. Name an instance, e.g. family = MyFamily()."
         )
     return family
+
+
+def load_reference_to(reference: str, what: str) -> Any:
+    """What `file.py:name` or `package.module:name` names.
+
+    A file is executed each time; what it raises is passed on.
+
+    Args:
+        reference: Where it is.
+        what: What it is, for the error message.
+
+    Raises:
+        ValueError: If there is no such file, module or name.
+    """
+    source, _, name = reference.rpartition(":")
+    if not source or not name:
+        raise ValueError(
+            f"{what} {reference!r} lacks a name. Write file.py:family or package.module:family."
+        )
+    module = _import_file(Path(source)) if source.endswith(".py") else _import_module(source)
+    if not hasattr(module, name):
+        raise ValueError(f"{source} has no {name!r}. Define it there, e.g. {name} = MyFamily().")
+    return getattr(module, name)
 
 
 def _import_module(name: str) -> ModuleType:

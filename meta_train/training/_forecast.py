@@ -42,9 +42,11 @@ class Forecast:
         return steps * fmean(self._steps) + self.validations(step) * self._validation
 
     def validations(self, step: int) -> int:
-        """Meta-validations that come after an outer step."""
+        """Meta-validations that come after an outer step; before the first, that of the start."""
         every, last = self.config.validation.every, self.config.outer_steps
-        return math.ceil(last / every) - step // every if every and step < last else 0
+        if not self.config.validation.is_due(last, last) or step >= last:
+            return 0
+        return math.ceil(last / every) - step // every + (step == 0)
 
 
 def inner_steps(estimator: GradientEstimator, config: InnerConfig, seen: int) -> float:

@@ -32,6 +32,9 @@ class RuleConfig:
         first_share: What a new rule's first steps are of their full size.
         centred: Whether NF-Layers of a new rule write how large steps of entries are beside each
             other, and only the schedule how large those of a parameter are.
+        fan_in: Largest fan-in of the tasks, which becomes one of the rule's `Limits`; none by
+            default.
+        fan_out: Largest fan-out, likewise.
         parameters: Names (regular expressions) of the meta-parameters to train; all if empty. By
             default all but the schedule, whose gradient a truncation gets wrong.
 
@@ -46,17 +49,20 @@ class RuleConfig:
     fading: float = NFNRuleConfig.fading
     first_share: float = NFNRuleConfig.first_share
     centred: bool = NFNRuleConfig.centred
+    fan_in: float = Limits.fan_in
+    fan_out: float = Limits.fan_out
     parameters: tuple[str, ...] = (r"read\..*", r"write\..*")
 
     def __post_init__(self) -> None:
         require_counts(self, "hidden")
-        require_positive(self, "initial_lr", "first_share")
+        require_positive(self, "initial_lr", "first_share", "fan_in", "fan_out")
 
 
 def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) -> NFNRule:
     """A rule with fresh weights, or that of `config.init`; only what is trained wants gradients.
 
-    Its limits say that it has seen runs as long as those of `inner`.
+    Its limits say that it has seen runs as long as those of `inner`, and fans as large as those of
+    `config`.
 
     Raises:
         FileNotFoundError: If there is no checkpoint `config.init`.
@@ -78,6 +84,7 @@ def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) ->
 
 
 def _start(config: RuleConfig, horizon: float) -> NFNRule:
+    seen = Limits(horizon, fan_in=config.fan_in, fan_out=config.fan_out)
     if config.init is None:
         shape = NFNRuleConfig(
             hidden=config.hidden,
@@ -86,12 +93,12 @@ def _start(config: RuleConfig, horizon: float) -> NFNRule:
             fading=config.fading,
             first_share=config.first_share,
             centred=config.centred,
-            limits=Limits(horizon),
+            limits=seen,
         )
         return NFNRule(shape)
     first = load_rule(config.init)
     memory = _MEMORY * horizon if first.config.careful else math.inf
-    limits = first.config.limits.joined(Limits(horizon, memory))
+    limits = first.config.limits.joined(replace(seen, memory=memory))
     rule = NFNRule(replace(first.config, limits=limits))
     rule.load_state_dict(first.state_dict())
     return rule

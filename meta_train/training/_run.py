@@ -133,13 +133,12 @@ def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints
     config, processes = trainer.config, trainer.processes
     try:
         with deferred_interruption() as came:
+            if trainer.step == 0:
+                _validate(trainer, monitor, checkpoints)
             for loss in trainer.train():
                 monitor.step(loss)
                 is_last = trainer.step == config.outer_steps
-                if config.validation.every and (
-                    is_last or trainer.step % config.validation.every == 0
-                ):
-                    _validate(trainer, monitor, checkpoints)
+                _validate(trainer, monitor, checkpoints)
                 is_ended = processes.any(came() is not None)
                 if trainer.step % config.save_every == 0 or is_last or is_ended:
                     checkpoints.save(is_last=is_last or is_ended)
@@ -153,6 +152,10 @@ def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints
 
 
 def _validate(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints) -> None:
+    """A meta-validation, where one is due."""
+    config = trainer.config
+    if not config.validation.is_due(trainer.step, config.outer_steps):
+        return
     start = time.perf_counter()
     losses, is_best = trainer.validate()
     monitor.validated(losses, time.perf_counter() - start)

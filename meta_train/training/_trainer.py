@@ -76,6 +76,7 @@ class MetaTrainer:
         )
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         self.best: tuple[float, int] | None = None
+        self.reference: float | None = None
 
     def train(self) -> Iterator[float]:
         """Takes outer steps up to `config.outer_steps`; yields the meta-loss of each.
@@ -141,9 +142,14 @@ class MetaTrainer:
             mean.lerp_(params[name].detach(), 1 - self.config.outer.ema)
 
     def validate(self) -> tuple[Tensor, bool]:
-        """Meta-loss of the averaged rule on every held-out run, and whether it is the best yet."""
+        """Meta-loss of the averaged rule on every held-out run, and whether it is the best yet.
+
+        The first one, before the first outer step, is what others refer to.
+        """
         losses = self.validation.losses(self.result().to(self.device))
         score = float(losses.mean())
+        if self.step == 0:
+            self.reference = score
         is_best = self.best is None or score < self.best[0]
         if is_best:
             self.best = score, self.step
@@ -172,7 +178,9 @@ class MetaTrainer:
 
     def card(self, command: str) -> dict[str, Any]:
         """What is needed to rerun: settings, progress, versions."""
-        best = {} if self.best is None else {"meta_loss": self.best[0], "outer_step": self.best[1]}
+        best: dict[str, Any] = {}
+        if self.best is not None:
+            best = {"meta_loss": self.best[0], "outer_step": self.best[1], "start": self.reference}
         return {
             "family": repr(self.family),
             **self.labels,
@@ -244,6 +252,7 @@ class MetaTrainer:
                 "seconds": self.seconds,
                 "skipped": self.skipped,
                 "best": self.best,
+                "reference": self.reference,
             },
             "rule": self.rule.state_dict(),
             "average": self.average,
@@ -256,6 +265,7 @@ class MetaTrainer:
         progress = state["progress"]
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.skipped, self.best = progress["skipped"], progress["best"]
+        self.reference = progress["reference"]
         self.pool.load_state_dict(state)
         self.rule.load_state_dict(state["rule"])
         self.average = {n: t.to(self.device) for n, t in state["average"].items()}

@@ -72,7 +72,8 @@ def _estimate(trainer: MetaTrainer, horizon: int) -> tuple[int, float]:
 
 
 def _validates(trainer: MetaTrainer) -> bool:
-    return trainer.config.validation.every > 0
+    last = trainer.config.outer_steps
+    return trainer.config.validation.is_due(last, last)
 
 
 @torch.no_grad()

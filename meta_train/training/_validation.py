@@ -21,8 +21,11 @@ _SEEDS = 2**40  # the seeds of training are below
 class ValidationConfig:
     """Meta-validation, which keeps the best result so far.
 
+    The first one comes before the first outer step, so that the best result has a reference; the
+    last one after the last.
+
     Attributes:
-        every: Outer steps between meta-validations; 0 for none.
+        every: Outer steps between meta-validations; 0 for none. Shorter runs have none either.
         runs: Held-out inner runs of a meta-validation.
         steps: Inner steps of each.
 
@@ -30,13 +33,18 @@ class ValidationConfig:
         ValueError: If a setting is out of range; it is named.
     """
 
-    every: int = 0
-    runs: int = 8
+    every: int = 400
+    runs: int = 4
     steps: int = 200
 
     def __post_init__(self) -> None:
         require_counts(self, "runs", "steps")
         require_not_negative(self, "every")
+
+    def is_due(self, step: int, outer_steps: int) -> bool:
+        """Whether a run of `outer_steps` is validated after step `step`, or before all of them."""
+        is_on = 0 < self.every <= outer_steps
+        return is_on and (step % self.every == 0 or step == outer_steps)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ from pathlib import Path
 import torch
 
 from ..cache import cache_folder
+from ..files import write_whole
 
+_CHECK = hashlib.sha256().digest_size  # bytes of the hash at the end of a kept file
 _HEADERS = Path(str(files(__package__)))
 _INSTRUCTIONS = {
     "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
@@ -45,14 +47,15 @@ class NoCompiler(BuildError):
 
 
 class CompileFailed(BuildError):
-    """There is a compiler, and it fails, or what it made cannot be kept or loaded."""
+    """There is a compiler, and it fails, or what it made cannot be loaded."""
 
 
 class Library:
     """Native code of one source file, compiled when it is first used and then kept.
 
-    It is kept in `~/.cache/nfn_optim` under a name that tells the source, the compiler, the flags
-    and the processor's instructions apart. The compiler is `$CXX`, or `c++`.
+    It is kept in `$NFN_CACHE` (`~/.cache/nfn_optim` without) under a name that tells the source,
+    the compiler, the flags and the processor's instructions apart. Where that folder cannot be
+    written, it is compiled in every process. The compiler is `$CXX`, or `c++`.
 
     Args:
         source: The file; what else is in its folder may be included.
@@ -117,15 +120,42 @@ def _build(source: Path, definitions: tuple[str, ...]) -> ctypes.CDLL:
     for path in sorted([*source.parent.glob("*.[ch]*"), *_HEADERS.glob("*.h")]):
         digest.update(path.read_bytes())
     target = cache_folder() / f"{source.stem}-{digest.hexdigest()[:16]}.so"
+    if (kept := _read(target)) is not None:
+        return kept
     try:
-        if not target.is_file():
-            _compile(source, (*_FLAGS, *options), target)
-        return ctypes.CDLL(str(target))
+        return _made(source, (*_FLAGS, *options), target)
     except OSError as error:
         raise CompileFailed(
-            f"native code cannot be kept or loaded: {error}. $XDG_CACHE_HOME names another "
-            "folder for it."
+            f"native code cannot be loaded: {error}. $CXX names another compiler."
         ) from error
+
+
+def _read(path: Path) -> ctypes.CDLL | None:
+    """The code that is kept at a path; none if it is damaged, since loading it could crash."""
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content[:-_CHECK]).digest() == content[-_CHECK:]:
+            return ctypes.CDLL(str(path))
+    except OSError:
+        pass
+    return None
+
+
+def _made(source: Path, flags: tuple[str, ...], target: Path) -> ctypes.CDLL:
+    """Compiles and loads; the code is kept, with a hash at its end, if its folder allows that."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / target.name
+        _compile(source, flags, made)
+        library, content = ctypes.CDLL(str(made)), made.read_bytes()
+    try:
+        write_whole(target, content + hashlib.sha256(content).digest())
+    except OSError as error:
+        warnings.warn(
+            f"compiled code cannot be kept in {target.parent} ({error.strerror}), and is compiled "
+            "anew in every process. NFN_CACHE names another folder for it.",
+            stacklevel=2,
+        )
+    return library
 
 
 def _compile(source: Path, flags: tuple[str, ...], target: Path) -> None:
@@ -135,16 +165,12 @@ def _compile(source: Path, flags: tuple[str, ...], target: Path) -> None:
             "native code needs a C++ compiler, and there is no $CXX and no c++ on the PATH. "
             "Install one (Debian: g++)."
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        command = [compiler, str(source), *flags, "-o", str(made)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CompileFailed(
-                f"{source.name} does not compile:\n{done.stderr}The command was {' '.join(command)}"
-            )
-        os.replace(made, target)
+    command = [compiler, str(source), *flags, "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CompileFailed(
+            f"{source.name} does not compile:\n{done.stderr}The command was {' '.join(command)}"
+        )
 
 
 def _compiler() -> str:

@@ -13,7 +13,7 @@ from meta_train.data import (
     SERIES,
     SIGNALS,
     TEXTS,
-    _images,
+    _sources,
     file_of,
 )
 
@@ -35,7 +35,7 @@ def write_arrays(folder: Path) -> None:
     random = np.random.default_rng(0)
     files: dict[str, dict[str, np.ndarray]] = {}
     for name in IMAGES:
-        source = _images._SOURCES[name]
+        source = _sources.SOURCES[name]
         images = lambda n, s=source: random.integers(0, 256, (n, *s.stored[-1]), dtype=np.uint8)  # noqa: E731
         files[file_of(name)] = labelled(random, images, source.classes)
     for name in CLASS_TABLES:

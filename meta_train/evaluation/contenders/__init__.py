@@ -12,6 +12,7 @@ from ._ours import SHIPPED as SHIPPED
 from ._ours import UNTRAINED as UNTRAINED
 from ._ours import learned as learned
 from ._ours import untrained as untrained
+from ._ours import with_references as with_references
 from ._peers import ADAM as ADAM
 from ._peers import ADAMW as ADAMW
 from ._peers import SGD as SGD

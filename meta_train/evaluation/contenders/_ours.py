@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 from torch.optim import Optimizer
 
-from nfn_optim import NFNOptimizer, NFNRule, UpdateRule, load_rule
+from nfn_optim import NetworkSpec, NFNOptimizer, NFNRule, UpdateRule, load_rule
 
 from ._contender import Contender
 
@@ -25,15 +25,17 @@ class _Learned:
     told: bool
 
     def __call__(self, module: nn.Module, lr: float, num_steps: int) -> Optimizer:
-        steps = num_steps if self.told else None
-        return NFNOptimizer(module, checkpoint=self.rule, lr=lr, num_steps=steps)
+        steps, spec = num_steps if self.told else None, getattr(module, "spec", None)
+        known = spec if isinstance(spec, NetworkSpec) else None  # of a task without a module
+        return NFNOptimizer(module, checkpoint=self.rule, spec=known, lr=lr, num_steps=steps)
 
 
 def learned(checkpoint: UpdateRule | str | Path, *, told: bool = False) -> Contender:
     """A learned rule as a contender with nothing to tune.
 
-    The shipped weights are called `shipped`, other files by their name without the suffix, and
-    rules in memory by their class.
+    The shipped weights are called `shipped`, other files by their name without the suffix (by all
+    of their path, where that would be `shipped` or `untrained` too), and rules in memory by their
+    class.
 
     Args:
         checkpoint: A rule, or what `load_rule` takes.
@@ -41,13 +43,27 @@ def learned(checkpoint: UpdateRule | str | Path, *, told: bool = False) -> Conte
     """
     if isinstance(checkpoint, UpdateRule):
         return _contender(type(checkpoint).__name__, checkpoint, told)
-    name = SHIPPED if str(checkpoint) == _DEFAULT else Path(checkpoint).stem
-    return _contender(name, load_rule(checkpoint), told)
+    return _contender(_name_of(checkpoint), load_rule(checkpoint), told)
 
 
 def untrained(*, told: bool = False) -> Contender:
     """The rule that meta-training starts from."""
     return _contender(UNTRAINED, load_rule(UNTRAINED), told)
+
+
+def with_references(judged: Contender) -> tuple[Contender, ...]:
+    """A learned rule beside the rule that has learned nothing and beside the shipped weights.
+
+    Each is there once, also where one of these two is judged.
+    """
+    others = (untrained(told=judged.told), learned(_DEFAULT, told=judged.told))
+    return judged, *(other for other in others if other.name != judged.name)
+
+
+def _name_of(checkpoint: str | Path) -> str:
+    known = {_DEFAULT: SHIPPED, UNTRAINED: UNTRAINED}
+    stem = Path(checkpoint).stem
+    return known.get(str(checkpoint), str(checkpoint) if stem in (SHIPPED, UNTRAINED) else stem)
 
 
 def _contender(name: str, rule: UpdateRule, told: bool) -> Contender:

@@ -12,21 +12,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from ...tasks import ModuleTask, Params, Task, load_data, mlp
+from ...tasks import ModuleTask, Task, load_data, mlp
 from ._task import EvaluationTask
-
-
-class Regression(ModuleTask):
-    """A `ModuleTask` with real targets: its held-out score is the loss, not an accuracy."""
-
-    def evaluate(self, params: Params) -> dict[str, Tensor]:
-        """Loss on the held-out data, where there is any."""
-        if self.test_data is None:
-            return {}
-        inputs, targets = self.test_data
-        return {"test_loss": self.loss_fn(functional_call(self.module, params, (inputs,)), targets)}
 
 
 def _mlp(data: str, widths: Sequence[int], *, size: int | None = None, batch: int = 64) -> Task:
@@ -134,7 +122,7 @@ def _digits_autoencoder() -> Task:
     """Digits through a bottleneck of eight neurons, mean squared error."""
     (train, _), (test, _) = _images("digits", None, flat=True)
     widths = (64, 32, 8, 32, 64)
-    return Regression(lambda: mlp(widths), F.mse_loss, (train, train), test_data=(test, test))
+    return ModuleTask(lambda: mlp(widths), F.mse_loss, (train, train), test_data=(test, test))
 
 
 def _diabetes() -> Task:
@@ -147,7 +135,7 @@ def _diabetes() -> Task:
     table = table[torch.randperm(len(table), generator=torch.Generator().manual_seed(0))]
     inputs, targets = table[:, :10], table[:, 10:]
     train, test = (inputs[:354], targets[:354]), (inputs[354:], targets[354:])
-    return Regression(lambda: mlp((10, 32, 32, 1)), F.mse_loss, train, test_data=test)
+    return ModuleTask(lambda: mlp((10, 32, 32, 1)), F.mse_loss, train, test_data=test)
 
 
 DIGITS = (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...tasks import ModuleTask, Task
+from ._network import TaskNetwork
 from ._problem import Batch, Problem
 
 
@@ -47,7 +48,7 @@ class EvaluationTask:
         rates: tuple[float, ...] | None = None,
         schedules: tuple[str, ...] | None = None,
     ) -> EvaluationTask:
-        """A `ModuleTask` of meta-training to compare on; `build` reads its data."""
+        """A task of meta-training to compare on; `build` reads its data."""
         return cls(
             name=name,
             problem=lambda generator: as_problem(build(), generator),
@@ -65,27 +66,27 @@ class EvaluationTask:
 
 
 def as_problem(task: Task, generator: torch.Generator) -> Problem:
-    """A `ModuleTask` as a problem with the weights and batches that stacked training gives it.
+    """A task as a problem with the weights and batches that stacked training gives it.
 
-    Raises:
-        TypeError: If the task is of another kind, which has no module.
+    What is trained is the module of a `ModuleTask`; the tensors alone of other tasks, and where a
+    loss of one's own reads them in another way.
     """
-    if not isinstance(task, ModuleTask):
-        raise TypeError(
-            f"{type(task).__name__} has no module for an optimizer to train. Make it a ModuleTask."
-        )
-    model = task.build()
-    model.load_state_dict(task.init(generator), strict=False)
 
     def batches() -> Iterator[Batch]:
         while True:
             yield task.batch(generator)
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
-        return task.loss_fn(model(batch[0]), batch[1])
-
     def score(model: nn.Module) -> dict[str, float]:
         scores = task.evaluate({**dict(model.named_parameters()), **dict(model.named_buffers())})
         return {name: value.item() for name, value in scores.items()}
 
-    return Problem(model, batches(), loss, score)
+    if not isinstance(task, ModuleTask) or type(task).loss is not ModuleTask.loss:
+        network = TaskNetwork(task, task.init(generator))
+        return Problem(network, batches(), lambda model, batch: model(batch), score)
+    module, loss_fn = task.build(), task.loss_fn
+    module.load_state_dict(task.init(generator), strict=False)
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return loss_fn(model(batch[0]), batch[1])
+
+    return Problem(module, batches(), loss, score)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
+import zipfile
+import zlib
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ...support import fingerprint
+from ...support import fingerprint, keep
 from ..contenders import Contender, MakeOptimizer, MakeRule, Setting
 from ..field import EvaluationTask
 from ._packages import files_of
@@ -37,16 +39,18 @@ class RunCache:
         """The run of this name, if it is kept."""
         if self.folder is None or not (path := self.folder / name).exists():
             return None
-        with np.load(path, allow_pickle=False) as entry:
-            told = json.loads(str(entry["run"]))
-            setting = Setting(told["rate"], told["schedule"])
-            return Run(setting, told["seed"], entry["losses"], told["scores"], told["failure"])
+        try:
+            with np.load(path, allow_pickle=False) as entry:
+                told = json.loads(str(entry["run"]))
+                setting = Setting(told["rate"], told["schedule"])
+                return Run(setting, told["seed"], entry["losses"], told["scores"], told["failure"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            return None  # damaged: train again
 
     def keep(self, name: str, run: Run) -> None:
-        """Writes a run in one move. What raised an error may have been the machine's fault."""
+        """Writes a run in one move, if it can. What raised an error may be the machine's fault."""
         if self.folder is None or run.raised:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         told = {
             "rate": run.setting.rate,
             "schedule": run.setting.schedule,
@@ -54,9 +58,9 @@ class RunCache:
             "scores": dict(run.scores),
             "failure": run.failure,
         }
-        temporary = self.folder / f"{name}.{os.getpid()}.npz"
-        np.savez(temporary, losses=run.losses, run=json.dumps(told))
-        os.replace(temporary, self.folder / name)
+        content = io.BytesIO()
+        np.savez(content, losses=run.losses, run=json.dumps(told))
+        keep(self.folder / name, content.getvalue())
 
 
 def file_name(

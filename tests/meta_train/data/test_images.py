@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from meta_train.data import Dataset, _images, load_data
+from meta_train.data import Dataset, _sources, load_data
+from nfn_optim.cache import cache_folder
 
 Arrays = dict[str, np.ndarray]
 SHAPES = {
@@ -146,6 +147,27 @@ def test_a_truncated_file_is_named(folder: Path, kept: int) -> None:
     assert "delete it so that the data is downloaded" in str(caught.value)
 
 
+def test_a_damaged_file_of_the_cache_is_downloaded_again(
+    folder: Path, openml: Callable[[Any], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_sources.SOURCES, "svhn", replace(_sources.SOURCES["svhn"], num_train=300))
+    kept = cache_folder() / "svhn.npz"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"svhn.npz is truncated.*NFN_CACHE"):
+        load_data("svhn")  # without a network
+    labels = np.array([str(i % 10 + 1) for i in range(320)], dtype=object)
+    openml((smooth_images(320).reshape(320, -1), labels))
+    assert len(load_data("svhn").x_train) == 300
+
+
+def test_a_cache_that_cannot_be_written_is_named_before_the_download(folder: Path) -> None:
+    cache_folder().parent.mkdir(parents=True)
+    cache_folder().write_text("a file where the folder would be")
+    with pytest.raises(OSError, match=r"nfn_optim cannot be written in.*NFN_CACHE"):
+        load_data("svhn")
+
+
 def test_a_damaged_file_is_named(folder: Path) -> None:
     path = folder / "mnist.npz"
     np.savez_compressed(path, **make_arrays())
@@ -204,7 +226,7 @@ def test_a_download_lands_in_the_cache(
     order: tuple[int, ...],
 ) -> None:
     monkeypatch.delenv("NFN_DATA")
-    monkeypatch.setitem(_images._SOURCES, "svhn", replace(_images._SOURCES["svhn"], num_train=300))
+    monkeypatch.setitem(_sources.SOURCES, "svhn", replace(_sources.SOURCES["svhn"], num_train=300))
     images = smooth_images(320)
     flat = images.transpose(order).reshape(len(images), -1)
     labels = np.array([str(i % 10 + 1) for i in range(len(images))], dtype=object)

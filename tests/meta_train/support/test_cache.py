@@ -116,3 +116,12 @@ def test_a_damaged_artefact_is_made_again(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     _, again = fit_sirens(images, SHORT, cache=tmp_path)
     assert torch.equal(first["0.weight"], again["0.weight"])
+
+
+def test_what_cannot_be_kept_is_returned_and_warned_of_once(tmp_path: Path) -> None:
+    images = load_data("digits").x_train[:2]
+    (tmp_path / "fields").write_text("a file where the folder would be")
+    with pytest.warns(UserWarning, match="keeps nothing .* NFN_CACHE"):
+        _, params = fit_sirens(images, SHORT, cache=tmp_path)
+    _, again = fit_sirens(images, SHORT, cache=tmp_path)
+    assert torch.equal(params["0.weight"], again["0.weight"])

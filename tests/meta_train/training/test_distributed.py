@@ -89,6 +89,19 @@ class Signalled(TaskFamily):
         return default_family.sample(generator)
 
 
+class Failing(TaskFamily):
+    """The bundled tasks; the second process fails when it draws the 22nd."""
+
+    calls = 0
+
+    def sample(self, generator: torch.Generator) -> Task:
+        self.calls += 1
+        if os.environ.get("RANK") == "1" and self.calls == 22:
+            raise LookupError("scene 17")
+        return default_family.sample(generator)
+
+
+failing = Failing()
 killed = Signalled(signal.SIGKILL)
 interrupted = Signalled(signal.SIGINT)
 interrupted_twice = Signalled(signal.SIGINT, signal.SIGINT)
@@ -133,7 +146,7 @@ def train_two(family: str, folder: Path, *, save_every: int) -> tuple[list[int],
     """Exit codes and errors of two processes that meta-train `folder / "rule.safetensors"`."""
     settings = folder / "settings.json"
     settings.write_text(SETTINGS.replace("SAVE_EVERY", str(save_every)))
-    options = ["--settings", str(settings), "--tasks", f"{__file__}:{family}"]
+    options = ["--settings", str(settings), "--tasks", f"{__file__}:{family}", "--no-table"]
     out = str(folder / "rule.safetensors")
     return run_two([sys.executable, "-m", "meta_train", "train", "--out", out, *options], folder)
 
@@ -162,6 +175,19 @@ def test_ctrl_c_in_one_process_ends_all_of_them_after_the_step_with_a_checkpoint
     trainer = MetaTrainer(default_family, read_settings(tmp_path / "settings.json").config)
     trainer.resume(out)
     assert 0 < trainer.step == read_card(out)["outer_steps"] < 1000
+
+
+def test_what_one_process_raises_ends_all_of_them_with_a_checkpoint(tmp_path: Path) -> None:
+    codes, errors = train_two("failing", tmp_path, save_every=1000)
+    assert codes == [2, 1], errors
+    assert "process 0 of 2 ends because another one failed" in errors[0]
+    assert "LookupError: scene 17" in errors[1]
+    done = read_card(tmp_path / "rule.safetensors")["outer_steps"]
+    assert f"Outer step {done} of 1000 is saved" in errors[0]
+    settings = read_settings(tmp_path / "settings.json").config
+    trainer = MetaTrainer(default_family, settings)
+    trainer.resume(tmp_path / "rule.safetensors")
+    assert 0 < trainer.step == done
 
 
 def test_a_second_ctrl_c_ends_a_process_at_once(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_default_settings_are_those_of_the_first_phase_of_the_shipped_checkpoint
     now = {name: getattr(config, name) for name in of_the_run}
     now |= {k: v for group in groups for k, v in asdict(group).items()}
     now["loss_floor"] = config.meta_loss.floor
-    since = {"initial_lr", "relative", "fading", "first_share", "centred"}  # another rule
+    since = {"initial_lr", "relative", "fading", "first_share", "centred", "fan_in", "fan_out"}
     assert {k: v for k, v in now.items() if k not in since and settings[k] != v} == {}
     assert settings["estimator"] == "bptt"
     assert isinstance(config.estimator, TruncatedBPTT)

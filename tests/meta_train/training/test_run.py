@@ -1,10 +1,13 @@
 """A run from start to end: killed, interrupted, resumed, refused."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,15 +26,17 @@ from meta_train import (
     TruncatedBPTT,
     ValidationConfig,
 )
+from meta_train.support import Interrupted, notes_of
 from meta_train.tasks import ModuleTask, Task, TaskFamily, default_family
-from meta_train.training._files import best_path
+from meta_train.training._files import best_path, journal_path, resume_path
+from meta_train.training._journal import read_journal
 from meta_train.training._run import run_meta_training
 from meta_train.training._settings import to_plain
 from nfn_optim import NFNRule, load_rule, read_card, save_rule
 
 
 class Regressions(TaskFamily):
-    """Small regressions; sends itself a signal when the given task is drawn."""
+    """Small regressions; sends itself a signal, or raises, when the given task is drawn."""
 
     calls = 0
 
@@ -39,6 +44,8 @@ class Regressions(TaskFamily):
         self.calls += 1
         if str(self.calls) == os.environ.get("SIGNAL_AT"):
             signal.raise_signal(int(os.environ["SIGNAL"]))
+        if str(self.calls) == os.environ.get("RAISE_AT"):
+            raise KeyError("scene 17")
         inputs = torch.randn(64, 4, generator=generator)
         return ModuleTask(
             lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)),
@@ -62,7 +69,7 @@ CONFIG = RunConfig(
     validation=ValidationConfig(every=10, runs=2, steps=5),
 )
 UNVALIDATED = replace(CONFIG, validation=ValidationConfig())
-SIGNAL_AT = 20  # tasks drawn before the signal: those of the checks and of some outer steps
+SIGNAL_AT = 26  # tasks drawn before the signal: those of the checks and of some outer steps
 
 
 @pytest.fixture(scope="module")
@@ -104,19 +111,135 @@ def test_a_killed_run_resumes_bit_for_bit(whole: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_loses_nothing(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    out = tmp_path / "rule.safetensors"
+    monkeypatch.setenv("SIGNAL", str(int(number)))
+    monkeypatch.setenv("SIGNAL_AT", str(SIGNAL_AT))
+    with pytest.raises(Interrupted) as caught:
+        run_meta_training(out, CONFIG, tasks=TASKS)
+    assert caught.value.signal == number
+    monkeypatch.delenv("SIGNAL_AT")
+    done = read_card(out)["outer_steps"]
+    assert 0 < done < CONFIG.outer_steps
+    assert done % CONFIG.save_every
+    (note,) = notes_of(caught.value)
+    assert note.startswith(f"Outer step {done} of {CONFIG.outer_steps} is saved in {out}.")
+    assert "--resume" in note
+    run_meta_training(out, CONFIG, tasks=TASKS, resume=True)
+    assert_same_rule(out, whole)
+
+
+def test_what_a_family_raises_costs_no_finished_step(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "rule.safetensors"
-    monkeypatch.setenv("SIGNAL", str(int(signal.SIGINT)))
-    monkeypatch.setenv("SIGNAL_AT", str(SIGNAL_AT))
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setenv("RAISE_AT", str(SIGNAL_AT))
+    with pytest.raises(KeyError) as caught:
         run_meta_training(out, CONFIG, tasks=TASKS)
-    monkeypatch.delenv("SIGNAL_AT")
-    assert 0 < read_card(out)["outer_steps"] < CONFIG.outer_steps
-    assert read_card(out)["outer_steps"] % CONFIG.save_every
+    monkeypatch.delenv("RAISE_AT")
+    done = read_card(out)["outer_steps"]
+    assert done % CONFIG.save_every
+    assert f"Outer step {done} of 30 is saved" in notes_of(caught.value)[0]
     run_meta_training(out, CONFIG, tasks=TASKS, resume=True)
     assert_same_rule(out, whole)
+
+
+@pytest.mark.parametrize("kept", [str, resume_path, best_path], ids=["rule", "resume", "best"])
+def test_a_run_does_not_start_over_unless_told(
+    tmp_path: Path, kept: Callable[[Path], str | Path]
+) -> None:
+    out = tmp_path / "rule.safetensors"
+    Path(kept(out)).write_text("precious")
+    with pytest.raises(ValueError, match=r"exists. Go on .* --resume, start over by --overwrite"):
+        run_meta_training(out, UNVALIDATED, tasks=TASKS)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+    with pytest.raises(ValueError, match="Leave one of them out"):
+        run_meta_training(out, UNVALIDATED, tasks=TASKS, resume=True, overwrite=True)
+    few = replace(UNVALIDATED, outer_steps=2)
+    run_meta_training(out, few, tasks=TASKS, overwrite=True)
+    assert read_card(out)["outer_steps"] == 2
+    assert not best_path(out).exists()
+
+
+def test_a_finished_run_is_extended_and_not_shortened(tmp_path: Path) -> None:
+    out = tmp_path / "rule.safetensors"
+    run_meta_training(out, replace(UNVALIDATED, outer_steps=3), tasks=TASKS)
+    more = replace(UNVALIDATED, outer_steps=5, save_every=1)
+    run_meta_training(out, more, tasks=TASKS, resume=True)
+    assert read_card(out)["outer_steps"] == 5
+    assert [e["outer_step"] for e in read_journal(journal_path(out))] == [1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match=r"has taken 5 outer steps already, more than .* \(4\)"):
+        run_meta_training(out, replace(more, outer_steps=4), tasks=TASKS, resume=True)
+    with pytest.raises(ValueError, match="seed differ"):
+        run_meta_training(out, replace(more, seed=1), tasks=TASKS, resume=True)
+
+
+def test_the_journal_has_every_step_and_validation_once(whole: Path) -> None:
+    entries = read_journal(journal_path(whole))
+    steps = [e["outer_step"] for e in entries if "meta_loss" in e]
+    assert steps == list(range(1, CONFIG.outer_steps + 1))
+    validations = [e for e in entries if "validation" in e]
+    assert [e["outer_step"] for e in validations][-3:] == [10, 20, 30]
+    assert len(validations[-1]["validation"]["runs"]) == CONFIG.validation.runs
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Lets no file move into a folder."""
+    move = os.replace
+
+    def fail(source: Path, target: Path) -> None:
+        if Path(target).parent == folder:
+            raise OSError(errno.ENOSPC, "no space left")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+
+
+def test_a_full_disk_in_the_middle_ends_nothing(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, save, steps = tmp_path / "rule.safetensors", MetaTrainer.save, []
+
+    def until_there_is_space(self: MetaTrainer, path: Path, command: str) -> None:
+        steps.append(self.step)
+        with monkeypatch.context() as patch:
+            if self.step < 18:
+                full_disk(patch, tmp_path)
+            save(self, path, command)
+
+    monkeypatch.setattr(MetaTrainer, "save", until_there_is_space)
+    run_meta_training(out, CONFIG, tasks=TASKS)
+    assert steps == [6, 12, 18, 24, 30]
+    assert "cannot be written at outer step 12: no space left. Training goes on" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    assert_same_rule(out, whole)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_full_disk_at_the_end_costs_no_step(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, elsewhere = tmp_path / "out" / "rule.safetensors", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    with monkeypatch.context() as patch:
+        full_disk(patch, out.parent)
+        with pytest.raises(OSError, match="no space left") as caught:
+            run_meta_training(out, UNVALIDATED, tasks=TASKS)
+    (place,) = elsewhere.iterdir()
+    assert_same_rule(place / out.name, whole)
+    assert resume_path(place / out.name).exists()
+    assert f"Move the files in {place} to {out.parent}/." in notes_of(caught.value)[0]
+    assert [path.name for path in out.parent.iterdir()] == ["rule.jsonl"]
+
+
+def test_the_card_names_the_family_as_it_is_imported(whole: Path) -> None:
+    assert read_card(whole)["family"] == TASKS
+    assert read_card(whole)["validation_family"] == TASKS
 
 
 def test_a_torn_write_leaves_the_last_checkpoint(
@@ -155,6 +278,22 @@ def test_validation_changes_nothing_in_training(whole: Path, tmp_path: Path) -> 
     run_meta_training(out, UNVALIDATED, tasks=TASKS)
     assert_same_rule(out, whole)
     assert not best_path(out).exists()
+
+
+def test_the_first_validation_is_that_of_the_start(whole: Path) -> None:
+    best = read_card(whole)["best_validation"]
+    trainer = MetaTrainer(family, CONFIG)
+    assert float(trainer.validate()[0].mean()) == best["start"] == trainer.reference
+    assert best["meta_loss"] <= best["start"]
+
+
+@pytest.mark.parametrize(
+    ("every", "outer_steps", "steps"),
+    [(0, 4, []), (2, 5, [0, 2, 4, 5]), (4, 4, [0, 4]), (5, 4, [])],
+)
+def test_validations_are_regular(every: int, outer_steps: int, steps: list[int]) -> None:
+    config = ValidationConfig(every=every)
+    assert [k for k in range(outer_steps + 1) if config.is_due(k, outer_steps)] == steps
 
 
 def test_second_phase_trains_only_what_is_named(whole: Path, tmp_path: Path) -> None:

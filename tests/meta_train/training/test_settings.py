@@ -23,7 +23,9 @@ from meta_train import (
 from meta_train.commands._main import main
 from meta_train.commands._settings import read_settings
 from meta_train.tasks import default_family
+from meta_train.training import DEFAULT_TASKS
 from meta_train.training._settings import differences, from_plain, to_plain
+from nfn_optim import read_card
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_settings_come_from_files_and_options_override_them(tmp_path: Path) -> N
     assert read_settings(same).config == config
     out, card = tmp_path / "rule.safetensors", tmp_path / "card.json"
     files = ["--out", str(out), "--settings", str(file), "--json", str(card)]
-    options = ["--outer-steps", "1", "--lr", "0.5", "estimator:pes", "--pairs", "1"]
+    options = ["--no-table", "--outer-steps", "1", "--lr", "0.5", "estimator:pes", "--pairs", "1"]
     main(["train", *files, *options])
     used = json.loads(card.read_text())["config"]
     assert used["outer"]["lr"] == 0.5
@@ -183,6 +185,38 @@ def test_options_out_of_range_end_with_one_line(capsys: pytest.CaptureFixture[st
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1
         assert lines[0].startswith("nfn-optim: error: ")
+
+
+def test_a_file_of_settings_holds_all_that_a_run_needs(tmp_path: Path) -> None:
+    out, card, file = tmp_path / "a.safetensors", tmp_path / "card.json", tmp_path / "run.json"
+    tasks = {"tasks": "meta_train.tasks:light_family", "validation_tasks": DEFAULT_TASKS}
+    inner = {"runs": 1, "entries": 2000, "min_horizon": 2, "max_horizon": 2}
+    content = {"out": str(out), "json": str(card), **tasks, "outer_steps": 1, "inner": inner}
+    file.write_text(json.dumps({**content, "wandb": "disabled", "tensorboard": False}))
+    main(["train", "--settings", str(file)])
+    made = json.loads(card.read_text())
+    assert (made["family"], made["validation_family"]) == tuple(tasks.values())
+    assert out.exists()
+    other = tmp_path / "b.safetensors"  # options override the file
+    main(["train", "--settings", str(file), "--out", str(other), "--tasks", DEFAULT_TASKS])
+    assert read_card(other)["family"] == DEFAULT_TASKS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("out: 3", "out must be text; got 3"),
+        ("tasks: [a]", "tasks must be text"),
+        ("wandb: sometimes", "wandb must be one of online, offline, disabled"),
+        ("tensorboard: 1", "tensorboard must be true or false"),
+        ("resume: true", "resume is no setting of a run. Give --resume instead"),
+        ("dry_run: true", "Give --dry-run instead"),
+    ],
+)
+def test_unusable_options_of_a_file_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_settings(tmp_path / "run.yaml")
 
 
 def leaf_names(values: dict[str, object]) -> list[str]:

@@ -99,8 +99,9 @@ def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
     trainer = run_meta_training(
         tmp_path / "rule.safetensors", CONFIG, tasks=f"{__file__}:family", wandb="offline"
     )
-    points = {point["_step"]: point for point in written(tmp_path, 2)}
-    assert set(points) == {10, 20}
+    points = {point["_step"]: point for point in written(tmp_path, 3)}
+    assert set(points) == {0, 10, 20}
+    assert points.pop(0)["validation/meta_loss"] == pytest.approx(trainer.reference)
     for point in points.values():
         assert {"meta_loss", "outer_lr", "validation/meta_loss"} <= set(point)
     assert trainer.best is not None
@@ -110,6 +111,22 @@ def test_an_offline_run_holds_curves_and_tables(tmp_path: Path) -> None:
     assert table["columns"] == ["outer_step", "task", "meta_loss"]
     mean = sum(row[2] for row in table["data"]) / CONFIG.validation.runs
     assert mean == pytest.approx(points[20]["validation/meta_loss"])
+
+
+def test_tensorboard_holds_curves_and_tables(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is an optional extra")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "rule.safetensors"
+    trainer = run_meta_training(out, CONFIG, tasks=f"{__file__}:family", tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "rule.tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("meta_loss")] == [10, 20]
+    assert trainer.best is not None
+    assert events.Scalars("validation/best")[-1].value == pytest.approx(trainer.best[0])
+    (tag,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("validation/tasks")]
+    text = events.Tensors(tag)[-1].tensor_proto.string_val[0].decode()
+    assert text.startswith("| outer_step | task | meta_loss |")
 
 
 def test_curves_leave_out_steps_that_used_no_run() -> None:

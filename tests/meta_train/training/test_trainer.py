@@ -149,6 +149,15 @@ def test_the_rule_remembers_the_longest_runs_that_it_has_seen(tmp_path):
         assert MetaTrainer(family, config).rule.config.limits.horizon == horizon
 
 
+def test_the_rule_remembers_the_fans_that_it_is_told(tmp_path):
+    path = tmp_path / "rule.safetensors"
+    save_rule(NFNRule(NFNRuleConfig(limits=Limits(10.0, fan_in=300.0, fan_out=8.0))), path)
+    told = RuleConfig(fan_in=128.0, fan_out=64.0)
+    for rule, seen in ((told, (128.0, 64.0)), (replace(told, init=str(path)), (300.0, 64.0))):
+        limits = MetaTrainer(family, replace(CONFIG, rule=rule)).rule.config.limits
+        assert (limits.fan_in, limits.fan_out) == seen
+
+
 def test_a_careful_rule_that_sees_longer_runs_remembers_two_of_them(tmp_path):
     path = tmp_path / "rule.safetensors"
     save_rule(NFNRule(NFNRuleConfig(careful=True, limits=Limits(10.0, 20.0))), path)

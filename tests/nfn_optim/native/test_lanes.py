@@ -44,6 +44,7 @@ def functions(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Funct
     source = Path(folder / "functions.cpp")
     source.write_text(_SOURCE)
     with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("NFN_CACHE", raising=False)
         patch.setenv("XDG_CACHE_HOME", str(folder))
         library = Library(source).load()
 

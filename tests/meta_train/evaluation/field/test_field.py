@@ -19,7 +19,7 @@ from meta_train.evaluation.field import (
     find_tasks,
     users_task,
 )
-from meta_train.tasks import Dataset, ModuleTask, Task
+from meta_train.tasks import Dataset, ModuleTask
 
 SMALL = [*TASK_SETS["digits"], *TASK_SETS["held-out"], *TASK_SETS["yardstick"]]
 DEV = [
@@ -169,14 +169,6 @@ def test_a_task_of_meta_training_is_the_same_problem(toy: ModuleTask) -> None:
     assert first_losses(problem) == pytest.approx(losses)
     expected = {name: float(value) for name, value in toy.evaluate(params).items()}
     assert problem.score(problem.model) == pytest.approx(expected)
-
-
-def test_a_task_without_a_module_is_refused() -> None:
-    class Bare(Task):
-        init = batch = loss = None  # type: ignore[assignment]
-
-    with pytest.raises(TypeError, match="Bare has no module"):
-        as_problem(Bare(), torch.Generator())
 
 
 # The user's own

@@ -1,0 +1,68 @@
+"""The table at the end of meta-training: did it help?"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from meta_train.commands._main import main
+from meta_train.commands._verdict import CANDIDATE, UNTRAINED, verdict
+from meta_train.evaluation import Curve, Evaluation, Measured, Row, TaskInfo
+
+FAMILY = """
+import torch
+from torch import nn
+from meta_train import TaskFamily
+from meta_train.tasks import ModuleTask
+
+
+class Lines(TaskFamily):
+    def sample(self, generator):
+        x = torch.randn(30, 3, generator=generator)
+        return ModuleTask(lambda: nn.Linear(3, 1), nn.functional.mse_loss, (x, x[:, :1]))
+
+
+family = Lines()
+"""
+LOSS = Measured(1.0, 0.0, (1.0,), 1.0, "constant")
+
+
+def evaluation(*ratios: float) -> Evaluation:
+    """End losses of the candidate over those of the untrained rule, one a task."""
+    tasks = tuple(TaskInfo(f"t{i}", 100, 3) for i in range(len(ratios)))
+    rows = []
+    for name, losses in ((CANDIDATE, ratios), (UNTRAINED, (1.0,) * len(ratios))):
+        for task, loss in zip(tasks, losses, strict=True):
+            end, curve = replace(LOSS, mean=loss), Curve((), (), (), ())
+            rest = ({}, {}, None, None, 0, 1, "", (), False, curve)
+            rows.append(Row(task.name, name, "judged", end, end, *rest))
+    return Evaluation(tasks, (0,), tuple(rows))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "says"),
+    [
+        ((0.5, 0.9, 0.8), "It helped: end losses are 0.8 times those of the untrained rule"),
+        ((1.0, 0.99, 1.01), "It made no difference that shows"),
+        ((0.9, 1.0), "It made no difference that shows"),
+        ((1.5, 0.9, 2.0), "It made things worse"),
+        ((float("nan"), float("inf"), 0.5), "It made things worse"),
+    ],
+)
+def test_the_verdict_is_about_learning(ratios: tuple[float, ...], says: str) -> None:
+    assert says in verdict(evaluation(*ratios))
+
+
+def test_training_ends_with_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lines.py").write_text(FAMILY)
+    monkeypatch.chdir(tmp_path)
+    options = ("--outer-steps", "2", "--runs", "1", "--truncation", "2", "--validation.steps", "5")
+    given = ("train", "--tasks", "lines.py:family", "--out", "a.safetensors", *options)
+    main((*given, "--validation.every", "2", "--validation.runs", "1"))
+    printed = capsys.readouterr().out
+    for text in ("candidate", "untrained", "shipped", "adamw", "held-out-1", "It ", "at the start"):
+        assert text in printed
+    main(("train", "--no-table", "--overwrite", *given[1:]))
+    assert "candidate" not in capsys.readouterr().out
