@@ -85,7 +85,7 @@ def _mixed(dice: Dice, terms: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ImageFields(TaskFamily):
-    """Pictures of one to nine images as functions of the place.
+    """Pictures of one to nine images as functions of the place; no part of them is held out.
 
     Attributes:
         data: Names of data sets, as for `load_data`; read when a task is drawn from them.
