@@ -40,8 +40,8 @@ def openings(gradients, scale=1.0, **config):
 
 def test_steps_open_to_their_full_size_where_gradients_stay():
     opened = openings([draw(1)] * 8)
-    assert opened[0] < 0.1 * FULL
-    assert opened[1] == pytest.approx(opened[0] + MOST_OPENING)
+    assert opened[0] == 0
+    assert opened[1] == pytest.approx(MOST_OPENING)
     assert opened[-1] == pytest.approx(FULL)
 
 
@@ -87,7 +87,7 @@ def test_a_trained_network_is_not_shaken():
         network = copy.deepcopy(trained)
         optimizer = NFNOptimizer(network, checkpoint=rule)
         losses = [train(network, optimizer, 1, seed=2 + k) for k in range(30)]
-        return max(losses)
+        return max(losses) - before
 
     torch.manual_seed(0)
     trained = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 5))
@@ -104,4 +104,4 @@ def test_a_trained_network_is_not_shaken():
         return loss.item()
 
     before = train(trained, torch.optim.AdamW(trained.parameters(), 3e-3), 800, seed=1)
-    assert worst(1 / 4) < 2.5 * before < worst(1.0)
+    assert worst(1 / 4) < 0.4 * worst(1.0)
