@@ -68,7 +68,7 @@ FINE_TUNING = RunConfig(
     outer_steps=300,
     save_every=50,
     rule=RuleConfig(init="default"),
-    outer=OuterConfig(lr=3e-4, final_lr=3e-5, warmup=10, ema=0.95),
+    outer=OuterConfig(lr=1e-4, final_lr=1e-5, warmup=10, ema=0.95),
     validation=ValidationConfig(every=100),
 )
 """A short run at a low rate, which goes on from the shipped weights.
