@@ -148,6 +148,7 @@ SMALL = {"inner": {"runs": 1, "entries": 2000, "min_horizon": 2, "max_horizon": 
         ((), {}, RunConfig()),
         (("--init", "default"), None, FINE_TUNING),
         (("--init=default",), {}, FINE_TUNING),
+        (("--init", "untrained"), None, replace(FINE_TUNING, rule=RuleConfig("untrained"))),
         ((), {"rule": {"init": "default"}}, FINE_TUNING),
         ((), {"rule": {"init": None}}, RunConfig()),
         (
