@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 from ..support import notes_of, users_traceback
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 USERS, MISTAKE = 1, 2  # exit statuses: something was raised; we refuse what was asked for
 
 
@@ -17,7 +19,7 @@ def explain(error: Exception) -> tuple[str, int]:
     """
     shown = _users(error)
     if not shown and isinstance(error, (ValueError, OSError)):
-        return _with_notes(f"nfn-optim: error: {_flat(str(error))}", error), MISTAKE
+        return _with_notes(f"nfn-optim: error: {_flat(str(error))}{_hint(error)}", error), MISTAKE
     before = shown or "".join(traceback.format_exception(error))
     return _with_notes(f"{before}nfn-optim: error: {_named(error)}", error), USERS
 
@@ -32,6 +34,15 @@ def _users(error: BaseException) -> str:
         first += f"{_named(cause)}\n\nThen:\n"
     own = users_traceback(error)
     return f"{first}Traceback (most recent call last), your code only:\n{own}" if own else first
+
+
+def _hint(error: Exception) -> str:
+    """Where to look when a disk refuses; the system names no file."""
+    if isinstance(error, OSError) and error.errno in _DISK and error.filename is None:
+        return (
+            ". Free some space where --out, --json and NFN_CACHE are, or name other places there."
+        )
+    return ""
 
 
 def _with_notes(text: str, error: BaseException) -> str:

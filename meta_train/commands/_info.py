@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..support import versions
+from ..support import clean, versions
 from ._console import dumps, write_json
 
 
@@ -25,7 +25,8 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
         "versions": versions(),
         "native code": native,
         "checkpoint": checkpoint,
-        "card": read_card(checkpoint),
+        "card": clean(read_card(checkpoint)),
     }
-    print(dumps(content))
-    write_json(json, content)
+    shown = clean(content)  # limits may be infinite
+    print(dumps(shown))
+    write_json(json, shown)

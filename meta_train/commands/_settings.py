@@ -12,7 +12,7 @@ from ..training import RunConfig, WandbMode, from_plain
 
 _PATHS = ("out", "json")
 _TEXTS = ("tasks", "validation_tasks", "wandb")
-_FLAGS = ("tensorboard",)
+_FLAGS = ("tensorboard", "table")
 _MODES: tuple[WandbMode, ...] = ("online", "offline", "disabled")
 _ONCE = ("resume", "overwrite", "dry_run", "settings")
 
@@ -24,7 +24,7 @@ class Settings:
     Attributes:
         config: The settings of `RunConfig`, which are nested as it is.
         options: What else the run needs, by the names of the options of `train`: `out`, `json`,
-            `tasks`, `validation_tasks`, `wandb` and `tensorboard`.
+            `tasks`, `validation_tasks`, `wandb`, `tensorboard` and `table`.
     """
 
     config: RunConfig

@@ -40,9 +40,8 @@ def print_verdict(trainer: MetaTrainer, out: Path) -> None:
     print(verdict(found))
     if trainer.best is not None and trainer.reference is not None:
         print(_validated(trainer.reference, *trainer.best))
-    print(
-        f"More tasks, steps and peers: nfn-optim evaluate --checkpoint {out} --tasks FILE.py:NAME"
-    )
+    tasks = trainer.labels.get("validation_family", "FILE.py:NAME")
+    print(f"More tasks, steps and peers: nfn-optim evaluate --checkpoint {out} --tasks {tasks}")
 
 
 def _compare(trainer: MetaTrainer) -> Evaluation:
@@ -80,7 +79,7 @@ def _table(found: Evaluation) -> Table:
         table.add_row(task.name, *(f"{loss:.4g}" for loss in losses))
     table.add_section()
     ratios = (median(_ratios(found, name)) for name in names)
-    table.add_row(f"median, over {UNTRAINED}", *(f"{ratio:.3g}" for ratio in ratios))
+    table.add_row(f"median, over {UNTRAINED}", *(f"{ratio:.2f}" for ratio in ratios))
     return table
 
 
@@ -90,7 +89,7 @@ def verdict(found: Evaluation) -> str:
     ratio, count = median(ratios), len(ratios)
     lower = sum(each < 1 for each in ratios)
     figures = (
-        f"end losses are {ratio:.3g} times those of the untrained rule, lower on {lower} of "
+        f"end losses are {ratio:.2f} times those of the untrained rule, lower on {lower} of "
         f"{count} tasks"
     )
     if ratio < 1 - _TIE and lower > count / 2:

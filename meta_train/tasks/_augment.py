@@ -112,7 +112,7 @@ class PermutedLabels(Augmentation):
         return _with_data(module_task, lambda x: x, lambda labels: order[labels])
 
 
-class _Changed(Task):
+class Changed(Task):
     """A task that differs in some calls and passes the others on."""
 
     def __init__(self, task: Task) -> None:
@@ -134,7 +134,7 @@ class _Changed(Task):
         return self.task.evaluate(params)
 
 
-class _ScaledLossTask(_Changed):
+class _ScaledLossTask(Changed):
     def __init__(self, task: Task, factor: float) -> None:
         super().__init__(task)
         self.factor = factor
@@ -143,7 +143,7 @@ class _ScaledLossTask(_Changed):
         return self.factor * self.task.loss(params, batch)
 
 
-class _ReparametrizedTask(_Changed):
+class _ReparametrizedTask(Changed):
     def __init__(self, task: Task, units: dict[str, float]) -> None:
         super().__init__(task)
         self.units = units

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data import load_data
 from ._base import ModuleTask, Task, TaskFamily
-from ._data import load_data
 from ._draw import ACTIVATIONS, Dice, draw_widths, mlp
 from ._samples import Split, classify, draw_init_scale, draw_split
 

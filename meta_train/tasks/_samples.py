@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data import Dataset, load_data
 from ._base import ModuleTask
-from ._data import Dataset, load_data
 from ._draw import Dice
 
 

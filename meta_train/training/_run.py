@@ -27,6 +27,8 @@ from ._tracking import WandbMode, check_tracking, tracking
 from ._trainer import MetaTrainer
 from ._trial import try_out
 
+_MORE = "More of them (--outer-steps) make the run longer."
+
 
 def run_meta_training(
     out: Path,
@@ -78,6 +80,8 @@ def run_meta_training(
         trainer = _make_trainer(config, tasks, validation_tasks or tasks, all_, bars.console)
         if resume:
             trainer.resume(out)
+            if trainer.step == config.outer_steps and all_.is_first:
+                say(bars.console, f"note: all {trainer.step} outer steps are taken. {_MORE}")
         forecast = try_out(trainer).forecast(trainer)
         if dry_run:
             bars.remove_task(bar)

@@ -33,7 +33,7 @@ class NFNRuleConfig:
     initial_lr: float = 2.25e-2
     relative: float = 1.0
     fading: float = 0.5
-    first_share: float = 1 / 8
+    first_share: float = 1 / 4
     centred: bool = True
     careful: bool = False
     limits: Limits = field(default_factory=Limits)

@@ -1,8 +1,8 @@
 """Steps start small, and open while the loss goes down towards the fast iterate.
 
 A network that is trained already has little left to learn, and steps of full size would shake it.
-Its gradients tell: they do not point the way that steps have led. Those of a new network do, so its
-steps have their full size after a few, and keep it.
+Its gradients tell: on the whole they point back, against the way that steps have led. Those of a
+new network do not, so its steps have their full size after a few, and keep it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ def agreement(slopes: Tensor, lengths: Tensor) -> Tensor:
         lengths: Products of their norms, likewise.
 
     Returns:
-        Of whole networks `(*batch, 1)`; 0 where nothing leads yet.
+        Of whole networks `(*batch, 1)`; where nothing leads, such as does not open steps.
     """
+    slope, length = slopes.sum(-1, True).detach(), lengths.sum(-1, True).detach()
     tiny = torch.finfo(lengths.dtype).tiny
-    return (-slopes.sum(-1, True) / lengths.sum(-1, True).clamp(min=tiny)).detach()
+    return torch.where(length > tiny, -slope / length.clamp(min=tiny), UNOPENED)
 
 
 def opened_further(opened: Tensor, agreement: Tensor, share: float) -> Tensor:

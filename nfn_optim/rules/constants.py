@@ -22,8 +22,8 @@ REACH = 2.0  # log of how far beyond its limits a rule uses some of what it has 
 LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
 
 # How steps open.
-OPENING = 8.0  # log by which they become larger in a step, for each unit of agreement
-UNOPENED = 0.05  # agreement up to which they do not
+OPENING = 4.0  # log by which they become larger in a step, for each unit of agreement
+UNOPENED = -0.01  # agreement up to which they do not
 MOST_OPENING = 0.7  # largest such log
 
 # Steps.

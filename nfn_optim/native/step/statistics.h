@@ -67,7 +67,8 @@ inline float agreement(const std::vector<double>& sums) {
     slopes -= sums[i + DECAYS + 3];
     lengths += std::sqrt(sums[i + 1] * sums[i + DECAYS + 4]);
   }
-  return static_cast<float>(slopes / std::max<double>(lengths, std::numeric_limits<float>::min()));
+  if (lengths <= std::numeric_limits<float>::min()) return UNOPENED;
+  return static_cast<float>(slopes / lengths);
 }
 
 // As `opened_further` there.

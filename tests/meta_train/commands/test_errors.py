@@ -1,5 +1,6 @@
 """What the command line says of exceptions, by where they come from."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -138,6 +139,13 @@ def test_what_we_refuse_is_one_line(folder: Path, capsys: pytest.CaptureFixture[
         assert message.startswith("nfn-optim: error: ")
 
 
+def test_a_full_disk_is_one_line_that_says_where_to_look() -> None:
+    text, status = explain(OSError(errno.ENOSPC, "No space left on device"))
+    assert status == 2
+    assert len(text.splitlines()) == 1
+    assert "--out, --json and NFN_CACHE" in text
+
+
 def test_a_mistake_of_ours_is_shown_whole_and_notes_come_last() -> None:
     def ours() -> None:
         raise KeyError("lost")
@@ -175,8 +183,19 @@ def test_positional_arguments_have_names(capsys: pytest.CaptureFixture[str]) -> 
 def test_sigterm_ends_a_run_with_a_checkpoint_and_a_closing_line(folder: Path) -> None:
     """A process of its own, as a batch system sees it."""
     options = ("--runs", "1", "--min-horizon", "2", "--max-horizon", "2", "--entries", "9")
+    options += ("--validation.every", "0")
     command = [sys.executable, "-m", "meta_train", "train", "--tasks", "my_families.py:family"]
-    given = ["--out", "run.st", "--outer-steps", "100000", "--hidden", "2", *options]
+    given = [
+        "--out",
+        "run.st",
+        "--outer-steps",
+        "100000",
+        "--hidden",
+        "2",
+        "--validation.every",
+        "0",
+        *options,
+    ]
     with subprocess.Popen(
         [*command, *given],
         stderr=subprocess.PIPE,

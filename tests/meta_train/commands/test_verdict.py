@@ -42,7 +42,7 @@ def evaluation(*ratios: float) -> Evaluation:
 @pytest.mark.parametrize(
     ("ratios", "says"),
     [
-        ((0.5, 0.9, 0.8), "It helped: end losses are 0.8 times those of the untrained rule"),
+        ((0.5, 0.9, 0.8), "It helped: end losses are 0.80 times those of the untrained rule"),
         ((1.0, 0.99, 1.01), "It made no difference that shows"),
         ((0.9, 1.0), "It made no difference that shows"),
         ((1.5, 0.9, 2.0), "It made things worse"),

@@ -72,7 +72,7 @@ def test_the_forecast_counts_all_that_is_left() -> None:
         config = replace(CONFIG, outer_steps=last, validation=ValidationConfig(every=every))
         forecast = Forecast(config, step=2.0, validation=5.0)
         for step in range(last + 1):
-            later = range(step + 1 if step else 0, last + 1)
+            later = range(step + 1 if step else 0, last + 1)  # the first one is before step 1
             validations = sum(config.validation.is_due(s, last) for s in later)
             assert forecast.validations(step) == validations
             assert forecast.left(step) == 2.0 * (last - step) + 5.0 * validations
@@ -125,8 +125,8 @@ def test_a_dry_run_says_how_long_whole_horizons_and_validations_take(
     )
     out = ("--out", str(tmp_path / "rule.safetensors"), "--dry-run")
     main(("train", *out, *given, *validation, "estimator:full-es", "--pairs", "1"))
-    seconds = 12 * 10 + 3 * 3 * 20
-    expected = f"12 outer steps and 3 meta-validations will take about {duration(seconds)}."
+    seconds = 12 * 10 + 4 * 3 * 20  # with the validation at the start
+    expected = f"12 outer steps and 4 meta-validations will take about {duration(seconds)}."
     assert expected in capsys.readouterr().out
 
 
@@ -191,6 +191,7 @@ def test_estimates_that_are_not_finite_are_told_of_and_left_out(
         "out": str(out),
         "tasks": f"{__file__}:mostly_broken",
         "outer_steps": 80,
+        "table": False,
         "inner": {"runs": 1, "min_horizon": 2, "max_horizon": 2, "max_networks": 1},
         "rule": {"hidden": 2},
     }

@@ -164,13 +164,18 @@ def test_a_run_does_not_start_over_unless_told(
     assert not best_path(out).exists()
 
 
-def test_a_finished_run_is_extended_and_not_shortened(tmp_path: Path) -> None:
+def test_a_finished_run_is_extended_and_not_shortened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "rule.safetensors"
     run_meta_training(out, replace(UNVALIDATED, outer_steps=3), tasks=TASKS)
     more = replace(UNVALIDATED, outer_steps=5, save_every=1)
     run_meta_training(out, more, tasks=TASKS, resume=True)
     assert read_card(out)["outer_steps"] == 5
     assert [e["outer_step"] for e in read_journal(journal_path(out))] == [1, 2, 3, 4, 5]
+    capsys.readouterr()
+    run_meta_training(out, more, tasks=TASKS, resume=True)
+    assert "all 5 outer steps are taken" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"has taken 5 outer steps already, more than .* \(4\)"):
         run_meta_training(out, replace(more, outer_steps=4), tasks=TASKS, resume=True)
     with pytest.raises(ValueError, match="seed differ"):

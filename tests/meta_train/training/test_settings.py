@@ -192,7 +192,7 @@ def test_a_file_of_settings_holds_all_that_a_run_needs(tmp_path: Path) -> None:
     tasks = {"tasks": "meta_train.tasks:light_family", "validation_tasks": DEFAULT_TASKS}
     inner = {"runs": 1, "entries": 2000, "min_horizon": 2, "max_horizon": 2}
     content = {"out": str(out), "json": str(card), **tasks, "outer_steps": 1, "inner": inner}
-    file.write_text(json.dumps({**content, "wandb": "disabled", "tensorboard": False}))
+    file.write_text(json.dumps({**content, "wandb": "disabled", "table": False}))
     main(["train", "--settings", str(file)])
     made = json.loads(card.read_text())
     assert (made["family"], made["validation_family"]) == tuple(tasks.values())

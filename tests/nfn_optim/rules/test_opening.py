@@ -14,7 +14,7 @@ from nfn_optim.rules.constants import MOST_OPENING
 from nfn_optim.testing import chain_spec
 
 SPEC = chain_spec([24, 48, 12])
-FULL = math.log(8)
+FULL = math.log(4)
 
 
 def draw(seed):
@@ -45,8 +45,10 @@ def test_steps_open_to_their_full_size_where_gradients_stay():
     assert opened[-1] == pytest.approx(FULL)
 
 
-def test_steps_stay_small_where_gradients_are_noise():
-    assert max(openings([draw(1 + seed) for seed in range(60)])) < 0.5 * FULL
+def test_noise_opens_steps_late():
+    opened = openings([draw(1 + seed) for seed in range(60)])
+    assert opened[10] < 0.5 * FULL
+    assert opened[-1] == pytest.approx(FULL)
 
 
 def test_steps_stay_small_where_gradients_point_back():
@@ -69,12 +71,12 @@ def test_the_scale_of_the_loss_does_not_matter(scale):
 def test_with_a_first_share_of_one_steps_have_their_full_size_at_once():
     small, full = (
         NFNRule(NFNRuleConfig(first_share=share)).double().requires_grad_(False)
-        for share in (1 / 8, 1.0)
+        for share in (1 / 4, 1.0)
     )
     params, grads = draw(0), draw(1)
     ours, theirs = (rule(params, grads, rule.init(params, SPEC))[0] for rule in (small, full))
     for name in params:
-        torch.testing.assert_close(8 * ours[name], theirs[name])
+        torch.testing.assert_close(4 * ours[name], theirs[name])
 
 
 def test_a_trained_network_is_not_shaken():
@@ -85,7 +87,7 @@ def test_a_trained_network_is_not_shaken():
         network = copy.deepcopy(trained)
         optimizer = NFNOptimizer(network, checkpoint=rule)
         losses = [train(network, optimizer, 1, seed=2 + k) for k in range(30)]
-        return max(losses)
+        return max(losses) - before
 
     torch.manual_seed(0)
     trained = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 5))
@@ -102,4 +104,4 @@ def test_a_trained_network_is_not_shaken():
         return loss.item()
 
     before = train(trained, torch.optim.AdamW(trained.parameters(), 3e-3), 800, seed=1)
-    assert worst(1 / 8) < 2.5 * before < worst(1.0)
+    assert worst(1 / 4) < 0.4 * worst(1.0)

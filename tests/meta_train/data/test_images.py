@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from meta_train.tasks import _data
-from meta_train.tasks._data import Dataset, load_data
+from meta_train.data import Dataset, _sources, load_data
 from nfn_optim.cache import cache_folder
 
 Arrays = dict[str, np.ndarray]
@@ -151,7 +150,7 @@ def test_a_truncated_file_is_named(folder: Path, kept: int) -> None:
 def test_a_damaged_file_of_the_cache_is_downloaded_again(
     folder: Path, openml: Callable[[Any], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_data._SOURCES, "svhn", replace(_data._SOURCES["svhn"], num_train=300))
+    monkeypatch.setitem(_sources.SOURCES, "svhn", replace(_sources.SOURCES["svhn"], num_train=300))
     kept = cache_folder() / "svhn.npz"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"torn")
@@ -227,7 +226,7 @@ def test_a_download_lands_in_the_cache(
     order: tuple[int, ...],
 ) -> None:
     monkeypatch.delenv("NFN_DATA")
-    monkeypatch.setitem(_data._SOURCES, "svhn", replace(_data._SOURCES["svhn"], num_train=300))
+    monkeypatch.setitem(_sources.SOURCES, "svhn", replace(_sources.SOURCES["svhn"], num_train=300))
     images = smooth_images(320)
     flat = images.transpose(order).reshape(len(images), -1)
     labels = np.array([str(i % 10 + 1) for i in range(len(images))], dtype=object)
