@@ -46,10 +46,10 @@ def take(
         for delta, lead, slot in zip(deltas, leads, slots, strict=True)
         for tensor in (delta, lead, *slot.values())
     ]
-    library, shapes, is_taped = LIBRARY.load(), ctypes.byref(plan.shapes), torch.is_grad_enabled()
-    tape = _empty((plan.shapes.networks, library.nfn_tape_size(shapes) if is_taped else 0))
+    library, is_taped = LIBRARY.load(), torch.is_grad_enabled()
+    tape = _empty((plan.shapes.networks, _tape_size(library, plan) if is_taped else 0))
     library.nfn_taped_step(
-        shapes,
+        ctypes.byref(plan.shapes),
         _pointers(opened),
         _pointers(results),
         _pointers(weights),
@@ -100,6 +100,13 @@ class _Step(torch.autograd.Function):
             _pointers(gradients),
         )
         return None, None, None, None, *before, *gradients
+
+
+def _tape_size(library: ctypes.CDLL, plan: Plan) -> int:
+    """Floats of one network's tape."""
+    size = library.nfn_tape_size
+    size.restype = ctypes.c_long  # that of a C int ends at 8 GiB
+    return int(size(ctypes.byref(plan.shapes)))
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:
