@@ -35,12 +35,12 @@ class Taken(NamedTuple):
 
 
 def take(
-    plan: Plan, settings: tuple[float, ...], opened: list[Tensor], weights: list[Tensor]
+    plan: Plan, settings: tuple[float, ...], laid: list[Tensor], weights: list[Tensor]
 ) -> Taken:
-    """Takes a step; deltas and leads are functions of `weights` and of the leads in `opened`."""
-    deltas, leads = ([_empty(shape) for shape in plan.opened] for _ in range(2))
+    """Takes a step; deltas and leads are functions of `weights` and of the leads in `laid`."""
+    deltas, leads = ([_empty(shape) for shape in plan.laid] for _ in range(2))
     changed = iter(plan.empty_slots())
-    slots = [dict(zip(CHANGED, changed, strict=False)) for _ in plan.opened]
+    slots = [dict(zip(CHANGED, changed, strict=False)) for _ in plan.laid]
     results = [
         tensor
         for delta, lead, slot in zip(deltas, leads, slots, strict=True)
@@ -50,14 +50,14 @@ def take(
     tape = _empty((plan.shapes.networks, _tape_size(library, plan) if is_taped else 0))
     library.nfn_taped_step(
         ctypes.byref(plan.shapes),
-        _pointers(opened),
+        _pointers(laid),
         _pointers(results),
         _pointers(weights),
         table(array("f", settings)),
         ctypes.c_void_p(pointer(tape) if is_taped else None),
     )
     if is_taped:
-        before = opened[LEAD::TENSORS]
+        before = laid[LEAD::TENSORS]
         moved = _Step.apply(plan, settings, tape, (*deltas, *leads), *before, *weights)
         deltas, leads = moved[: len(deltas)], moved[len(deltas) :]
     return Taken(deltas, leads, slots)
@@ -86,11 +86,11 @@ class _Step(torch.autograd.Function):
         """From the adjoints of deltas and leads."""
         plan: Plan = ctx.plan
         tape, *tensors = ctx.saved_tensors
-        count = len(plan.opened)
+        count = len(plan.laid)
         leads, weights = tensors[:count], tensors[count:]
-        opened = list(map(dense, adjoints))
+        laid = list(map(dense, adjoints))
         before, gradients = (list(map(torch.empty_like, of)) for of in (leads, weights))
-        per_parameter = zip(opened[:count], opened[count:], leads, before, strict=True)
+        per_parameter = zip(laid[:count], laid[count:], leads, before, strict=True)
         LIBRARY.load().nfn_taped_back(
             ctypes.byref(plan.shapes),
             ctypes.c_void_p(pointer(tape)),
