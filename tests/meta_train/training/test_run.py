@@ -319,9 +319,15 @@ def test_second_phase_trains_only_what_is_named(whole: Path, tmp_path: Path) -> 
 
 def test_a_run_is_not_resumed_on_another_family(tmp_path: Path) -> None:
     out = tmp_path / "rule.safetensors"
-    MetaTrainer(family, CONFIG).save(out, "test")
+    saved = MetaTrainer(family, CONFIG)
+    saved.step = 2
+    saved.save(out, "test")
+    other = MetaTrainer(default_family, CONFIG)
+    runs = list(other.pool.runs)
     with pytest.raises(ValueError, match="trains other networks than this family"):
-        MetaTrainer(default_family, CONFIG).resume(out)
+        other.resume(out)
+    assert other.step == 0
+    assert other.pool.runs == runs
     (tmp_path / "rule.safetensors.resume").write_bytes(b"torn")
     with pytest.raises(ValueError, match="is damaged"):
         MetaTrainer(family, CONFIG).resume(out)
