@@ -20,6 +20,7 @@ from .suites import run_suite as run_suite
 from .tasks import Task as Task
 from .tasks import TaskFamily as TaskFamily
 from .tasks import load_data as load_data
+from .training import FINE_TUNING as FINE_TUNING
 from .training import MetaTrainer as MetaTrainer
 from .training import OuterConfig as OuterConfig
 from .training import RuleConfig as RuleConfig
@@ -28,6 +29,7 @@ from .training import ValidationConfig as ValidationConfig
 from .training import load_family as load_family
 
 __all__ = [
+    "FINE_TUNING",
     "PES",
     "Contender",
     "Evaluation",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..training import RunConfig, WandbMode, from_plain
+from ..training import FINE_TUNING, RunConfig, WandbMode, from_plain
 
 _PATHS = ("out", "json")
 _TEXTS = ("tasks", "validation_tasks", "wandb")
@@ -31,8 +31,12 @@ class Settings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_settings(path: Path) -> Settings:
-    """Settings from a YAML or JSON file.
+def read_settings(path: Path, init: str | None = None) -> Settings:
+    """Settings from a YAML or JSON file; those that it leaves out are the defaults.
+
+    Args:
+        path: The file.
+        init: A checkpoint to start from, which counts before that of the file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -46,7 +50,9 @@ def read_settings(path: Path) -> Settings:
             return Settings(from_plain(values))
         options = {name: _option(name, v) for name, v in values.items() if _is_option(name)}
         rest = {name: value for name, value in values.items() if not _is_option(name)}
-        return Settings(from_plain(rest), options)
+        config = from_plain(rest)
+        start = init or config.rule.init
+        return Settings(config if start is None else from_plain(rest, FINE_TUNING), options)
     except ValueError as error:
         raise ValueError(f"the settings in {path} cannot be used: {error}") from error
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from ..training import RunConfig, WandbMode
+from ..training import FINE_TUNING, RunConfig, WandbMode
 from ._console import write_json
 from ._settings import read_settings
 
@@ -47,7 +47,8 @@ def train(
         validation_tasks: The family of the held-out tasks; that of `tasks` without.
         settings: A YAML or JSON file with all of this, `out` and `tasks` included; options on the
             command line override it.
-        config: Settings.
+        config: Settings. A run that starts from a checkpoint (`--init`) is short and at a low rate
+            where these say nothing else: `meta_train.FINE_TUNING`.
         resume: Continue the run that wrote `out`; with more outer steps, if you like.
         overwrite: Start over where `out` exists.
         wandb: Whether wandb sends or keeps curves and tables.
@@ -88,9 +89,17 @@ def train(
 
 
 def with_settings(arguments: Sequence[str]) -> Callable[..., None]:
-    """`train`, with the file that `--settings` names as its defaults."""
+    """`train`, with the defaults that follow from `--settings` and `--init`."""
+    file, init = (_given(name, arguments) for name in ("--settings", "--init"))
+    if file is not None:
+        found = read_settings(Path(file), init)
+        return partial(train, config=found.config, **found.options)
+    return train if init is None else partial(train, config=FINE_TUNING)
+
+
+def _given(name: str, arguments: Sequence[str]) -> str | None:
+    """The value of an option, if it is there."""
     for option, value in zip(arguments, (*arguments[1:], ""), strict=False):
-        if option == "--settings" or option.startswith("--settings="):
-            found = read_settings(Path(option.partition("=")[2] or value))
-            return partial(train, config=found.config, **found.options)
-    return train
+        if option == name or option.startswith(f"{name}="):
+            return option.partition("=")[2] or value
+    return None

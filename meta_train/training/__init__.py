@@ -1,5 +1,6 @@
 """Meta-training: the outer loop, its settings, files and checks."""
 
+from ._config import FINE_TUNING as FINE_TUNING
 from ._config import Estimator as Estimator
 from ._config import RunConfig as RunConfig
 from ._family_source import DEFAULT_TASKS as DEFAULT_TASKS

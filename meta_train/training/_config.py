@@ -29,6 +29,8 @@ Estimator = (
 class RunConfig:
     """How a rule is meta-trained; defaults are those of the shipped checkpoint's first phase.
 
+    `FINE_TUNING` are the settings of a run that goes on from a checkpoint.
+
     Attributes:
         seed: Seeds task sampling, initial networks, batches and the rule's initial weights.
         outer_steps: Updates of the meta-parameters.
@@ -60,3 +62,16 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         require_counts(self, "outer_steps", "save_every", "threads")
+
+
+FINE_TUNING = RunConfig(
+    outer_steps=300,
+    save_every=50,
+    rule=RuleConfig(init="default"),
+    outer=OuterConfig(lr=1e-4, final_lr=1e-5, warmup=10, ema=0.95),
+    validation=ValidationConfig(every=100),
+)
+"""A short run at a low rate, which goes on from the shipped weights.
+
+What `nfn-optim train --init` takes for settings that are not given.
+"""

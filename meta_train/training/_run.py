@@ -121,10 +121,14 @@ def _make_trainer(
 
 
 def _report(trainer: MetaTrainer, forecast: Forecast) -> None:
-    """What a dry run found."""
+    """What a dry run found, and the settings that depend on where the rule starts."""
+    config = trainer.config
     if trainer.processes.is_first:
+        start, outer = config.rule.init or "a new rule", config.outer
+        rate = f"outer rate {outer.lr:g} after {outer.warmup} steps"
+        print(f"From {start}: {rate}, ema {outer.ema:g}.")
         validations = forecast.validations(trainer.step)
-        steps = f"{trainer.config.outer_steps - trainer.step} outer steps"
+        steps = f"{config.outer_steps - trainer.step} outer steps"
         work = f"{steps} and {validations} meta-validations" if validations else steps
         print(
             f"Everything is in place. {work} will take about "

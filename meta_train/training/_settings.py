@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
 
 from ._config import RunConfig
@@ -25,14 +25,14 @@ def to_plain(config: RunConfig) -> dict[str, Any]:
     return {**asdict(config), "estimator": estimator}
 
 
-def from_plain(values: Any) -> RunConfig:
-    """The settings that plain values describe; those that are missing have their defaults.
+def from_plain(values: Any, defaults: RunConfig = RunConfig()) -> RunConfig:  # noqa: B008
+    """The settings that plain values describe; those that are missing are those of `defaults`.
 
     Raises:
         ValueError: Naming, with its path, a setting that does not exist or whose value does not
             fit.
     """
-    return _group(RunConfig, values, "")
+    return _group(defaults, values, "")
 
 
 def differences(first: RunConfig, second: RunConfig) -> list[str]:
@@ -50,15 +50,19 @@ def _leaves(values: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path}{name}", value
 
 
-def _group(kind: Any, values: Any, path: str) -> Any:
-    """A dataclass of settings; `path` is empty or ends with a dot."""
+def _group(defaults: Any, values: Any, path: str) -> Any:
+    """A dataclass of settings like `defaults`; `path` is empty or ends with a dot."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{path.rstrip('.') or 'they'} must be a mapping; got {values!r}.")
-    kinds = get_type_hints(kind)
+    kinds = get_type_hints(type(defaults))
     for name in values:
         if name not in kinds:
             raise ValueError(f"there is no setting {path}{name}. {_hint(name, path, kinds)}")
-    return kind(**{name: _value(kinds[name], v, path + name) for name, v in values.items()})
+    given = {
+        name: _value(kinds[name], getattr(defaults, name), value, path + name)
+        for name, value in values.items()
+    }
+    return replace(defaults, **given)
 
 
 def _hint(name: str, path: str, known: Iterable[str]) -> str:
@@ -70,9 +74,9 @@ def _hint(name: str, path: str, known: Iterable[str]) -> str:
     return f"There are {', '.join(path + each for each in known)}."
 
 
-def _value(kind: Any, value: Any, path: str) -> Any:
+def _value(kind: Any, default: Any, value: Any, path: str) -> Any:
     if is_dataclass(kind):
-        return _group(kind, value, f"{path}.")
+        return _group(default, value, f"{path}.")
     choices = {k.__name__: k for k in get_args(kind) if isinstance(k, type) and is_dataclass(k)}
     return _choice(choices, value, path) if choices else _leaf(kind, value, path)
 
@@ -85,7 +89,7 @@ def _choice(choices: Mapping[str, Any], value: Any, path: str) -> Any:
             f"{{PES: {{std: 0.02}}}}; got {value!r}."
         )
     ((name, settings),) = value.items()
-    return _group(choices[name], settings, f"{path}.{name}.")
+    return _group(choices[name](), settings, f"{path}.{name}.")
 
 
 def _leaf(kind: Any, value: Any, path: str) -> Any:

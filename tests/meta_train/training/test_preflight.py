@@ -226,6 +226,7 @@ def test_a_dry_run_checks_and_writes_nothing(
     options = ("--runs", "2", "--entries", "2000", "--min-horizon", "3", "--dry-run")
     main(("train", "--out", str(out), *options, "estimator:full-es", "--pairs", "1"))
     printed = capsys.readouterr().out
+    assert "From a new rule: outer rate 0.001 after 100 steps, ema 0.99." in printed
     assert (
         "Everything is in place. 3200 outer steps and 9 meta-validations will take about" in printed
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from meta_train import (
+    FINE_TUNING,
     PES,
     FullES,
     InnerConfig,
@@ -22,6 +23,7 @@ from meta_train import (
 )
 from meta_train.commands._main import main
 from meta_train.commands._settings import read_settings
+from meta_train.support import clean
 from meta_train.tasks import default_family
 from meta_train.training import DEFAULT_TASKS
 from meta_train.training._settings import differences, from_plain, to_plain
@@ -135,6 +137,55 @@ def test_settings_come_from_files_and_options_override_them(tmp_path: Path) -> N
     assert used["outer"]["lr"] == 0.5
     assert used["rule"]["hidden"] == 8
     assert used["estimator"] == {"PES": {"std": 0.5, "pairs": 1, "truncation": 2}}
+
+
+SMALL = {"inner": {"runs": 1, "entries": 2000, "min_horizon": 2, "max_horizon": 2}}
+
+
+@pytest.mark.parametrize(
+    ("options", "file", "expected"),
+    [
+        ((), {}, RunConfig()),
+        (("--init", "default"), None, FINE_TUNING),
+        (("--init=default",), {}, FINE_TUNING),
+        (("--init", "untrained"), None, replace(FINE_TUNING, rule=RuleConfig("untrained"))),
+        ((), {"rule": {"init": "default"}}, FINE_TUNING),
+        ((), {"rule": {"init": None}}, RunConfig()),
+        (
+            ("--init", "default", "--lr", "0.5"),
+            {"outer": {"warmup": 3}, "outer_steps": 7},
+            replace(FINE_TUNING, outer_steps=7, outer=replace(FINE_TUNING.outer, lr=0.5, warmup=3)),
+        ),
+        (
+            ("--init", "default", "--outer-steps", "3200", "--validation.every", "400"),
+            None,
+            replace(FINE_TUNING, outer_steps=3200, validation=ValidationConfig()),
+        ),
+    ],
+)
+def test_runs_that_start_from_a_checkpoint_are_fine_tuning_unless_settings_say_otherwise(
+    tmp_path: Path, options: tuple[str, ...], file: dict[str, object] | None, expected: RunConfig
+) -> None:
+    source, card, out = (tmp_path / name for name in ("run.json", "card.json", "a.safetensors"))
+    if file is not None:
+        source.write_text(json.dumps({**file, **SMALL}))
+        options = (*options, "--settings", str(source))
+    small = ("--runs", "1", "--entries", "2000", "--min-horizon", "2", "--max-horizon", "2")
+    main(("train", "--out", str(out), "--json", str(card), "--dry-run", *options, *small))
+    used = json.loads(card.read_text())["config"]
+    wanted = json.loads(json.dumps(clean(to_plain(expected))))
+    assert {**used, "inner": wanted["inner"]} == wanted
+
+
+def test_a_fine_tuned_run_resumes_with_the_options_that_started_it(tmp_path: Path) -> None:
+    out = tmp_path / "a.safetensors"
+    small = ("--runs", "1", "--entries", "2000", "--min-horizon", "2", "--max-horizon", "2")
+    options = ("train", "--out", str(out), "--init", "default", "--no-table", *small)
+    main((*options, "--outer-steps", "1"))
+    main((*options, "--outer-steps", "2", "--resume"))
+    card = read_card(out)
+    assert card["outer_steps"] == 2
+    assert card["config"]["outer"]["lr"] == FINE_TUNING.outer.lr
 
 
 @pytest.mark.parametrize(
