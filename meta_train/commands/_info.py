@@ -18,9 +18,10 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
         json: Where to write the same.
     """
     from nfn_optim import read_card
-    from nfn_optim.native import population, step
+    from nfn_optim.native import convolution, population, step, taped
 
-    native = {"step": step.LIBRARY.status(), "population": population.LIBRARY.status()}
+    libraries = {"step": step, "taped": taped, "convolution": convolution, "population": population}
+    native = {name: library.LIBRARY.status() for name, library in libraries.items()}
     content = {
         "versions": versions(),
         "native code": native,

@@ -110,7 +110,9 @@ class _Convolution(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(input, weight)
         ctx.geometry = geometry
-        ctx.is_native = geometry.is_simple and convolution.can_convolve(input, weight, bias)
+        ctx.is_native = geometry.is_simple and convolution.can_convolve(
+            input, weight, bias, *geometry.simple
+        )
         if ctx.is_native:
             return convolution.forward(input, weight, bias, *geometry.simple)
         biases = [None] * len(weight) if bias is None else bias

@@ -92,7 +92,8 @@ class Losses:
         randomness = "different" if self.is_random else "error"
         many = _in_turn(self._one) if self.obstacle else vmap(self._one, randomness=randomness)
         # Other networks have no kernels, and looking out for them takes time.
-        apart = OneAfterAnother() if _have_kernels(params) else nullcontext()
+        has_kernels = _have_kernels(params, lead=2 if particles else 1)
+        apart = OneAfterAnother() if has_kernels else nullcontext()
 
         def of(trained: Params, carried: Params, batch: Batch) -> tuple[Tensor, Params]:
             with _quiet_vmap(), apart, nullcontext() if seed is None else seeded(seed):
@@ -101,7 +102,7 @@ class Losses:
 
         if not particles:
             values, after = of(trained, carried, batch)
-        elif self.obstacle or self.is_random:
+        elif self.obstacle or self.is_random or has_kernels:
             values, after = _in_turn(lambda t, c: of(t, c, batch))(trained, carried)
         else:
             values, after = vmap(of, in_dims=(0, 0, None))(trained, carried, batch)
@@ -127,9 +128,9 @@ class Losses:
         return [values.detach(), grads, *after.values()]
 
 
-def _have_kernels(params: Params) -> bool:
-    """Whether some of stacked networks' parameters have more axes than a matrix."""
-    return any(p.dim() > 1 + 2 for p in params.values())
+def _have_kernels(params: Params, lead: int) -> bool:
+    """Whether some parameters, with so many axes of networks, have more axes than a matrix."""
+    return any(p.dim() > lead + 2 for p in params.values())
 
 
 def _in_turn(one: Callable[..., Any]) -> Callable[..., Any]:

@@ -108,7 +108,9 @@ class PermutedLabels(Augmentation):
         targets = module_task.data[1]
         if targets.is_floating_point():
             return task
-        order = torch.randperm(int(targets.max()) + 1, generator=dice.generator)
+        parts = (module_task.data, module_task.validation_data, module_task.test_data)
+        largest = max(int(part[1].max()) for part in parts if part)  # some may be held out alone
+        order = torch.randperm(largest + 1, generator=dice.generator)
         return _with_data(module_task, lambda x: x, lambda labels: order[labels])
 
 

@@ -33,7 +33,8 @@ class Checkpoints:
 
     def save(self, *, is_last: bool = False) -> None:
         """Writes the result, and what resumes the run; all processes take part."""
-        if self._try(lambda: self.trainer.save(self.out, self._command), is_last):
+        is_written = self._try(lambda: self.trainer.save(self.out, self._command), is_last)
+        if not self.trainer.processes.any(not is_written):  # all agree on what is left to save
             self.saved = self.trainer.step
 
     def save_best(self) -> None:

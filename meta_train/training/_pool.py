@@ -83,13 +83,13 @@ class RunPool:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores `state_dict`; errors as for `InnerRun`."""
-        self.generator.set_state(state["generator"])
-        for place, saved in enumerate(state["runs"]):
-            run = self._run(place, saved["seed"])
+        """Restores `state_dict`; errors as for `InnerRun`, and then nothing has changed."""
+        runs = [self._run(place, saved["seed"]) for place, saved in enumerate(state["runs"])]
+        for run, saved in zip(runs, state["runs"], strict=True):
             if run is not None:
                 run.load_state_dict(saved)
-            self.runs[place] = run
+        self.generator.set_state(state["generator"])
+        self.runs = runs
 
     def _places(self, step: int) -> list[int]:
         count = self.config.runs_per_step

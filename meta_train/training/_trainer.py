@@ -261,12 +261,12 @@ class MetaTrainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores `state_dict`."""
+        """Restores `state_dict`; errors as for `InnerRun`, and then nothing has changed."""
+        self.pool.load_state_dict(state)
         progress = state["progress"]
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.skipped, self.best = progress["skipped"], progress["best"]
         self.reference = progress["reference"]
-        self.pool.load_state_dict(state)
         self.rule.load_state_dict(state["rule"])
         self.average = {n: t.to(self.device) for n, t in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])

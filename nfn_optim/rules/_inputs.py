@@ -1,4 +1,4 @@
-"""What an update rule sees: accumulators of the gradient, turned into scale-free channels.
+"""What an update rule sees: its slots, turned into scale-free channels.
 
 Every channel is unchanged when the loss is multiplied by a constant. Shapes: tensors
 `(*batch, *axes)`, channels first `(c, *batch, *axes)`, descriptors `(k, *batch)`.
@@ -20,6 +20,7 @@ from ._direction import Spectral
 from ._fading import follow, log_fading
 from ._opening import agreement, opened_further
 from ._relative import default_sizes, fan_in_of
+from ._slots import norm_of
 from .constants import (
     CLIP,
     DECAYS,
@@ -30,44 +31,6 @@ from .constants import (
     TINY,
     TYPICAL_FAN,
 )
-
-
-def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
-    """Float32 accumulators before the first step.
-
-    Returns:
-        `step` count, `num_steps` of the run (0: not known), `size`, the root mean square of the
-        parameter at the start, `loud` and `loudest`, see `follow`, and `opened`, see
-        `opened_further`, `(*batch)`; `momenta` `(3, *shape)`, `square` and `lead` of the fast
-        iterate over the parameter `(*shape)`.
-    """
-    zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
-    count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
-    norm = _norm(param.detach().to(zeros.dtype), tuple(range(batch_dims, param.dim())))
-    return {
-        "step": count,
-        "num_steps": count.clone(),
-        "size": norm / math.sqrt(max(1, math.prod(param.shape[batch_dims:]))),
-        "loud": torch.zeros_like(norm),
-        "loudest": torch.zeros_like(norm),
-        "opened": torch.zeros_like(norm),
-        "momenta": torch.stack([zeros] * len(DECAYS)),
-        "square": zeros,
-        "lead": zeros.clone(),
-    }
-
-
-def accumulate(slot: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
-    """The accumulators after one more gradient."""
-    momenta, square = slot["momenta"], slot["square"]
-    grad = grad.to(square.dtype)
-    rates = momenta.new_tensor([1 - d for d in DECAYS]).reshape(-1, *(1,) * grad.dim())
-    return {
-        **slot,
-        "step": slot["step"] + 1,
-        "momenta": torch.lerp(momenta, grad, rates),
-        "square": torch.addcmul(SQUARE_DECAY * square, grad, grad, value=1 - SQUARE_DECAY),
-    }
 
 
 @dataclass(frozen=True)
@@ -180,7 +143,7 @@ def read(
     )
     counts = square.new_tensor([math.prod(spec.shapes[n]) for n in params])
     size, last, loudness = (
-        _rms([_norm(t[i], sizes[n]) for n, t in tensors.items()], counts) for i in (0, 1, 3)
+        _rms([norm_of(t[i], sizes[n]) for n, t in tensors.items()], counts) for i in (0, 1, 3)
     )
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
@@ -258,14 +221,14 @@ def _agreement(grads: Params, leads: Params, dims: Mapping[str, tuple[int, ...]]
     for name, lead in leads.items():
         grad, over = grads[name].to(lead.dtype), dims[name]
         slopes.append((grad * lead).sum(over) if over else grad * lead)
-        lengths.append(_norm(grad, over) * _norm(lead, over))
+        lengths.append(norm_of(grad, over) * norm_of(lead, over))
     return agreement(torch.stack(slopes, -1), torch.stack(lengths, -1))
 
 
 def _trend(loudness: Tensor, left: Tensor) -> Tensor:
     """Of the logs of momenta's loudness, shortest first, and that of what is left of it."""
-    agreement = loudness[1:] - loudness[:1]
-    return torch.cat([agreement, left.unsqueeze(0)]).clamp(-CLIP, CLIP)
+    steadiness = loudness[1:] - loudness[:1]
+    return torch.cat([steadiness, left.unsqueeze(0)]).clamp(-CLIP, CLIP)
 
 
 def _corrections(step: Tensor) -> Tensor:
@@ -274,14 +237,6 @@ def _corrections(step: Tensor) -> Tensor:
     return -1 / torch.expm1(step * logs.reshape(-1, *(1,) * step.dim()))
 
 
-def _norm(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    return torch.linalg.vector_norm(x, dim=dims) if dims else x.abs()
-
-
 def _rms(norms: list[Tensor], counts: Tensor) -> Tensor:
     norm = torch.stack(norms, -1)
     return (norm * norm / counts + TINY).sqrt()
-
-
-def _accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

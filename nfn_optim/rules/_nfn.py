@@ -19,7 +19,7 @@ from ..layers.relational import (
     add_terms,
     roles_of,
 )
-from . import _inputs, constants
+from . import _inputs, _slots, constants
 from ._averaging import ScheduleFree
 from ._base import Params, RuleState, UpdateRule
 from ._config import NFNRuleConfig
@@ -72,7 +72,7 @@ class NFNRule(UpdateRule):
 
     def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         """Step counts, momenta and mean square of the gradient, and the lead, as float32."""
-        return _inputs.init_slots(param, batch_dims)
+        return _slots.init_slots(param, batch_dims)
 
     def heading(self, params: Params, state: RuleState) -> Params:
         """The fast iterate."""
@@ -83,7 +83,7 @@ class NFNRule(UpdateRule):
         roles, dtype = roles_of(state.spec), self.schedule.bias.dtype
         spec = roles.spec
         slots = {
-            p.name: _inputs.accumulate(state.slots[p.name], grads[p.name]) for p in roles.parameters
+            p.name: _slots.accumulate(state.slots[p.name], grads[p.name]) for p in roles.parameters
         }
         ordered = {p.name: params[p.name] for p in roles.parameters}
         shown = self.config.limits.weight_size, self.config.first_share

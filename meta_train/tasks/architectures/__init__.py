@@ -14,9 +14,7 @@ from ._generative import draw_autoencoder as draw_autoencoder
 from ._generative import draw_denoiser as draw_denoiser
 from ._generative import draw_vae as draw_vae
 from ._initial import draw_initial as draw_initial
-from ._layers import ACTIVATIONS as ACTIVATIONS
 from ._layers import Builder as Builder
-from ._layers import Flattened as Flattened
 from ._mlps import draw_mlp as draw_mlp
 from ._recurrent import draw_character_rnn as draw_character_rnn
 from ._recurrent import draw_recurrent as draw_recurrent

@@ -46,7 +46,8 @@ class FineTuning(TaskFamily):
         dice = Dice(generator)
         side = dice.size(8, 20)
         before, now = (self._draw_images(dice, side) for _ in range(2))
-        classes = 1 + int(max(before.labels.max(), now.labels.max()))
+        labels = (part for data in (before, now) for part in (data.labels, data.held_labels))
+        classes = 1 + max(int(part.max()) for part in labels)
         first = pose(
             dice,
             lambda d: self.architecture(d, before.inputs[:1], classes),
@@ -55,10 +56,8 @@ class FineTuning(TaskFamily):
             self.budget,
         )
         net = _trained(dice, first, dice.size(self.max_steps // 6, self.max_steps))
-        change, rank = (
-            dice.choice((_whole, _whole, _later_half, _low_rank)),
-            2 ** dice.integer(0, 3),
-        )
+        change = dice.choice((_whole, _whole, _later_half, _low_rank))
+        rank = 2 ** dice.integer(0, 3)
         new_head = dice.chance(0.5)
 
         def start() -> nn.Module:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import Library, are_plain, dense, pointer
+from .. import Expected, Library, dense, fit, pointer
 
 __all__ = ["LIBRARY", "backward", "can_convolve", "forward"]
 
@@ -33,15 +33,23 @@ class _Adjoints(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("result", "input", "weight", "bias"))
 
 
-def can_convolve(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether native code can read these tensors, float32 on a CPU and of fitting shapes."""
+def can_convolve(
+    input: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int
+) -> bool:
+    """Whether native code knows this convolution; arguments as for `forward`.
+
+    The tensors are float32 on a CPU, of fitting shapes, and neither they nor the result are empty.
+    """
     tensors = [input, weight] if bias is None else [input, weight, bias]
     return (
-        {t.dtype for t in tensors} == {torch.float32}
+        fit(tensors, [Expected("", tuple(t.shape)) for t in tensors])
         and input.dim() == weight.dim() == 5
         and (len(input), input.shape[2]) == (len(weight), weight.shape[2])
         and (bias is None or bias.shape == weight.shape[:2])
-        and are_plain(tensors)
+        and all(t.numel() > 0 for t in tensors)
+        and stride > 0
+        and padding >= 0
+        and min(_result(input, weight, stride, padding)) > 0
         and LIBRARY.can_load()
     )
 

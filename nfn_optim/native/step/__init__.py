@@ -56,7 +56,7 @@ class Step:
             The norm of each parameter's `delta`, likewise.
         """
         layout, weights = self.layout, list(map(dense, self.weights))
-        opened = _open(layout, self.held)
+        laid = _lay(layout, self.held)
         by_name = dict(zip(self.order, rates, strict=True))
         factors = [factor for name in layout.names for factor in by_name[name]]
         norms = torch.empty(len(layout.names), dtype=torch.float32, device="cpu")
@@ -66,7 +66,7 @@ class Step:
             table(layout.fans),
             ctypes.c_long(len(layout.sizes)),
             table(layout.sizes),
-            table(array("Q", map(pointer, opened))),
+            table(array("Q", map(pointer, laid))),
             table(array("d", factors)),
             table(array("Q", map(pointer, weights))),
             table(array("f", settings_of(self.rule))),
@@ -74,7 +74,7 @@ class Step:
             ctypes.c_int(torch.get_num_threads()),
             ctypes.c_void_p(pointer(norms)),
         )
-        _write_back(layout, self.held, opened)
+        _write_back(layout, self.held, laid)
         torch.autograd.graph.increment_version(self.held[:: 2 + len(SLOTS)])
         found = dict(zip(layout.names, norms.unbind(), strict=True))
         return [found[name] for name in self.order]
@@ -116,18 +116,18 @@ def prepare(
     return Step(rule, layout, weights, held, list(params))
 
 
-def _open(layout: Layout, held: list[Tensor]) -> list[Tensor]:
+def _lay(layout: Layout, held: list[Tensor]) -> list[Tensor]:
     """The tensors in the order of the spec's axes, dense: themselves where they are, or copies."""
-    opened = list(map(dense, held))
+    laid = list(map(dense, held))
     for i, name in enumerate(layout.reordered):
         if name is not None:
-            opened[i] = dense(layout.spec.view(name, opened[i]))
-    return opened
+            laid[i] = dense(layout.spec.view(name, laid[i]))
+    return laid
 
 
-def _write_back(layout: Layout, held: list[Tensor], opened: list[Tensor]) -> None:
+def _write_back(layout: Layout, held: list[Tensor], laid: list[Tensor]) -> None:
     """Copies go back to what they are copies of."""
-    for i, (tensor, used) in enumerate(zip(held, opened, strict=True)):
+    for i, (tensor, used) in enumerate(zip(held, laid, strict=True)):
         if used is not tensor and layout.tensors[i].is_written:
             name = layout.reordered[i]
             tensor.copy_(used if name is None else layout.spec.unview(name, used))

@@ -49,16 +49,16 @@ def step(
     is_known = fit(held, plan.tensors) and fit(weights, weights_of(rule.config.hidden))
     if not is_known or _has_other_gradients(held) or not LIBRARY.can_load():
         return None
-    opened = [plan.open(i, tensor) for i, tensor in enumerate(held)]
-    taken = take(plan, settings_of(rule), opened, list(map(dense, weights)))
+    laid = [plan.lay(i, tensor) for i, tensor in enumerate(held)]
+    taken = take(plan, settings_of(rule), laid, list(map(dense, weights)))
     delta: Params = {}
     slots: Slots = {}
     for i, name in enumerate(names):
         found = {**taken.slots[i], "lead": taken.leads[i]}
         at = {slot: TENSORS * i + 2 + SLOTS.index(slot) for slot in found}
-        closed = {slot: plan.close(at[slot], tensor) for slot, tensor in found.items()}
-        slots[name] = {**state.slots[name], **closed}
-        delta[name] = plan.close(TENSORS * i, taken.deltas[i])
+        stored = {slot: plan.put_back(at[slot], tensor) for slot, tensor in found.items()}
+        slots[name] = {**state.slots[name], **stored}
+        delta[name] = plan.put_back(TENSORS * i, taken.deltas[i])
     new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
     return {n: delta[n] for n in params}, new
 

@@ -35,29 +35,29 @@ class Taken(NamedTuple):
 
 
 def take(
-    plan: Plan, settings: tuple[float, ...], opened: list[Tensor], weights: list[Tensor]
+    plan: Plan, settings: tuple[float, ...], laid: list[Tensor], weights: list[Tensor]
 ) -> Taken:
-    """Takes a step; deltas and leads are functions of `weights` and of the leads in `opened`."""
-    deltas, leads = ([_empty(shape) for shape in plan.opened] for _ in range(2))
+    """Takes a step; deltas and leads are functions of `weights` and of the leads in `laid`."""
+    deltas, leads = ([_empty(shape) for shape in plan.laid] for _ in range(2))
     changed = iter(plan.empty_slots())
-    slots = [dict(zip(CHANGED, changed, strict=False)) for _ in plan.opened]
+    slots = [dict(zip(CHANGED, changed, strict=False)) for _ in plan.laid]
     results = [
         tensor
         for delta, lead, slot in zip(deltas, leads, slots, strict=True)
         for tensor in (delta, lead, *slot.values())
     ]
-    library, shapes, is_taped = LIBRARY.load(), ctypes.byref(plan.shapes), torch.is_grad_enabled()
-    tape = _empty((plan.shapes.networks, library.nfn_tape_size(shapes) if is_taped else 0))
+    library, is_taped = LIBRARY.load(), torch.is_grad_enabled()
+    tape = _empty((plan.shapes.networks, _tape_size(library, plan) if is_taped else 0))
     library.nfn_taped_step(
-        shapes,
-        _pointers(opened),
+        ctypes.byref(plan.shapes),
+        _pointers(laid),
         _pointers(results),
         _pointers(weights),
         table(array("f", settings)),
         ctypes.c_void_p(pointer(tape) if is_taped else None),
     )
     if is_taped:
-        before = opened[LEAD::TENSORS]
+        before = laid[LEAD::TENSORS]
         moved = _Step.apply(plan, settings, tape, (*deltas, *leads), *before, *weights)
         deltas, leads = moved[: len(deltas)], moved[len(deltas) :]
     return Taken(deltas, leads, slots)
@@ -86,11 +86,11 @@ class _Step(torch.autograd.Function):
         """From the adjoints of deltas and leads."""
         plan: Plan = ctx.plan
         tape, *tensors = ctx.saved_tensors
-        count = len(plan.opened)
+        count = len(plan.laid)
         leads, weights = tensors[:count], tensors[count:]
-        opened = list(map(dense, adjoints))
+        laid = list(map(dense, adjoints))
         before, gradients = (list(map(torch.empty_like, of)) for of in (leads, weights))
-        per_parameter = zip(opened[:count], opened[count:], leads, before, strict=True)
+        per_parameter = zip(laid[:count], laid[count:], leads, before, strict=True)
         LIBRARY.load().nfn_taped_back(
             ctypes.byref(plan.shapes),
             ctypes.c_void_p(pointer(tape)),
@@ -100,6 +100,13 @@ class _Step(torch.autograd.Function):
             _pointers(gradients),
         )
         return None, None, None, None, *before, *gradients
+
+
+def _tape_size(library: ctypes.CDLL, plan: Plan) -> int:
+    """Floats of one network's tape."""
+    size = library.nfn_tape_size
+    size.restype = ctypes.c_long  # that of a C int ends at 8 GiB
+    return int(size(ctypes.byref(plan.shapes)))
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:

@@ -42,7 +42,7 @@ class Plan:
         shapes: All of them.
         tables: What `shapes` points into.
         tensors: Value, gradient and slots of each parameter, as they are stored.
-        opened: Shape of each parameter as native code has it.
+        laid: Shape of each parameter as native code has it.
         slots: Tensors like `CHANGED` of each parameter, without memory.
     """
 
@@ -51,7 +51,7 @@ class Plan:
     shapes: Shapes
     tables: tuple[ctypes.Array[ctypes.c_char], ...]
     tensors: list[Expected]
-    opened: list[Shape]
+    laid: list[Shape]
     slots: list[Tensor]
 
     def empty_slots(self) -> tuple[Tensor, ...]:
@@ -60,12 +60,12 @@ class Plan:
         room = torch.empty(total, dtype=torch.float32, device="cpu")
         return tuple(torch._C._nn.unflatten_dense_tensors(room, self.slots))
 
-    def open(self, index: int, tensor: Tensor) -> Tensor:
+    def lay(self, index: int, tensor: Tensor) -> Tensor:
         """The tensor of this index in `tensors` as native code has it: itself, or a dense copy."""
         name = self.layout.reordered[index]
         return dense(tensor if name is None else self.layout.spec.view(name, tensor))
 
-    def close(self, index: int, tensor: Tensor) -> Tensor:
+    def put_back(self, index: int, tensor: Tensor) -> Tensor:
         """The inverse."""
         name = self.layout.reordered[index]
         return tensor if name is None else self.layout.spec.unview(name, tensor)
@@ -80,7 +80,7 @@ def plan_of(spec: NetworkSpec, direction: Spectral, batch: Shape, hidden: int) -
     counts = prod(batch), len(layout.names), len(layout.sizes)
     shapes = Shapes(counts[0], counts[1], numbers, fans, counts[2], sizes, hidden)
     tensors: list[Expected] = []
-    opened: list[Shape] = []
+    laid: list[Shape] = []
     for i, name in enumerate(layout.names):
         value, gradient, momenta, *slots = layout.tensors[TENSORS * i : TENSORS * (i + 1)]
         tensors += [_stacked(one, batch) for one in (value, gradient)]
@@ -88,10 +88,10 @@ def plan_of(spec: NetworkSpec, direction: Spectral, batch: Shape, hidden: int) -
         tensors.append(Expected(momenta.name, (count, *batch, *shape)))
         tensors += [_stacked(one, batch) for one in slots]
         is_reordered = layout.reordered[TENSORS * i] is not None
-        opened.append((*batch, *(layout.spec.shapes[name] if is_reordered else value.shape)))
-    changed = (((len(constants.DECAYS), *s), s, *(batch,) * 4) for s in opened)
+        laid.append((*batch, *(layout.spec.shapes[name] if is_reordered else value.shape)))
+    changed = (((len(constants.DECAYS), *s), s, *(batch,) * 4) for s in laid)
     empty = [torch.empty(shape, device="meta") for of_one in changed for shape in of_one]
-    return Plan(layout, batch, shapes, tables, tensors, opened, empty)
+    return Plan(layout, batch, shapes, tables, tensors, laid, empty)
 
 
 def _stacked(one: Expected, batch: Shape) -> Expected:

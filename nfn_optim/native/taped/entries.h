@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "gradient.h"
-#include "open.h"
+#include "laid.h"
 #include "step/channels.h"
 #include "step/terms.h"
 #include "tape.h"

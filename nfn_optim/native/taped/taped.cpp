@@ -7,7 +7,7 @@
 
 #include "entries.h"
 #include "neurons.h"
-#include "open.h"
+#include "laid.h"
 #include "step/step.h"
 #include "tape.h"
 
@@ -68,9 +68,9 @@ class Back {
     std::vector<Terms> changes;
     for (size_t i = 0; i < count; ++i) {
       Sums sums(parameters[i], WRITTEN);
-      const OpenedAdjoints opened(parameters[i], adjoints[i], network);
-      written.push_back(back_to_written(parameters[i], opened.get(), centred_, sums));
-      opened.close(parameters[i]);
+      const LaidAdjoints laid(parameters[i], adjoints[i], network);
+      written.push_back(back_to_written(parameters[i], laid.get(), centred_, sums));
+      laid.put_back(parameters[i]);
       changes.push_back(std::move(sums).terms(parameters[i]));
       add(written.back(), all[i].time);
     }
@@ -129,16 +129,16 @@ extern "C" void nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* te
   for (long n = 0; n < shapes->networks; ++n) {
     std::vector<nfn::Parameter> all = nfn::shapes_of(*shapes);
     std::vector<nfn::Tape> tapes;
-    std::vector<nfn::Opened> opened;
+    std::vector<nfn::Laid> laid;
     if (tape) tapes = nfn::tapes(all, shapes->hidden, tape);
     for (size_t i = 0; i < all.size(); ++i) {
-      opened.emplace_back(all[i], tensors[i], results[i], n, shapes->networks);
+      laid.emplace_back(all[i], tensors[i], results[i], n, shapes->networks);
       if (tape) all[i].tape = tapes[i].entries;
     }
     nfn::Step step({std::move(all), {shapes->sizes, shapes->sizes + shapes->populations}}, rule.read,
                    rule.write, rule.schedule, nfn::Settings(settings), 1);
     step.run();
-    for (size_t i = 0; i < opened.size(); ++i) opened[i].close(step.parameters()[i]);
+    for (size_t i = 0; i < laid.size(); ++i) laid[i].put_back(step.parameters()[i]);
     for (size_t i = 0; i < tapes.size(); ++i) {
       tapes[i].write(step.parameters()[i], step.means_of_inputs()[i], step.means_of_hidden()[i]);
       tape = tapes[i].end;

@@ -269,6 +269,24 @@ def test_particles_draw_alike_and_carry_their_own(build):
         assert run.params["1.num_batches_tracked"].tolist() == [[4, 4], [4, 4]]
 
 
+def test_particles_convolve_as_one_by_one():
+    def loss(params, batch):
+        return F.conv2d(batch, params["kernel"], params["bias"], padding=1).square().mean()
+
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"kernel": (2, 3, 4, 2, 3, 3), "bias": (2, 3, 4)}
+    params = {n: torch.randn(s, generator=generator) for n, s in shapes.items()}
+    batch = torch.randn(3, 5, 2, 6, 6, generator=generator)
+    points = {n: p.requires_grad_() for n, p in params.items()}
+    found, _ = Losses(loss)(points, batch, particles=True)
+    one_by_one = [Losses(loss)({n: p[i] for n, p in points.items()}, batch)[0] for i in (0, 1)]
+    expected = torch.stack(one_by_one)
+    torch.testing.assert_close(found, expected)
+    grads = [torch.autograd.grad(v.sum(), list(points.values())) for v in (found, expected)]
+    for ours, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize("build", [Recurrent, normed, dropping])
 def test_meta_gradient_equals_finite_differences(build):
     torch.manual_seed(1)

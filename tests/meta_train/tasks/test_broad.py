@@ -20,6 +20,7 @@ from meta_train.tasks import (
     stack,
 )
 from meta_train.tasks._draw import Dice
+from meta_train.tasks._samples import Split
 from meta_train.tasks.architectures import Budget, draw_mlp, measure
 from meta_train.tasks.broad import SUB_FAMILIES, FineTuning, ImageClassifiers
 from nfn_optim import NFNOptimizer
@@ -75,6 +76,17 @@ def test_every_kind_of_task_is_decided_by_its_seed_and_can_be_trained(
         assert (values >= 0).all()
         module = innermost(task).module
         assert NFNOptimizer(module, checkpoint="untrained").coverage().share >= 0.95
+
+
+def test_fine_tuned_networks_know_classes_that_are_only_held_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = torch.zeros(6, 1, 8, 8)
+    data = Split(images[:4], torch.arange(4), images, torch.arange(6))
+    monkeypatch.setattr(FineTuning, "_draw_images", lambda self, dice, side: data)
+    task = FineTuning(draw_mlp, max_steps=6).sample(seeded(0))
+    task.batch_size = 64  # every class is drawn
+    assert task.loss(task.init(seeded(0)), task.validation_batch(seeded(0))).isfinite()
 
 
 @pytest.mark.parametrize("name", BUNDLED)

@@ -1,6 +1,9 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from meta_train import unroll
@@ -17,6 +20,7 @@ from meta_train.tasks import (
     ReparametrizedWeights,
     ScaledLoss,
     Tables,
+    TaskFamily,
     TeacherMLPs,
     default_family,
     general_family,
@@ -187,6 +191,18 @@ def test_permuted_inputs_and_labels_are_the_same_samples_in_another_order():
         names = {(int(a), int(b)) for a, b in zip(before[1], renamed[1], strict=True)}
         assert len(names) == 10
         assert names != {(i, i) for i in range(10)}
+
+
+def test_a_class_that_is_only_held_out_is_renamed_too():
+    class Family(TaskFamily):
+        def sample(self, generator):
+            train, held = ((torch.zeros(n, 4), torch.arange(n)) for n in (3, 5))
+            build = partial(nn.Linear, 4, 5)
+            return ModuleTask(build, F.cross_entropy, train, validation_data=held)
+
+    renamed = PermutedLabels(Family()).sample(seeded(0))
+    assert renamed.validation_data[1].sort().values.tolist() == list(range(5))
+    assert torch.equal(renamed.data[1], renamed.validation_data[1][:3])
 
 
 def test_regression_targets_are_not_renamed():

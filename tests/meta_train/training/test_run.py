@@ -26,8 +26,10 @@ from meta_train import (
     TruncatedBPTT,
     ValidationConfig,
 )
+from meta_train.inner import Processes
 from meta_train.support import Interrupted, notes_of
 from meta_train.tasks import ModuleTask, Task, TaskFamily, default_family
+from meta_train.training._checkpoints import Checkpoints
 from meta_train.training._files import best_path, journal_path, resume_path
 from meta_train.training._journal import read_journal
 from meta_train.training._run import run_meta_training
@@ -319,12 +321,30 @@ def test_second_phase_trains_only_what_is_named(whole: Path, tmp_path: Path) -> 
 
 def test_a_run_is_not_resumed_on_another_family(tmp_path: Path) -> None:
     out = tmp_path / "rule.safetensors"
-    MetaTrainer(family, CONFIG).save(out, "test")
+    saved = MetaTrainer(family, CONFIG)
+    saved.step = 2
+    saved.save(out, "test")
+    other = MetaTrainer(default_family, CONFIG)
+    runs = list(other.pool.runs)
     with pytest.raises(ValueError, match="trains other networks than this family"):
-        MetaTrainer(default_family, CONFIG).resume(out)
+        other.resume(out)
+    assert other.step == 0
+    assert other.pool.runs == runs
     (tmp_path / "rule.safetensors.resume").write_bytes(b"torn")
     with pytest.raises(ValueError, match="is damaged"):
         MetaTrainer(family, CONFIG).resume(out)
+
+
+def test_what_another_process_could_not_write_is_not_saved(tmp_path: Path) -> None:
+    class WithAFullDisk(Processes):
+        def any(self, flag: bool) -> bool:
+            return True
+
+    trainer = MetaTrainer(family, CONFIG, processes=WithAFullDisk())
+    checkpoints = Checkpoints(trainer, tmp_path / "rule.safetensors", print)
+    trainer.step = 2
+    checkpoints.save()
+    assert checkpoints.saved == 0
 
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_results_and_gradients_are_those_of_torch(
     bias = draw(2, outs).requires_grad_()
     expected = by_torch(input, weight, bias, stride, padding)
     given = (input.detach(), weight.detach(), bias.detach())
-    assert convolution.can_convolve(*given)
+    assert convolution.can_convolve(*given, stride, padding)
     result = convolution.forward(*given, stride, padding)
     torch.testing.assert_close(result, expected.detach(), rtol=1e-4, atol=1e-4)
     adjoint = draw(*expected.shape, seed=1)
@@ -71,7 +71,17 @@ def test_any_strides_are_read():
     ids=["type", "channels", "networks", "bias", "axes"],
 )
 def test_what_does_not_fit_is_not_read(input, weight, bias):
-    assert not convolution.can_convolve(input, weight, bias)
+    assert not convolution.can_convolve(input, weight, bias, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "side", "stride", "padding"),
+    [(0, 6, 1, 0), (3, 2, 1, 0), (3, 2, 2, 0), (3, 6, 0, 0), (3, 6, 1, -1)],
+    ids=["no samples", "small", "small for its stride", "stride", "padding"],
+)
+def test_what_has_no_result_is_not_computed(samples, side, stride, padding):
+    input, weight = draw(2, samples, 4, side, side), draw(2, 5, 4, 3, 3)
+    assert not convolution.can_convolve(input, weight, None, stride, padding)
 
 
 def test_an_adjoint_of_another_shape_is_refused():

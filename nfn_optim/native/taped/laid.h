@@ -48,9 +48,9 @@ struct Results {
 
 // One network's part of these, to be worked on in place: of the results themselves, or of copies that
 // are flipped.
-class Opened {
+class Laid {
  public:
-  Opened(Parameter& p, const Tensors& from, const Results& to, long network, long networks) {
+  Laid(Parameter& p, const Tensors& from, const Results& to, long network, long networks) {
     const long size = p.entries(), at = network * size, apart = networks * size;
     const float* given[COPIED] = {from.value + at, from.lead + at, from.square + at};
     float* found[COPIED] = {to.delta + at, to.lead + at, to.square + at};
@@ -77,9 +77,9 @@ class Opened {
     p.num_steps = from.num_steps + network, p.start = from.start + network;
   }
 
-  void close(const Parameter& p) const {
+  void put_back(const Parameter& p) const {
     if (!p.is_flipped) return;
-    for (int i = 0; i < COPIED; ++i) put_back(p, worked_[i], results_[i]);
+    for (int i = 0; i < COPIED; ++i) nfn::put_back(p, worked_[i], results_[i]);
   }
 
  private:
@@ -96,9 +96,9 @@ struct Adjoints {
 };
 
 // One network's part of these, likewise.
-class OpenedAdjoints {
+class LaidAdjoints {
  public:
-  OpenedAdjoints(const Parameter& p, const Adjoints& all, long network) {
+  LaidAdjoints(const Parameter& p, const Adjoints& all, long network) {
     const long size = p.entries(), at = network * size;
     at_ = {all.delta + at, all.after + at, all.lead + at, all.before + at};
     result_ = at_.before;
@@ -114,8 +114,8 @@ class OpenedAdjoints {
 
   const Adjoints& get() const { return at_; }
 
-  void close(const Parameter& p) const {
-    if (p.is_flipped) put_back(p, at_.before, result_);
+  void put_back(const Parameter& p) const {
+    if (p.is_flipped) nfn::put_back(p, at_.before, result_);
   }
 
  private:
