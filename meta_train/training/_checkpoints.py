@@ -6,10 +6,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from nfn_optim import save_rule
 
 from ..inner import LostContact
 from ..support import add_note
+from ._files import best_path
 from ._trainer import MetaTrainer
 
 
@@ -29,17 +33,23 @@ class Checkpoints:
         self.saved = trainer.step  # of the run that is resumed; 0 where nothing is saved
         self.place = out  # of what is saved
         self.failure: OSError | None = None
+        self._best: Callable[[], None] | None = None  # writes the best, where that is not done yet
         self._command = "nfn-optim " + " ".join(sys.argv[1:])
 
     def save(self, *, is_last: bool = False) -> None:
         """Writes the result, and what resumes the run; all processes take part."""
         is_written = self._try(lambda: self.trainer.save(self.out, self._command), is_last)
+        if self._best is not None:
+            self._write_best(is_last)
         if not self.trainer.processes.any(not is_written):  # all agree on what is left to save
             self.saved = self.trainer.step
 
     def save_best(self) -> None:
-        """Writes the result as the best in meta-validation."""
-        self._try(lambda: self.trainer.save_best(self.out, self._command))
+        """Writes the result as the best in meta-validation; where it fails, `save` tries again."""
+        if self.trainer.processes.is_first:
+            result, card = self.trainer.result(), self.trainer.card(self._command)
+            self._best = partial(save_rule, result, best_path(self.out), card)
+            self._write_best()
 
     def save_rest(self, error: BaseException) -> None:
         """Writes the steps that are not saved, after something was raised.
@@ -79,6 +89,10 @@ class Checkpoints:
             self.saved, self.place = self.trainer.step, place
         except OSError:
             shutil.rmtree(place.parent, ignore_errors=True)
+
+    def _write_best(self, is_last: bool = False) -> None:
+        if self._best is not None and self._try(self._best, is_last):
+            self._best = None
 
     def _try(self, write: Callable[[], None], is_last: bool = False) -> bool:
         try:

@@ -18,7 +18,7 @@ from ..inner import ALONE, Processes
 from ..support import provenance
 from ..tasks import TaskFamily
 from ._config import RunConfig
-from ._files import best_path, load_resume, resume_path, save_resume
+from ._files import load_resume, resume_path, save_resume
 from ._outer import make_optimizer
 from ._pool import RunPool, sharing
 from ._rule import make_rule
@@ -205,11 +205,6 @@ class MetaTrainer:
         if self.processes.is_first:
             save_resume(state, path)
             save_rule(self.result(), path, self.card(command))
-
-    def save_best(self, path: Path, command: str) -> None:
-        """Writes the result beside `path`, as the best in meta-validation."""
-        if self.processes.is_first:
-            save_rule(self.result(), best_path(path), self.card(command))
 
     def resume(self, path: Path) -> None:
         """Continues the run that wrote `path`, bit for bit.

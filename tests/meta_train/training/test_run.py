@@ -30,6 +30,7 @@ from meta_train.inner import Processes
 from meta_train.support import Interrupted, notes_of
 from meta_train.tasks import ModuleTask, Task, TaskFamily, default_family
 from meta_train.training._checkpoints import Checkpoints
+from meta_train.training._checkpoints import Checkpoints
 from meta_train.training._files import best_path, journal_path, resume_path
 from meta_train.training._journal import read_journal
 from meta_train.training._run import run_meta_training
@@ -225,6 +226,21 @@ def test_a_full_disk_in_the_middle_ends_nothing(
     )
     assert_same_rule(out, whole)
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_best_result_that_found_no_space_is_written_with_the_next_checkpoint(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, save_best = tmp_path / "rule.safetensors", Checkpoints.save_best
+
+    def without_space(self: Checkpoints) -> None:
+        with monkeypatch.context() as patch:
+            full_disk(patch, tmp_path)
+            save_best(self)
+
+    monkeypatch.setattr(Checkpoints, "save_best", without_space)
+    run_meta_training(out, CONFIG, tasks=TASKS)
+    assert_same_rule(best_path(out), best_path(whole))
 
 
 def test_a_full_disk_at_the_end_costs_no_step(
