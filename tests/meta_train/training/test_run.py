@@ -30,7 +30,6 @@ from meta_train.inner import Processes
 from meta_train.support import Interrupted, notes_of
 from meta_train.tasks import ModuleTask, Task, TaskFamily, default_family
 from meta_train.training._checkpoints import Checkpoints
-from meta_train.training._checkpoints import Checkpoints
 from meta_train.training._files import best_path, journal_path, resume_path
 from meta_train.training._journal import read_journal
 from meta_train.training._run import run_meta_training
