@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import shutil
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ def clear(path: Path) -> None:
 def clear_temporary(path: Path) -> None:
     """Removes what a process left that was killed while it wrote the files of `path`."""
     for file in (
-        *path.parent.glob(f"{path.name}*.tmp"),
-        *path.parent.glob(f"{path.stem}.best*.tmp"),
+        *path.parent.glob(f"{escape(path.name)}*.tmp"),
+        *path.parent.glob(f"{escape(path.stem)}.best*.tmp"),
     ):
         with suppress(OSError):
             file.unlink()

@@ -65,7 +65,7 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
         with torch.device("cpu"):
             rule = NFNRule(_config(header)).float()  # whatever torch's default type is
         rule.load_state_dict(_weights(header, tensors, rule))
-    except (RuntimeError, TypeError, KeyError) as error:
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path} does not hold the configuration and weights of an NFNRule: {error}"
         ) from error

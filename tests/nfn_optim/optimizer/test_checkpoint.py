@@ -61,7 +61,15 @@ def test_wrong_tensors_are_named(tmp_path):
         load_rule(path)
 
 
-@pytest.mark.parametrize("config", ['{"hidden": 16}', '{"hidden": 16, "limits": {"depth": 3}}'])
+@pytest.mark.parametrize(
+    "config",
+    [
+        '{"hidden": 16}',
+        '{"hidden": 16, "limits": {"depth": 3}}',
+        '{"hidden": 16, "limits": {"horizon": 0}}',
+        '{"hidden": 16',
+    ],
+)
 def test_wrong_configurations_are_named(tmp_path, config):
     path = tmp_path / "wrong.safetensors"
     header = {"format": FORMAT, "version": VERSION, "card": "{}", "rule": config}
@@ -88,7 +96,7 @@ def test_files_of_version_3_have_the_limits_that_were_common_to_all(tmp_path):
 def old_file(path, version, rule):
     """The file of a version before 6."""
     config, tensors = rule.get_config(), dict(rule.state_dict())
-    del config["centred"], config["careful"], config["limits"]["fan_out"]
+    del config["first_share"], config["centred"], config["careful"], config["limits"]["fan_out"]
     tensors["schedule.weight"] = tensors["schedule.weight"][:, :SCHEDULE_CHANNELS].contiguous()
     header = {"format": FORMAT, "version": version, "card": "{}", "rule": json.dumps(config)}
     save_file(tensors, path, header)
@@ -101,6 +109,7 @@ def test_files_of_before_version_6_read_no_trend_and_write_whole_sizes(tmp_path,
     old_file(tmp_path / "old.safetensors", version, rule)
     loaded = load_rule(tmp_path / "old.safetensors")
     assert (loaded.config.centred, loaded.config.careful) == (False, True)
+    assert loaded.config.first_share == 1
     weight = loaded.schedule.weight
     assert weight.shape == rule.schedule.weight.shape
     assert (weight[:, :SCHEDULE_CHANNELS] == 1).all()
