@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,18 @@ from ..support import clean
 
 
 class Journal:
-    """Appends entries to a file of JSON lines; a full disk delays them and ends nothing.
+    """Appends entries to a file of JSON lines.
+
+    Where it cannot be written, as on a full disk, that is told once; entries wait and nothing ends.
 
     Args:
         path: The file; entries of outer steps after `step` are removed from it.
         step: Where the run goes on.
+        tell: Shows a line.
     """
 
-    def __init__(self, path: Path, step: int = 0) -> None:
-        self.path, self._waiting = path, b""
+    def __init__(self, path: Path, step: int, tell: Callable[[str], None]) -> None:
+        self.path, self.tell, self._waiting = path, tell, b""
         self._size = _size_up_to(path, step) if path.exists() else 0
 
     def add(self, entry: Mapping[str, Any]) -> None:
@@ -29,7 +32,10 @@ class Journal:
         self._waiting += json.dumps(clean(dict(entry)), allow_nan=False).encode() + b"\n"
         try:
             self._write()
-        except OSError:
+        except OSError as error:
+            if self._waiting.count(b"\n") == 1:
+                reason = error.strerror or str(error)
+                self.tell(f"warning: {self.path} cannot be written: {reason}. Its lines wait.")
             return
         self._size += len(self._waiting)
         self._waiting = b""

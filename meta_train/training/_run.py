@@ -93,9 +93,10 @@ def run_meta_training(
                 clear(out)
         curves = tensorboard_path(out) if tensorboard and all_.is_first else None
         mode: WandbMode = wandb if all_.is_first else "disabled"
-        checkpoints = Checkpoints(trainer, out, partial(say, bars.console))
+        tell = partial(say, bars.console)
+        checkpoints = Checkpoints(trainer, out, tell)
         with tracking(mode, curves, out.parent, out.stem, to_plain(config)) as trackers:
-            journal = Journal(journal_path(out), trainer.step) if all_.is_first else None
+            journal = Journal(journal_path(out), trainer.step, tell) if all_.is_first else None
             monitor = Monitor(trainer, bars, bar, forecast, journal, trackers)
             number = _outer_loop(trainer, monitor, checkpoints)
     _end(number, checkpoints)  # here, so that the processes have left together

@@ -211,22 +211,23 @@ def test_estimates_that_are_not_finite_are_told_of_and_left_out(
 
 def test_a_journal_goes_on_where_the_run_does(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    journal = Journal(path)
+    journal = Journal(path, 0, print)
     for step in range(1, 6):
         journal.add({"outer_step": step, "meta_loss": math.nan})
     with path.open("a") as file:
         file.write('{"outer_step": 6, "meta')  # a killed process
-    journal = Journal(path, 3)
+    journal = Journal(path, 3, print)
     journal.add({"outer_step": 4, "meta_loss": 1.0})
     entries = read_journal(path)
     assert [e["outer_step"] for e in entries] == [1, 2, 3, 4]
     assert entries[0]["meta_loss"] is None
-    Journal(path, 9).add({"outer_step": 10})
+    Journal(path, 9, print).add({"outer_step": 10})
     assert [e["outer_step"] for e in read_journal(path)] == [1, 2, 3, 4, 10]
 
 
 def test_a_full_disk_delays_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(tmp_path / "run.jsonl")
+    told: list[str] = []
+    journal = Journal(tmp_path / "run.jsonl", 0, told.append)
     journal.add({"outer_step": 1})
 
     def fail(*_: object) -> int:
@@ -235,5 +236,8 @@ def test_a_full_disk_delays_the_journal(tmp_path: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", fail)
         journal.add({"outer_step": 2})
-    journal.add({"outer_step": 3})
-    assert [e["outer_step"] for e in read_journal(journal.path)] == [1, 2, 3]
+        journal.add({"outer_step": 3})
+    journal.add({"outer_step": 4})
+    assert [e["outer_step"] for e in read_journal(journal.path)] == [1, 2, 3, 4]
+    (line,) = told
+    assert "run.jsonl cannot be written: no space left" in line
