@@ -6,23 +6,20 @@ import math
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from ..evaluation import Evaluation, evaluate, evaluation_tasks
+from ..evaluation.contenders import ADAMW, UNTRAINED, learned
+from ..training import MetaTrainer
 from ._console import progress_bars
-
-if TYPE_CHECKING:
-    from ..evaluation import Evaluation
-    from ..training import MetaTrainer
 
 _TASKS, _STEPS = (2, 8), (100, 200)  # fewest and most, so that training takes longer than this
 _OUTER_STEPS = 50  # of training, for one more task
 _RATES = (1e-3, 3e-3, 1e-2)
 _TIE = 0.02  # end losses closer than this count as equal
 CANDIDATE = "candidate"
-UNTRAINED = "untrained"
 
 
 def print_verdict(trainer: MetaTrainer, out: Path) -> None:
@@ -45,9 +42,6 @@ def print_verdict(trainer: MetaTrainer, out: Path) -> None:
 
 
 def _compare(trainer: MetaTrainer) -> Evaluation:
-    from ..evaluation import evaluate, evaluation_tasks
-    from ..evaluation.contenders import ADAMW, learned
-
     config = trainer.config
     draws = _between(config.outer_steps // _OUTER_STEPS, _TASKS)
     steps = min(config.validation.steps, _between(config.outer_steps, _STEPS))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from nfn_optim.files import write_whole
 
 from ._sources import KEYS, Source
 
@@ -73,12 +75,10 @@ def _roughness(images: np.ndarray) -> float:
 
 def _save(path: Path, images: np.ndarray, labels: np.ndarray, num_train: int) -> None:
     """Writes the file in one move, so that an interrupted download leaves none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = (images[:num_train], labels[:num_train], images[num_train:], labels[num_train:])
     contents: dict[str, Any] = {
         key: array.astype(np.uint8) for key, array in zip(KEYS, arrays, strict=True)
     }
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / path.name
-        np.savez_compressed(part, **contents)
-        part.replace(path)
+    content = io.BytesIO()
+    np.savez_compressed(content, **contents)
+    write_whole(path, content.getvalue())

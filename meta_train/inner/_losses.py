@@ -23,7 +23,7 @@ from ._convolutions import OneAfterAnother
 Loss = Callable[[Params, Batch], Tensor]
 """Of one network on one batch."""
 
-_FEW = 2  # networks of a trial
+TRIED = 2  # networks of a trial
 _DIGITS = 1e-3  # relative; vmap adds in another order
 
 
@@ -52,9 +52,9 @@ class Losses:
 
         Args:
             params: Networks stacked on a leading axis, `(n, *stored)` by name.
-            batch: Stacked likewise.
+            batch: Stacked likewise, of the first `TRIED` at least.
         """
-        few = _pytree.tree_map(lambda tensor: tensor[:_FEW].detach(), (params, batch))
+        few = _pytree.tree_map(lambda tensor: tensor[:TRIED].detach(), (params, batch))
         with seeded(0), torch.enable_grad():
             before = random_state()
             expected = replace(self, obstacle="not yet known")._look(*few)

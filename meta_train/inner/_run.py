@@ -17,7 +17,7 @@ from ..tasks import Batch, Params, TaskFamily, stack
 from ._config import InnerConfig
 from ._distributed import ALONE, Processes
 from ._horizon import log_uniform_horizon
-from ._losses import Losses
+from ._losses import TRIED, Losses
 
 _MAX_SEED = 2**31
 _PER_PARTICLE = ("params", "slots")  # entries of a saved run with an axis of particles
@@ -74,7 +74,7 @@ class InnerRun:
 
     def _tried(self, seed: int) -> Losses:
         """How this task's losses are computed; no generator of the run is drawn from."""
-        generators = [torch.Generator().manual_seed(seed) for _ in self.generators]
+        generators = [torch.Generator().manual_seed(seed) for _ in self.generators[:TRIED]]
         batch = self._placed(stack([self.task.batch(g) for g in generators]))
         return Losses(self.task.loss, self.task.carried).tried(self.params, batch)
 

@@ -12,7 +12,7 @@ from nfn_optim import NFNRule, load_rule
 from nfn_optim.rules import Limits, NFNRuleConfig
 
 from ..inner import InnerConfig
-from ..support import find_device, require_counts, require_positive
+from ..support import find_device, require_counts, require_positive, require_shares
 
 _MEMORY = 2.0  # horizons that the average of a careful rule remembers
 
@@ -56,6 +56,7 @@ class RuleConfig:
     def __post_init__(self) -> None:
         require_counts(self, "hidden")
         require_positive(self, "initial_lr", "first_share", "fan_in", "fan_out")
+        require_shares(self, "first_share")
 
 
 def make_rule(config: RuleConfig, inner: InnerConfig, seed: int, device: str) -> NFNRule:

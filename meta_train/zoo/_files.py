@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from nfn_optim import Heads, NetworkSpec, WeightSpaceFeatures
+from nfn_optim.files import write_whole
 
 from ..tasks import Params
 
@@ -97,8 +97,8 @@ def save_zoo(zoo: Zoo, folder: str | Path) -> None:
     }
     described = _as_json(manifest, folder / MANIFEST)  # before anything is replaced
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / TENSORS, content)
-    _write(folder / MANIFEST, described)
+    write_whole(folder / TENSORS, content)
+    write_whole(folder / MANIFEST, described)
 
 
 def is_zoo(folder: Path) -> bool:
@@ -194,12 +194,6 @@ def _as_json(manifest: Mapping[str, Any], path: Path) -> bytes:
             f"{path} cannot be written: {error}. The zoo's info and categories must be JSON "
             "values: strings, numbers, lists and dicts."
         ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 def _spec_to_json(spec: NetworkSpec) -> dict[str, Any]:

@@ -142,9 +142,10 @@ def read(
         [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
     )
     counts = square.new_tensor([math.prod(spec.shapes[n]) for n in params])
-    size, last, loudness = (
-        _rms([norm_of(t[i], sizes[n]) for n, t in tensors.items()], counts) for i in (0, 1, 3)
-    )
+    norms = [
+        torch.stack([norm_of(t[i], sizes[n]) for n, t in tensors.items()], -1) for i in (0, 1, 3)
+    ]
+    size, last, loudness = (_rms(norm, counts) for norm in norms)
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
     ratios = torch.cat([loudness * corrections[:-1], last.unsqueeze(0)]) / (level + TINY).sqrt()
@@ -166,7 +167,8 @@ def read(
     loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
     if first_share < 1:
         leads = {n: slots[n]["lead"] for n in params}
-        opened = opened_further(opened, _agreement(grads, leads, sizes), first_share)
+        agreed = _agreement({n: t[1] for n, t in tensors.items()}, norms[1], leads, sizes)
+        opened = opened_further(opened, agreed, first_share)
     known = (
         start.new_tensor(default_sizes(spec, list(params), direction.matrices(spec))),
         start.new_tensor(direction.log_shares(spec, list(params), start.device.type)),
@@ -216,13 +218,16 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
     return known * torch.stack([known, left, (left + LAST).log() / -math.log(LAST)])
 
 
-def _agreement(grads: Params, leads: Params, dims: Mapping[str, tuple[int, ...]]) -> Tensor:
+def _agreement(
+    grads: Params, norms: Tensor, leads: Params, dims: Mapping[str, tuple[int, ...]]
+) -> Tensor:
+    """Of gradients, whose norms are known `(*batch, parameters)`, with leads."""
     slopes, lengths = [], []
     for name, lead in leads.items():
-        grad, over = grads[name].to(lead.dtype), dims[name]
-        slopes.append((grad * lead).sum(over) if over else grad * lead)
-        lengths.append(norm_of(grad, over) * norm_of(lead, over))
-    return agreement(torch.stack(slopes, -1), torch.stack(lengths, -1))
+        product, over = grads[name] * lead, dims[name]
+        slopes.append(product.sum(over) if over else product)
+        lengths.append(norm_of(lead, over))
+    return agreement(torch.stack(slopes, -1), norms * torch.stack(lengths, -1))
 
 
 def _trend(loudness: Tensor, left: Tensor) -> Tensor:
@@ -237,6 +242,5 @@ def _corrections(step: Tensor) -> Tensor:
     return -1 / torch.expm1(step * logs.reshape(-1, *(1,) * step.dim()))
 
 
-def _rms(norms: list[Tensor], counts: Tensor) -> Tensor:
-    norm = torch.stack(norms, -1)
+def _rms(norm: Tensor, counts: Tensor) -> Tensor:
     return (norm * norm / counts + TINY).sqrt()

@@ -5,6 +5,8 @@ Shape legend: `b` samples, `t` steps, `d` units.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from .._draw import Dice
@@ -42,14 +44,8 @@ def draw_recurrent(dice: Dice, sample: Tensor, outputs: int) -> Builder:
         sample: One series `(1, t, c)`.
         outputs: How many outputs the network has.
     """
-    cell, units, layers = dice.choice(_CELLS), dice.size(16, 256), dice.choice((1, 1, 2))
-    channels = sample.shape[2]
-
-    def build() -> nn.Module:
-        cells = cell(channels, units, num_layers=layers, batch_first=True)
-        return _LastStep(nn.Identity(), cells, outputs)
-
-    return build
+    cells = _draw_cells(dice)
+    return lambda: _LastStep(nn.Identity(), cells(sample.shape[2]), outputs)
 
 
 def draw_character_rnn(dice: Dice, sample: Tensor, symbols: int) -> Builder:
@@ -60,11 +56,11 @@ def draw_character_rnn(dice: Dice, sample: Tensor, symbols: int) -> Builder:
         sample: One piece of text `(1, t)`, indices.
         symbols: How many symbols there are.
     """
+    cells, dim = _draw_cells(dice), dice.size(8, 128)
+    return lambda: _Recurrent(nn.Embedding(symbols, dim), cells(dim), symbols)
+
+
+def _draw_cells(dice: Dice) -> Callable[[int], nn.RNNBase]:
+    """Makes the cells for a number of channels."""
     cell, units, layers = dice.choice(_CELLS), dice.size(16, 256), dice.choice((1, 1, 2))
-    dim = dice.size(8, 128)
-
-    def build() -> nn.Module:
-        cells = cell(dim, units, num_layers=layers, batch_first=True)
-        return _Recurrent(nn.Embedding(symbols, dim), cells, symbols)
-
-    return build
+    return lambda channels: cell(channels, units, num_layers=layers, batch_first=True)

@@ -56,7 +56,7 @@ class Step:
             The norm of each parameter's `delta`, likewise.
         """
         layout, weights = self.layout, list(map(dense, self.weights))
-        laid = _lay(layout, self.held)
+        laid = [layout.lay(i, tensor) for i, tensor in enumerate(self.held)]
         by_name = dict(zip(self.order, rates, strict=True))
         factors = [factor for name in layout.names for factor in by_name[name]]
         norms = torch.empty(len(layout.names), dtype=torch.float32, device="cpu")
@@ -106,28 +106,14 @@ def prepare(
     weights = weights_in(rule)
     if not all(slots[name].keys() >= set(SLOTS) for name in layout.names):
         return None
-    held = [
-        tensor
-        for name in layout.names
-        for tensor in (params[name], grads[name], *[slots[name][slot] for slot in SLOTS])
-    ]
+    held = layout.held(params, grads, slots)
     if not (fit(held, layout.tensors) and fit(weights, weights_of(rule.config.hidden))):
         return None
     return Step(rule, layout, weights, held, list(params))
-
-
-def _lay(layout: Layout, held: list[Tensor]) -> list[Tensor]:
-    """The tensors in the order of the spec's axes, dense: themselves where they are, or copies."""
-    laid = list(map(dense, held))
-    for i, name in enumerate(layout.reordered):
-        if name is not None:
-            laid[i] = dense(layout.spec.view(name, laid[i]))
-    return laid
 
 
 def _write_back(layout: Layout, held: list[Tensor], laid: list[Tensor]) -> None:
     """Copies go back to what they are copies of."""
     for i, (tensor, used) in enumerate(zip(held, laid, strict=True)):
         if used is not tensor and layout.tensors[i].is_written:
-            name = layout.reordered[i]
-            tensor.copy_(used if name is None else layout.spec.unview(name, used))
+            tensor.copy_(layout.put_back(i, used))

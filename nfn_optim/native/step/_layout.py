@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
+from torch import Tensor
+
 from ...layers.relational import ParameterAxes, Roles, roles_of
-from ...rules import Spectral, constants, default_sizes, log_fans
+from ...rules import Params, Spectral, constants, default_sizes, log_fans
 from ...symmetry import Matrices, NetworkSpec, Shape
-from .. import Expected
+from .. import Expected, dense
 
 SLOTS = ("momenta", "square", "lead", *constants.SCALARS)
 
@@ -37,6 +40,26 @@ class Layout:
     sizes: array[int]
     tensors: list[Expected]
     reordered: list[str | None]
+
+    def held(
+        self, params: Params, grads: Params, slots: Mapping[str, Mapping[str, Tensor]]
+    ) -> list[Tensor]:
+        """Value, gradient and `SLOTS` of each parameter, in the order of `tensors`."""
+        return [
+            tensor
+            for name in self.names
+            for tensor in (params[name], grads[name], *[slots[name][slot] for slot in SLOTS])
+        ]
+
+    def lay(self, index: int, tensor: Tensor) -> Tensor:
+        """The tensor of this index in `tensors` as native code has it: itself, or a dense copy."""
+        name = self.reordered[index]
+        return dense(tensor if name is None else self.spec.view(name, tensor))
+
+    def put_back(self, index: int, tensor: Tensor) -> Tensor:
+        """The inverse."""
+        name = self.reordered[index]
+        return tensor if name is None else self.spec.unview(name, tensor)
 
 
 @lru_cache(maxsize=64)

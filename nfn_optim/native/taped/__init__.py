@@ -40,25 +40,21 @@ def step(
         return None
     batch = tuple(next(iter(params.values())).shape[: state.batch_dims])
     plan = plan_of(state.spec, rule.direction, batch, rule.config.hidden)
-    weights, names = weights_in(rule), plan.layout.names
-    held = [
-        tensor
-        for name in names
-        for tensor in (params[name], grads[name], *[state.slots[name][slot] for slot in SLOTS])
-    ]
+    weights, layout = weights_in(rule), plan.layout
+    held = layout.held(params, grads, state.slots)
     is_known = fit(held, plan.tensors) and fit(weights, weights_of(rule.config.hidden))
     if not is_known or _has_other_gradients(held) or not LIBRARY.can_load():
         return None
-    laid = [plan.lay(i, tensor) for i, tensor in enumerate(held)]
+    laid = [layout.lay(i, tensor) for i, tensor in enumerate(held)]
     taken = take(plan, settings_of(rule), laid, list(map(dense, weights)))
     delta: Params = {}
     slots: Slots = {}
-    for i, name in enumerate(names):
+    for i, name in enumerate(layout.names):
         found = {**taken.slots[i], "lead": taken.leads[i]}
         at = {slot: TENSORS * i + 2 + SLOTS.index(slot) for slot in found}
-        stored = {slot: plan.put_back(at[slot], tensor) for slot, tensor in found.items()}
+        stored = {slot: layout.put_back(at[slot], tensor) for slot, tensor in found.items()}
         slots[name] = {**state.slots[name], **stored}
-        delta[name] = plan.put_back(TENSORS * i, taken.deltas[i])
+        delta[name] = layout.put_back(TENSORS * i, taken.deltas[i])
     new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
     return {n: delta[n] for n in params}, new
 

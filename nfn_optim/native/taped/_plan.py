@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...rules import Spectral, constants
 from ...symmetry import NetworkSpec, Shape
-from .. import Expected, dense, table
+from .. import Expected, table
 from ..step import SLOTS, Layout, layout_of
 
 TENSORS = 2 + len(SLOTS)  # of a parameter: value, gradient and slots
@@ -59,16 +59,6 @@ class Plan:
         total = sum(slot.numel() for slot in self.slots)
         room = torch.empty(total, dtype=torch.float32, device="cpu")
         return tuple(torch._C._nn.unflatten_dense_tensors(room, self.slots))
-
-    def lay(self, index: int, tensor: Tensor) -> Tensor:
-        """The tensor of this index in `tensors` as native code has it: itself, or a dense copy."""
-        name = self.layout.reordered[index]
-        return dense(tensor if name is None else self.layout.spec.view(name, tensor))
-
-    def put_back(self, index: int, tensor: Tensor) -> Tensor:
-        """The inverse."""
-        name = self.layout.reordered[index]
-        return tensor if name is None else self.layout.spec.unview(name, tensor)
 
 
 @lru_cache(maxsize=64)

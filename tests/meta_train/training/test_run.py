@@ -71,7 +71,7 @@ CONFIG = RunConfig(
     validation=ValidationConfig(every=10, runs=2, steps=5),
 )
 UNVALIDATED = replace(CONFIG, validation=ValidationConfig())
-SIGNAL_AT = 26  # tasks drawn before the signal: those of the checks and of some outer steps
+SIGNAL_AT = 24  # tasks drawn before the signal: those of the checks and of some outer steps
 
 
 @pytest.fixture(scope="module")

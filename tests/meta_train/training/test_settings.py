@@ -41,6 +41,7 @@ from nfn_optim import read_card
         (MetaLoss, {"held_out": -0.1}, r"held_out must be in \[0, 1\]"),
         (RuleConfig, {"hidden": 0}, "hidden must be at least 1"),
         (RuleConfig, {"initial_lr": float("nan")}, "initial_lr must be positive; got nan"),
+        (RuleConfig, {"first_share": 2.0}, r"first_share must be in \[0, 1\]; got 2.0"),
         (OuterConfig, {"lr": 0.0}, "lr must be positive"),
         (OuterConfig, {"weight_decay": -1.0}, "weight_decay must not be negative"),
         (OuterConfig, {"ema": 1.0}, "ema must be in"),
