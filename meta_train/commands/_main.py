@@ -12,7 +12,6 @@ from functools import partial, wraps
 from io import StringIO
 
 import tyro
-from torch import distributed
 
 from nfn_optim import __version__
 
@@ -58,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
         print("\n".join(["nfn-optim: interrupted", *notes_of(error)]), file=sys.stderr)
         _leave(128 + number)
+    else:
+        _leave(0)
 
 
 @contextmanager
@@ -84,12 +85,17 @@ def _own_warnings() -> Iterator[None]:
 
 
 def _leave(status: int) -> None:
-    """Ends the process; what waits for other processes would abort an orderly end."""
-    if distributed.is_available() and distributed.is_initialized():
+    """Ends the command.
+
+    One process of several ends without Python's clearing up: threads that talked to the others may
+    still hold tensors then, and would abort it.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-    sys.exit(status)
+    if status:
+        sys.exit(status)
 
 
 def _parse(arguments: Sequence[str]) -> Callable[[], None]:
