@@ -208,11 +208,15 @@ class NFNOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores `state_dict()`; accumulators of bf16 and fp16 parameters stay float32.
 
+        What wrappers such as `torch.compile` and DistributedDataParallel add to the names of
+        parameters does not matter.
+
         Raises:
             ValueError: If the state belongs to other meta-trained weights, other parameters, or
                 parameters of other shapes; then nothing changes.
         """
         final: dict[str, Any] = {}
+        names = [group["param_names"] for group in self.param_groups]
 
         def check(_: Optimizer, given: dict[str, Any]) -> None:
             check_saved(self.param_groups, given, self._driver.expected_slots)
@@ -223,6 +227,8 @@ class NFNOptimizer(Optimizer):
             super().load_state_dict(state_dict)
         finally:
             hook.remove()
+        for group, own in zip(self.param_groups, names, strict=True):
+            group["param_names"] = own
         restore_slots(self.param_groups, self.state, final, self._driver.expected_slots)
 
     def __getstate__(self) -> dict[str, Any]:

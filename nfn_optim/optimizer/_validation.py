@@ -84,9 +84,10 @@ def check_saved(
                 f"this state was made with meta-trained weights {saved.get('rule')}, the "
                 f"optimizer has {own['rule']}. Construct it with the same checkpoint."
             )
-        if saved.get("param_names", own["param_names"]) != own["param_names"]:
+        names = saved.get("param_names", own["param_names"])
+        if _without_wrappers(names) != _without_wrappers(own["param_names"]):
             raise ValueError(
-                f"this state belongs to parameters {saved['param_names']}, the optimizer has "
+                f"this state belongs to parameters {names}, the optimizer has "
                 f"{own['param_names']}. Construct it from the same model."
             )
         named = zip(saved["params"], own["param_names"], own["params"], strict=False)
@@ -101,6 +102,12 @@ def check_saved(
                 check_slots(name, found, expected, _ORIGINAL)
 
 
+def _without_wrappers(names: Sequence[str]) -> list[str]:
+    """Names of the same parameters where nothing is wrapped around modules."""
+    parts = (name.split(".") for name in names)
+    return [".".join(part for part in path if part not in _WRAPPERS) for path in parts]
+
+
 def warn_skipped(count: int) -> None:
     """Warns of the first skipped step; the others are only counted."""
     if count == 1:
@@ -111,5 +118,7 @@ def warn_skipped(count: int) -> None:
         )
 
 
+# Under these names torch.compile, data parallelism and checkpointing keep the module they wrap.
+_WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _ORIGINAL = "This is the state of another network; make the optimizer from the model it belongs to."
 _WHOLE = "NFNOptimizer reads whole weight matrices, so it needs whole parameters on every process."
