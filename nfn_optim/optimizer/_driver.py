@@ -14,7 +14,7 @@ from torch import Tensor
 from ..native import step as native_step
 from ..rules import NFNRule, Params, RuleState, Slots
 from ..symmetry import NetworkSpec
-from ._groups import Entry
+from ._groups import Entry, as_real
 from ._placement import Placement
 from ._shapes import check_live
 
@@ -45,7 +45,7 @@ class Driver:
         """Slots such as the rule gives a parameter, without memory: shapes and types."""
         key = (param.shape, param.dtype)
         if key not in self._slots:
-            empty = torch.empty_like(param, device="meta")
+            empty = torch.empty_like(as_real(param.detach()), device="meta")
             self._slots[key] = self.rule.init_slots(empty, 0)
         return self._slots[key]
 
@@ -83,7 +83,7 @@ class Driver:
         here = [entry for entry in entries if entry.param.device == device]
         slots = {
             entry.name: dict(state.get(entry.param, ()))
-            or self.rule.new_slots(entry.param, num_steps=entry.group["num_steps"])
+            or self.rule.new_slots(entry.values, num_steps=entry.group["num_steps"])
             for entry in here
         }
         return _Part(here, self._spec(tuple(entry.name for entry in here)), slots)
@@ -103,7 +103,8 @@ class Driver:
         for entry in part.entries:
             stored = self.placement.shape_of(entry.name)
             expected = self.expected_slots(entry.param)
-            check_live(entry.name, entry.param, part.slots[entry.name], stored, expected)
+            slots = part.slots[entry.name]
+            check_live(entry.name, entry.values, entry.gradient, slots, stored, expected)
         return None
 
     def _move(self, part: _Part, native: native_step.Step | None) -> None:
@@ -155,7 +156,7 @@ class _Part:
     @cached_property
     def params(self) -> Params:
         """Tensors by name."""
-        return {entry.name: entry.param for entry in self.entries}
+        return {entry.name: entry.values for entry in self.entries}
 
     @cached_property
     def grads(self) -> Params:

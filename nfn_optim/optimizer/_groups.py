@@ -76,7 +76,7 @@ class Entry:
 
     Attributes:
         name: The parameter's.
-        param: The parameter, which has a gradient.
+        param: The parameter, which has a gradient; its state stands under it.
         group: The options of its group.
     """
 
@@ -85,13 +85,17 @@ class Entry:
     group: Mapping[str, Any]
 
     @cached_property
+    def values(self) -> Tensor:
+        """The parameter in real numbers, in the same memory."""
+        return as_real(self.param)
+
+    @cached_property
     def gradient(self) -> Tensor:
         """Of what is to become smaller; if not of the parameter's type, of its accumulators'."""
-        grad = self.param.grad
-        assert grad is not None
-        if grad.dtype != self.param.dtype:
-            is_half = self.param.dtype in (torch.float16, torch.bfloat16)
-            grad = grad.to(torch.float32 if is_half else self.param.dtype)
+        assert self.param.grad is not None
+        grad, dtype = as_real(self.param.grad.resolve_conj()), self.values.dtype
+        if grad.dtype != dtype:
+            grad = grad.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)
         return -grad if self.group["maximize"] else grad
 
 
@@ -114,9 +118,14 @@ def named_params(groups: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     }
 
 
+def as_real(tensor: Tensor) -> Tensor:
+    """A tensor, of complex numbers a view as pairs of real ones `(*shape, 2)`, as in Adam."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
 def shapes_of(params: Mapping[str, Tensor]) -> dict[str, Shape]:
-    """Shapes by name."""
-    return {name: tuple(param.shape) for name, param in params.items()}
+    """Shapes by name, in real numbers."""
+    return {name: tuple(as_real(param.detach()).shape) for name, param in params.items()}
 
 
 def all_usable(grads: list[Tensor]) -> bool:

@@ -77,7 +77,7 @@ class NFNOptimizer(Optimizer):
         RuntimeError: If `fused` is True and the native step cannot be compiled.
         ValueError: If `lr` or `weight_decay` is negative, `num_steps` is not positive, the
             checkpoint is no rule, or the spec describes other parameters (`SpecError`).
-        TypeError: If a parameter is not of a real floating-point type, or is a shard.
+        TypeError: If a parameter is a shard.
 
     Warns:
         UserWarning: If no structure could be read, so that all parameters are read alone.

@@ -79,12 +79,15 @@ class Placement:
     def of_module(cls, module: nn.Module) -> Placement:
         """Reads the model; warns where nothing could be read."""
         found = trace(module)
-        shapes = shapes_of(dict(module.named_parameters()))
+        params = dict(module.named_parameters())
+        shapes = shapes_of(params)
         if not found.description.axes and shapes:
             _warn(f"NFNOptimizer reads all parameters alone: {describe_failure(module, found)}")
-        placement = cls(NetworkSpec.from_description(found.description), is_final=True)
-        others = {name: shapes[name] for name in found.reasons}
-        placement._leave_alone(others, found.reasons)
+        spec = NetworkSpec.from_description(found.description)
+        of_pairs = {n: "is complex" for n in spec.names if params[n].is_complex()}
+        placement = cls(spec.subset(set(spec.names) - set(of_pairs)), is_final=True)
+        reasons = {**found.reasons, **of_pairs}
+        placement._leave_alone({name: shapes[name] for name in reasons}, reasons)
         return placement
 
     def shape_of(self, name: str) -> Shape:
@@ -135,10 +138,19 @@ class Placement:
 def spec_of(module: nn.Module) -> NetworkSpec:
     """What `NFNOptimizer(module)` reads: every trained parameter has a place or stands alone.
 
+    Raises:
+        TypeError: If one of them is complex.
+
     Warns:
         UserWarning: As `NFNOptimizer` does.
     """
     trained = {name: param for name, param in module.named_parameters() if param.requires_grad}
+    for name, param in trained.items():
+        if param.is_complex():
+            raise TypeError(
+                f"parameter {name!r} is {param.dtype}; meta-training takes real numbers. Keep it "
+                "as pairs (..., 2), and use torch.view_as_complex in forward."
+            )
     placement = Placement.of(shapes_of(trained), module, None)
     return placement.spec.subset(trained)
 

@@ -16,6 +16,7 @@ _ANEW = "Make a new NFNOptimizer for the model as it is now, or clear its state 
 def check_live(
     name: str,
     param: Tensor,
+    grad: Tensor,
     slots: Mapping[str, Any],
     stored: Shape | None,
     expected: Mapping[str, Tensor],
@@ -24,7 +25,8 @@ def check_live(
 
     Args:
         name: The parameter.
-        param: Its tensor, with a gradient.
+        param: Its values, in real numbers.
+        grad: Its gradient, likewise.
         slots: Its state.
         stored: Its shape when the optimizer was made, where that is known.
         expected: Slots such as it has to have.
@@ -32,8 +34,6 @@ def check_live(
     Raises:
         ValueError: If a shape, type or device is another than it was.
     """
-    grad = param.grad
-    assert grad is not None
     if stored is not None and param.shape != stored:
         raise ValueError(
             f"parameter {name!r} has shape {tuple(param.shape)}; when the optimizer was made, it "
@@ -64,7 +64,8 @@ def check_gradient(name: str, param: Tensor) -> None:
 
     Raises:
         RuntimeError: If the gradient is sparse.
-        ValueError: If it is of another shape, on another device or not of a real type.
+        ValueError: If it is of another shape, on another device, of integers, or complex where the
+            parameter is not.
     """
     grad = param.grad
     assert grad is not None
@@ -74,7 +75,8 @@ def check_gradient(name: str, param: Tensor) -> None:
             "(nn.Embedding(..., sparse=False)), or train this one with torch.optim.SparseAdam."
         )
     found, wanted = (grad.shape, grad.device), (param.shape, param.device)
-    if found != wanted or not grad.dtype.is_floating_point:
+    is_like = grad.is_complex() if param.is_complex() else grad.is_floating_point()
+    if found != wanted or not is_like:
         raise ValueError(
             f"the gradient of {name!r} is {grad.dtype} of shape {tuple(grad.shape)} on "
             f"{grad.device}, the parameter has shape {tuple(param.shape)} and is on "

@@ -46,16 +46,11 @@ def check_options(group: Group) -> None:
 
 
 def check_parameter(name: str, param: Tensor) -> None:
-    """Refuses integers, complex numbers and shards.
+    """Refuses shards.
 
     Raises:
         TypeError: Naming the parameter.
     """
-    if not param.dtype.is_floating_point:
-        raise TypeError(
-            f"parameter {name!r} is {param.dtype}; NFNOptimizer trains real floating-point "
-            "parameters. Leave it out, or view complex numbers as pairs with torch.view_as_real."
-        )
     if type(param).__name__ in ("DTensor", "FlatParameter") or hasattr(param, "_is_flat_param"):
         raise TypeError(
             f"parameter {name!r} is a {type(param).__name__}, a shard. {_WHOLE} Replicate the "
@@ -92,14 +87,16 @@ def check_saved(
             )
         named = zip(saved["params"], own["param_names"], own["params"], strict=False)
         for key, name, param in named:
-            found, expected = state_dict["state"].get(key, {}), slots(param)
-            if found and set(found) != set(expected):
+            found = state_dict["state"].get(key)
+            if not found:
+                continue  # had no gradient; what is frozen may be of integers
+            expected = slots(param)
+            if set(found) != set(expected):
                 raise ValueError(
                     f"the state of {name!r} has slots {sorted(found)}, the optimizer needs "
                     f"{sorted(expected)}: it was made by another version. Start without it."
                 )
-            if found:
-                check_slots(name, found, expected, _ORIGINAL)
+            check_slots(name, found, expected, _ORIGINAL)
 
 
 def _without_wrappers(names: Sequence[str]) -> list[str]:

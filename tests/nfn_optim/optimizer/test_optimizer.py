@@ -300,12 +300,6 @@ def test_parameters_that_form_no_chain_are_read_alone_with_one_warning():
     assert all((param < old).all() for param, old in zip(params, before, strict=True))
 
 
-@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
-def test_complex_and_integer_parameters_are_rejected(dtype):
-    with pytest.raises(TypeError, match=f"parameter '0' is {dtype}"):
-        NFNOptimizer([torch.zeros(3, 2, dtype=dtype)])
-
-
 def test_sparse_gradients_are_rejected_and_nothing_changes():
     model = network()
     optimizer = NFNOptimizer(model)

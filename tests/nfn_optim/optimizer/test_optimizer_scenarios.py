@@ -44,7 +44,7 @@ INFO = tables.OptimizerInfo(
     scheduler_inputs=SGD.scheduler_inputs,
     optim_error_inputs_func=tables.get_error_inputs_for_all_optims,
     supported_impls=(),
-    supports_complex=False,
+    supports_complex=True,
 )
 NAMED_BY_US = "all optimizer param"  # must be with or without names: here unnamed ones get names
 ERRORS = [
