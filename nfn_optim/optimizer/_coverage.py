@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from dataclasses import dataclass
 from math import prod
 
 from ..symmetry import NetworkSpec, Shape
+
+_MOST_NAMED = 3  # modules in a warning
 
 
 @dataclass(frozen=True)
@@ -65,3 +69,22 @@ class Coverage:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+
+def warn_mostly_alone(coverage: Coverage) -> None:
+    """Warns where more than half of all entries are read alone, with the modules that hold them."""
+    alone = Counter[str]()
+    for row in coverage.rows:
+        if not row.is_placed:
+            alone[row.name.rpartition(".")[0] or row.name] += prod(row.shape)
+    if 2 * alone.total() <= sum(prod(row.shape) for row in coverage.rows):
+        return
+    named = ", ".join(repr(name) for name, _ in alone.most_common(_MOST_NAMED))
+    more = f" and {len(alone) - _MOST_NAMED} more" if len(alone) > _MOST_NAMED else ""
+    warnings.warn(
+        f"NFNOptimizer reads {coverage.share:.0%} of the entries that are trained in their place in "
+        f"the network. It reads alone what is in {named}{more}: the same rule moves it, in the same "
+        "direction, but knows nothing of the layers around it. optimizer.coverage() says why; "
+        "spec=NetworkSpec(...) describes it by hand.",
+        stacklevel=3,
+    )

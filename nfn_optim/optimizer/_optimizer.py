@@ -14,7 +14,7 @@ from ..native import step as native_step
 from ..rules import NFNRule
 from ..symmetry import NetworkSpec
 from ._checkpoint import DEFAULT, load_rule, rule_hash
-from ._coverage import Coverage
+from ._coverage import Coverage, warn_mostly_alone
 from ._driver import Driver
 from ._groups import (
     all_usable,
@@ -80,7 +80,8 @@ class NFNOptimizer(Optimizer):
         TypeError: If a parameter is a shard.
 
     Warns:
-        UserWarning: If no structure could be read, so that all parameters are read alone.
+        UserWarning: If no structure could be read, so that all parameters are read alone, or if
+            more than half of what is trained is.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -122,6 +123,8 @@ class NFNOptimizer(Optimizer):
         groups, shapes = as_groups(params, names_in(model))
         self._driver = Driver(rule, Placement.of(shapes, model, spec), fused)
         super().__init__(groups, defaults)
+        if model is not None and spec is None and self._driver.placement.has_places:
+            warn_mostly_alone(self._coverage_of(lambda param: param.requires_grad))
 
     @property
     def rule(self) -> NFNRule:
@@ -158,7 +161,11 @@ class NFNOptimizer(Optimizer):
 
     def coverage(self) -> Coverage:
         """Which place every parameter has in the network, and why; printed, it is a table."""
-        return self._driver.placement.coverage(shapes_of(named_params(self.param_groups)))
+        return self._coverage_of(lambda _: True)
+
+    def _coverage_of(self, is_meant: Callable[[Tensor], bool]) -> Coverage:
+        params = {n: p for n, p in named_params(self.param_groups).items() if is_meant(p)}
+        return self._driver.placement.coverage(shapes_of(params))
 
     def stats(self) -> dict[str, float]:
         """Numbers to log, read when asked for.

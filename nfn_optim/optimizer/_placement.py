@@ -90,6 +90,11 @@ class Placement:
         placement._leave_alone({name: shapes[name] for name in reasons}, reasons)
         return placement
 
+    @property
+    def has_places(self) -> bool:
+        """Whether any parameter is not alone."""
+        return len(self.reasons) < len(self.spec.axes)
+
     def shape_of(self, name: str) -> Shape:
         """How a parameter is stored."""
         return self.spec.stored[name]

@@ -174,6 +174,32 @@ def test_parameters_of_no_model_are_told_so():
     assert [row.why for row in rows] == ["is not part of the model"] * 2
 
 
+class Loop(nn.Module):
+    """Forward code that cannot be followed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries = nn.Parameter(torch.ones(20, 6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for entry in self.entries[: int(x.sum() > 0) + 1]:
+            x = x * entry
+        return x
+
+
+def test_a_model_that_is_mostly_read_alone_is_told_of_with_its_modules():
+    with pytest.warns(UserWarning, match=r"reads 26% of .* alone what is in '1': ") as caught:
+        NFNOptimizer(nn.Sequential(nn.Linear(6, 6), Loop()))
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_what_is_frozen_or_described_by_hand_is_not_told_of():
+    model = nn.Sequential(nn.Linear(6, 6), Loop())
+    NFNOptimizer(model, spec=NetworkSpec.from_module(model))
+    model[1].requires_grad_(False)
+    NFNOptimizer(model)
+
+
 def test_one_tensor_is_refused():
     with pytest.raises(
         TypeError, match="iterable of Tensors or dicts; got one tensor. Put it into a list"
