@@ -8,7 +8,7 @@ import higher
 from torch import Tensor
 
 from nfn_optim import NFNOptimizer
-from nfn_optim.optimizer import kept_share
+from nfn_optim.optimizer import kept_share, rate_of
 from nfn_optim.rules import RuleState
 
 from ..tasks import Params
@@ -54,5 +54,6 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
         for name, param in params.items():
             g, i = places[name]
             group = self.param_groups[g]
-            group["params"][i] = param * kept_share(group, step_size) + group["lr"] * delta[name]
+            kept = param * kept_share(group, step_size)
+            group["params"][i] = kept + rate_of(group) * delta[name]
             self.state[g][i] = state.slots[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -45,9 +46,7 @@ class Coverage:
     @property
     def share(self) -> float:
         """Share of all entries that are read in their place in the network."""
-        sizes = [(prod(row.shape), row.is_placed) for row in self.rows]
-        total = sum(size for size, _ in sizes)
-        return sum(size for size, is_placed in sizes if is_placed) / total if total else 0.0
+        return _placed_share(self.rows)
 
     def __str__(self) -> str:
         head = ("parameter", "shape", "is read", "runs over")
@@ -71,20 +70,26 @@ class Coverage:
     __repr__ = __str__
 
 
-def warn_mostly_alone(coverage: Coverage) -> None:
+def _placed_share(rows: Sequence[Row]) -> float:
+    sizes = [(prod(row.shape), row.is_placed) for row in rows]
+    total = sum(size for size, _ in sizes)
+    return sum(size for size, is_placed in sizes if is_placed) / total if total else 0.0
+
+
+def warn_mostly_alone(rows: Sequence[Row]) -> None:
     """Warns where more than half of all entries are read alone, with the modules that hold them."""
     alone = Counter[str]()
-    for row in coverage.rows:
+    for row in rows:
         if not row.is_placed:
             alone[row.name.rpartition(".")[0] or row.name] += prod(row.shape)
-    if 2 * alone.total() <= sum(prod(row.shape) for row in coverage.rows):
+    if 2 * alone.total() <= sum(prod(row.shape) for row in rows):
         return
     named = ", ".join(repr(name) for name, _ in alone.most_common(_MOST_NAMED))
     more = f" and {len(alone) - _MOST_NAMED} more" if len(alone) > _MOST_NAMED else ""
     warnings.warn(
-        f"NFNOptimizer reads {coverage.share:.0%} of the entries that are trained in their place in "
-        f"the network. It reads alone what is in {named}{more}: the same rule moves it, in the same "
-        "direction, but knows nothing of the layers around it. optimizer.coverage() says why; "
-        "spec=NetworkSpec(...) describes it by hand.",
+        f"NFNOptimizer reads {_placed_share(rows):.0%} of the entries that are trained in their "
+        f"place in the network. It reads alone what is in {named}{more}: the same rule moves it in "
+        "the same direction, but knows nothing of the layers around it. optimizer.coverage() says "
+        "why; spec=NetworkSpec(...) describes it by hand.",
         stacklevel=3,
     )

@@ -16,6 +16,7 @@ from ..rules import NFNRule, Params, RuleState, Slots
 from ..symmetry import NetworkSpec
 from ._groups import Entry, as_real
 from ._placement import Placement
+from ._rates import kept_share, rate_of
 from ._shapes import check_live
 
 _MOST_SPECS = 32  # of the sets of parameters with gradients: experts and layers come and go
@@ -29,6 +30,7 @@ class Driver:
         rule: The rule.
         placement: Where every parameter stands in the network.
         fused: Whether steps are native: where they can be had (None), always, or never.
+        taken_steps: Steps that were taken.
         skipped_steps: Steps that were not taken because of their gradients.
         norms: Of each update of the last step before the rate, and the rate.
     """
@@ -36,6 +38,7 @@ class Driver:
     rule: NFNRule
     placement: Placement
     fused: bool | None
+    taken_steps: int = 0
     skipped_steps: int = 0
     norms: list[tuple[Tensor, float]] = field(default_factory=list)
     _specs: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
@@ -70,6 +73,7 @@ class Driver:
         ordered = sorted(devices, key=lambda device: device.type != "cpu")
         parts = [self._part(device, entries, state) for device in ordered]
         ready = [self._prepare(part) for part in parts]
+        self.taken_steps += 1
         self.norms = []
         for part, native in zip(parts, ready, strict=True):
             self._move(part, native)
@@ -110,7 +114,8 @@ class Driver:
     def _move(self, part: _Part, native: native_step.Step | None) -> None:
         decays = any(entry.group["weight_decay"] for entry in part.entries)
         size = self.rule.step_size if decays else 0.0
-        rates = [(entry.group["lr"], kept_share(entry.group, size)) for entry in part.entries]
+        groups = [entry.group for entry in part.entries]
+        rates = [(rate_of(group), kept_share(group, size)) for group in groups]
         if native is not None:
             norms: Sequence[Tensor] = native.take(rates)
         else:
@@ -162,16 +167,6 @@ class _Part:
     def grads(self) -> Params:
         """Gradients by name."""
         return {entry.name: entry.gradient for entry in self.entries}
-
-
-def kept_share(group: Mapping[str, Any], step_size: float | Tensor) -> Any:
-    """What decoupled weight decay leaves of a group's parameters in a step: AdamW's formula.
-
-    Args:
-        group: Its `lr` and `weight_decay` count.
-        step_size: The rule's, in place of AdamW's learning rate.
-    """
-    return 1 - group["lr"] * step_size * group["weight_decay"]
 
 
 def _place(rule: NFNRule, device: torch.device) -> None:

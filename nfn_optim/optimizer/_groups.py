@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from ..symmetry import Shape
 
+BETAS = (0.9, 0.999)  # schedulers that cycle a momentum write them; nothing reads them
+OLDER = {"lr_unit": None, "betas": BETAS}  # what groups of older states do not have
+
 
 def by_name(
     params: Any, names: Mapping[Tensor, str], taken: Mapping[str, Tensor]

@@ -17,6 +17,8 @@ from ._checkpoint import DEFAULT, load_rule, rule_hash
 from ._coverage import Coverage, warn_mostly_alone
 from ._driver import Driver
 from ._groups import (
+    BETAS,
+    OLDER,
     all_usable,
     as_groups,
     by_name,
@@ -28,9 +30,11 @@ from ._groups import (
     with_gradients,
 )
 from ._placement import Placement
+from ._rates import LOOKED_AT, Unit, unit_for, warn_of_small
 from ._shapes import check_gradient
 from ._validation import (
     Group,
+    check_adams,
     check_module,
     check_options,
     check_parameter,
@@ -54,6 +58,8 @@ class NFNOptimizer(Optimizer):
         params: The model (its structure is traced), or parameters, named parameters or parameter
             groups as for any optimizer; without the model, a chain of layers is read off the shapes
             where they leave no doubt.
+        lr: Multiplies the learned step; 1.0 is as meta-trained. Rates below 0.05, such as scripts
+            give Adam, are taken as Adam's, of which 1e-3 is as meta-trained. Schedulers act on it.
 
     Other arguments:
         model: The model whose parameters `params` are, where these are in groups: its structure is
@@ -63,7 +69,9 @@ class NFNOptimizer(Optimizer):
             is and not copied.
         spec: The symmetry, described by hand; nothing is traced then. Parameters without a place in
             it are read alone.
-        lr: Multiplies the learned step; 1.0 is as meta-trained. Schedulers act on it.
+        lr_unit: What rates are: `"relative"`, factors on the learned step, or `"adam"`. None: as
+            Adam's if the largest that is given is below 0.05, else relative. What is written later
+            is in the same unit.
         weight_decay: Decoupled decay, times `lr` and the rule's `step_size`, as AdamW's at that
             rate.
         maximize: Climb instead of descend.
@@ -72,16 +80,18 @@ class NFNOptimizer(Optimizer):
         fused: Whether float32 parameters on a CPU take their step in native code, which is the same
             to rounding and several times faster. It is compiled at the first step on a machine
             (some seconds) and kept. None: where there is a C++ compiler; True: or else raise.
+        **adams: What else Adam takes, such as `betas`; without a meaning here.
 
     Raises:
         RuntimeError: If `fused` is True and the native step cannot be compiled.
         ValueError: If `lr` or `weight_decay` is negative, `num_steps` is not positive, the
             checkpoint is no rule, or the spec describes other parameters (`SpecError`).
-        TypeError: If a parameter is a shard.
+        TypeError: If a parameter is a shard, or an option is known to neither this class nor Adam.
 
     Warns:
-        UserWarning: If no structure could be read, so that all parameters are read alone, or if
-            more than half of what is trained is.
+        UserWarning: If all that is trained, or more than half of it, is read alone; if rates are
+            taken as Adam's, or are as small and are not, and `lr_unit` does not say; if options
+            have no meaning here.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
@@ -93,15 +103,17 @@ class NFNOptimizer(Optimizer):
     def __init__(
         self,
         params: ParamsLike,
+        lr: float | Tensor = 1.0,
         *,
         model: nn.Module | None = None,
         checkpoint: str | Path | NFNRule = DEFAULT,
         spec: NetworkSpec | None = None,
-        lr: float = 1.0,
+        lr_unit: Unit | None = None,
         weight_decay: float = 0.0,
         maximize: bool = False,
         num_steps: int | None = None,
         fused: bool | None = None,
+        **adams: Any,
     ) -> None:
         if fused:
             native_step.LIBRARY.load()
@@ -115,16 +127,23 @@ class NFNOptimizer(Optimizer):
             rule = load_rule(checkpoint).requires_grad_(False)
         defaults: Group = {
             "lr": lr,
+            "lr_unit": lr_unit,
+            "betas": adams.get("betas", BETAS),
             "weight_decay": weight_decay,
             "maximize": maximize,
             "num_steps": num_steps,
             "rule": rule_hash(rule),
         }
         groups, shapes = as_groups(params, names_in(model))
+        check_adams(adams, groups)
+        for group in groups:
+            check_options({**defaults, **group})
+        defaults["lr_unit"] = lr_unit or unit_for(lr, groups)
         self._driver = Driver(rule, Placement.of(shapes, model, spec), fused)
         super().__init__(groups, defaults)
         if model is not None and spec is None and self._driver.placement.has_places:
-            warn_mostly_alone(self._coverage_of(lambda param: param.requires_grad))
+            known = named_params(self.param_groups)
+            warn_mostly_alone([r for r in self.coverage().rows if known[r.name].requires_grad])
 
     @property
     def rule(self) -> NFNRule:
@@ -161,11 +180,7 @@ class NFNOptimizer(Optimizer):
 
     def coverage(self) -> Coverage:
         """Which place every parameter has in the network, and why; printed, it is a table."""
-        return self._coverage_of(lambda _: True)
-
-    def _coverage_of(self, is_meant: Callable[[Tensor], bool]) -> Coverage:
-        params = {n: p for n, p in named_params(self.param_groups).items() if is_meant(p)}
-        return self._driver.placement.coverage(shapes_of(params))
+        return self._driver.placement.coverage(shapes_of(named_params(self.param_groups)))
 
     def stats(self) -> dict[str, float]:
         """Numbers to log, read when asked for.
@@ -207,6 +222,8 @@ class NFNOptimizer(Optimizer):
             return loss
         if all_usable([entry.gradient for entry in entries]):
             self._driver.step(entries, self.state)
+            if self._driver.taken_steps == LOOKED_AT == self.stats()["steps"]:
+                warn_of_small(self.param_groups)
         else:
             self._driver.skipped_steps += 1
             warn_skipped(self.skipped_steps)
@@ -237,6 +254,12 @@ class NFNOptimizer(Optimizer):
         for group, own in zip(self.param_groups, names, strict=True):
             group["param_names"] = own
         restore_slots(self.param_groups, self.state, final, self._driver.expected_slots)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes what `__getstate__` gave, or what is loaded, which may be of an older version."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.update(OLDER | group)
 
     def __getstate__(self) -> dict[str, Any]:
         """What torch copies and pickles, and what moves parameters; not hooks and schedulers."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ._rates import UNITS
 from ._shapes import check_slots
 
 Group = dict[str, Any]
@@ -28,7 +29,7 @@ def check_module(module: nn.Module) -> None:
 
 
 def check_options(group: Group) -> None:
-    """Refuses negative options, a learning rate that is not one number, and a length of no steps.
+    """Refuses options of values that they cannot have: negative ones, no number, an unknown name.
 
     Raises:
         ValueError: Naming the option.
@@ -38,11 +39,35 @@ def check_options(group: Group) -> None:
     for name in ("lr", "weight_decay"):
         if group[name] < 0:
             raise ValueError(f"{name} must not be negative; got {group[name]}.")
+    if group["lr_unit"] not in (None, *UNITS):
+        raise ValueError(
+            f"lr_unit must be {' or '.join(map(repr, UNITS))}, or None to leave it to the rates; "
+            f"got {group['lr_unit']!r}."
+        )
     steps = group["num_steps"]
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
         raise ValueError(
             f"num_steps must be a positive integer, or None where it is not known; got {steps!r}."
         )
+
+
+def check_adams(given: Mapping[str, Any], groups: Sequence[Group]) -> None:
+    """Refuses unknown options, and warns of those of Adam that have no meaning here.
+
+    Args:
+        given: Options that are none of NFNOptimizer's.
+        groups: May have such options, too.
+
+    Raises:
+        TypeError: Naming the first that Adam has not, either.
+    """
+    for name in given:
+        if name not in (*_ADAMS, *_HERE_ALWAYS):
+            raise TypeError(f"NFNOptimizer.__init__() got an unexpected keyword argument {name!r}")
+    ignored = [n for n in _ADAMS if any(at.get(n) not in (None, False) for at in (given, *groups))]
+    if ignored:
+        are = "have no meaning here and are" if len(ignored) > 1 else "has no meaning here and is"
+        warnings.warn(f"NFNOptimizer: {', '.join(ignored)} {are} ignored.", stacklevel=3)
 
 
 def check_parameter(name: str, param: Tensor) -> None:
@@ -115,6 +140,8 @@ def warn_skipped(count: int) -> None:
         )
 
 
+_HERE_ALWAYS = ("decoupled_weight_decay",)
+_ADAMS = ("betas", "eps", "amsgrad", "foreach", "capturable", "differentiable")
 # Under these names torch.compile, data parallelism and checkpointing keep the module they wrap.
 _WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 _ORIGINAL = "This is the state of another network; make the optimizer from the model it belongs to."

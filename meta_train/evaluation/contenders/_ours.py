@@ -27,7 +27,9 @@ class _Learned:
     def __call__(self, module: nn.Module, lr: float, num_steps: int) -> Optimizer:
         steps, spec = num_steps if self.told else None, getattr(module, "spec", None)
         known = spec if isinstance(spec, NetworkSpec) else None  # of a task without a module
-        return NFNOptimizer(module, checkpoint=self.rule, spec=known, lr=lr, num_steps=steps)
+        return NFNOptimizer(
+            module, lr, checkpoint=self.rule, spec=known, lr_unit="relative", num_steps=steps
+        )
 
 
 def learned(checkpoint: UpdateRule | str | Path, *, told: bool = False) -> Contender:

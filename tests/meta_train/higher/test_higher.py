@@ -76,9 +76,9 @@ def test_higher_takes_the_steps_of_the_optimizer():
     torch.manual_seed(0)
     model, rule = Embedded(), perturbed_rule()
     x, y = torch.randint(7, (8, 3)), torch.randint(3, (8,))
-    optimizer = NFNOptimizer(model, checkpoint=rule)
+    optimizer = NFNOptimizer(model, checkpoint=rule, lr_unit="adam")
     for group in optimizer.param_groups:
-        group.update(weight_decay=0.1, lr=0.7)
+        group.update(weight_decay=0.1, lr=7e-4)
     F.cross_entropy(model(x), y).backward()
     optimizer.step()
     with higher.innerloop_ctx(model, optimizer) as (fmodel, diffopt):

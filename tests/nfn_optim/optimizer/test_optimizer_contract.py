@@ -197,7 +197,7 @@ def test_state_is_tensors_by_name():
     assert set(optimizer.state) == set(model.parameters())
     for slots in optimizer.state.values():
         assert all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in slots.items())
-    number = (int, float, str, bool, list, type(None))
+    number = (int, float, str, bool, list, tuple, type(None))
     for group in optimizer.state_dict()["param_groups"]:
         assert all(isinstance(value, number) for value in group.values())
 
