@@ -24,7 +24,8 @@ class Spectral:
     each. On a CPU the rows of a large matrix (its columns, if they are fewer) are dealt into bands
     that get a polar factor each. So an entry of a large matrix costs no more than that of a small
     one, and most of what polar factors gain is kept. On other devices every matrix is whole. Tables
-    get Adam's direction: rows that were not looked up stay where they are.
+    get Adam's direction: rows that were not looked up stay where they are. So does every entry
+    whose momentum is exactly zero, such as one that a mask takes the gradient from.
 
     Attributes:
         band: Most rows of a band. A matrix of up to twice as many is whole. None: all are whole.
@@ -73,8 +74,9 @@ class Spectral:
         lying = [x if x.shape[-2] <= x.shape[-1] else x.mT for x in matrices]
         batch = torch.cat([x.reshape(-1, *x.shape[-2:]) for x in lying])
         bands = self.num_bands(batch.shape[1], batch.shape[2], batch.device.type)
-        polar = banded_polar_factor(batch, bands).split([x.shape[:-2].numel() for x in lying])
-        found = [p.view(x.shape) for p, x in zip(polar, lying, strict=True)]
+        polar = banded_polar_factor(batch, bands).masked_fill(batch == 0, 0.0)
+        parts = polar.split([x.shape[:-2].numel() for x in lying])
+        found = [p.view(x.shape) for p, x in zip(parts, lying, strict=True)]
         pairs = zip(found, matrices, strict=True)
         return [p if p.shape == x.shape else p.mT for p, x in pairs]
 

@@ -65,8 +65,12 @@ inline void polar_factor(const Band& band, int threads) {
   }
   const float size = std::sqrt(static_cast<float>(m));
   for (long i = 0; i < n; ++i) {
+    const float* from = band.from + band.rows[i] * m;
     float* to = band.to + band.rows[i] * m;
-    for (long j = 0; j < m; ++j) to[j] = size * x[i][j];
+    for (long j = 0; j < m; j += LANES) {
+      const Vec there = load(from + j, m - j), polar = size * load(x[i] + j, m - j);
+      store(to + j, there == 0 ? Vec{} : polar, m - j);  // what has no momentum stays
+    }
   }
 }
 

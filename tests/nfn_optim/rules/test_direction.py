@@ -51,6 +51,19 @@ def test_nothing_has_no_direction(shape, dtype):
     assert torch.equal(Spectral()(spec, {"0.weight": zeros})["0.weight"], zeros)
 
 
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (150, 140)])
+def test_what_has_no_momentum_has_no_direction_and_the_rest_has_the_polar_factor_s(shape):
+    spec, momentum = chain_spec([shape[1], shape[0]]), drawn(*shape)
+    momentum[drawn(*shape[::-1]).mT > 0] = 0
+    is_lying = shape[0] <= shape[1]
+    lying = momentum if is_lying else momentum.mT
+    polar = banded_polar_factor(lying.unsqueeze(0), Spectral().num_bands(*shape, "cpu"))[0]
+    expected = polar if is_lying else polar.mT
+    found = Spectral()(spec, {"0.weight": momentum})["0.weight"]
+    assert torch.equal(found != 0, momentum != 0)
+    torch.testing.assert_close(found, expected * (momentum != 0))
+
+
 @pytest.mark.parametrize("bands", [1, 3])
 def test_matrices_of_rank_one_keep_their_vectors(bands):
     left, right = drawn(40, 1), drawn(1, 90)
