@@ -15,12 +15,14 @@ from collections.abc import Callable
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..cache import cache_folder
 from ..files import write_whole
 
+_NO_MEMORY = 1  # `border.h` knows the number
 _CHECK = hashlib.sha256().digest_size  # bytes of the hash at the end of a kept file
 _HEADERS = Path(str(files(__package__)))
 _INSTRUCTIONS = {
@@ -88,6 +90,25 @@ class Library:
         if isinstance(self._outcome, BuildError):
             raise self._outcome
         return self._outcome
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Calls a function of the native code; errors as for `load`.
+
+        Raises:
+            MemoryError: If there is too little memory. What it writes to may be half written.
+            RuntimeError: If it fails in another way, likewise.
+        """
+        outcome = getattr(self.load(), name)(*arguments)
+        if outcome == _NO_MEMORY:
+            raise MemoryError(
+                f"there is too little memory for native code ({name}), and what it was writing may "
+                "be half written. Go on from a checkpoint, with less in memory."
+            )
+        if outcome:
+            raise RuntimeError(
+                f"native code failed ({name}), and what it was writing may be half written. Go on "
+                "from a checkpoint, without native code: NFN_NATIVE=0."
+            )
 
     def can_load(self) -> bool:
         """Whether `load` works here; if it is the compiler that fails, it is warned of once."""

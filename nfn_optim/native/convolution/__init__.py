@@ -70,7 +70,8 @@ def forward(
     bias = None if bias is None else dense(bias)
     result = input.new_empty(_result(input, weight, stride, padding))
     given = _Tensors(pointer(input), pointer(weight), None if bias is None else pointer(bias))
-    LIBRARY.load().nfn_convolve(
+    LIBRARY.call(
+        "nfn_convolve",
         _shape(input, weight, stride, padding),
         *(ctypes.c_long(size) for size in input.shape[:2]),
         ctypes.byref(given),
@@ -99,7 +100,8 @@ def backward(
         pointer(of_weight),
         pointer(of_bias),
     )
-    LIBRARY.load().nfn_convolve_back(
+    LIBRARY.call(
+        "nfn_convolve_back",
         _shape(input, weight, stride, padding),
         *(ctypes.c_long(size) for size in input.shape[:2]),
         ctypes.byref(_Tensors(pointer(input), pointer(weight), None)),

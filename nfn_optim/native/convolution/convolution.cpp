@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "border.h"
 #include "population/passes.h"
 
 namespace nfn {
@@ -152,8 +153,8 @@ class Batch {
 }  // namespace
 }  // namespace nfn
 
-extern "C" void nfn_convolve(const nfn::Shape* shape, long networks, long samples,
-                             const nfn::Tensors* given, float* results) {
+extern "C" int nfn_convolve(const nfn::Shape* shape, long networks, long samples,
+                            const nfn::Tensors* given, float* results) try {
   nfn::Batch batch(*shape, samples, false);
   const nfn::Layer& l = batch.layer();
   const long weights = l.taps * shape->out;
@@ -166,10 +167,13 @@ extern "C" void nfn_convolve(const nfn::Shape* shape, long networks, long sample
       part.forward(weight.data(), results + at * shape->out * part.share());
     });
   }
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }
 
-extern "C" void nfn_convolve_back(const nfn::Shape* shape, long networks, long samples,
-                                  const nfn::Tensors* given, const nfn::Adjoints* adjoints) {
+extern "C" int nfn_convolve_back(const nfn::Shape* shape, long networks, long samples,
+                                 const nfn::Tensors* given, const nfn::Adjoints* adjoints) try {
   nfn::Batch batch(*shape, samples, adjoints->input);
   const nfn::Layer& l = batch.layer();
   const long weights = l.taps * shape->out;
@@ -188,4 +192,7 @@ extern "C" void nfn_convolve_back(const nfn::Shape* shape, long networks, long s
     });
     nfn::put_back(l, gradient, adjoints->weight + n * weights, adjoints->bias + n * shape->out);
   }
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }

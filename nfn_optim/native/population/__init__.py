@@ -93,7 +93,7 @@ def train(
         *map(pointer, written.values()),
     )
     task = Task.of(program, n, batch, inputs, targets)
-    LIBRARY.load().nfn_train(ctypes.byref(task), ctypes.byref(training))
+    LIBRARY.call("nfn_train", ctypes.byref(task), ctypes.byref(training))
     if constants.is_adam:
         slots["step"] += steps
 
@@ -151,8 +151,8 @@ def _run_all(
     made = torch.empty(n, m, *result, dtype=torch.float32, device="cpu")
     task = Task.of(program, n, min(m, _SAMPLES_AT_ONCE), inputs, None)
     pointers = [ctypes.c_void_p(pointer(tensor)) for tensor in (*given, made)]
-    getattr(LIBRARY.load(), name)(
-        ctypes.byref(task), ctypes.c_void_p(pointer(rows)), ctypes.c_int64(m), *pointers
+    LIBRARY.call(
+        name, ctypes.byref(task), ctypes.c_void_p(pointer(rows)), ctypes.c_int64(m), *pointers
     )
     return made
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "border.h"
 #include "lanes.h"
 #include "pool.h"
 #include "product.h"
@@ -93,8 +94,7 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
                      float beta, const Matrix& d, Matrix& c, int threads, First first) {
   const long k = b.rows, panels = padded(b.columns, PANEL) / PANEL;
   if (2 * rows * k * b.stride < 1000000) threads = 1;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long panel = 0; panel < panels; ++panel) {
+  const auto multiply_panel = [&](long panel) {
     std::vector<float> packed(k * PANEL);
     for (long i = 0; i < k; ++i) {
       store(&packed[i * PANEL], load(b[i] + panel * PANEL));
@@ -107,7 +107,11 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
     }
     multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, packed.data(), k, alpha, beta,
                              d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
-  }
+  };
+  Caught caught;
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
+  for (long panel = 0; panel < panels; ++panel) caught.run([&] { multiply_panel(panel); });
+  caught.pass_on();
 }
 
 // The same in all rows.

@@ -46,9 +46,10 @@ def take(
         for delta, lead, slot in zip(deltas, leads, slots, strict=True)
         for tensor in (delta, lead, *slot.values())
     ]
-    library, is_taped = LIBRARY.load(), torch.is_grad_enabled()
-    tape = _empty((plan.shapes.networks, _tape_size(library, plan) if is_taped else 0))
-    library.nfn_taped_step(
+    is_taped = torch.is_grad_enabled()
+    tape = _empty((plan.shapes.networks, _tape_size(plan) if is_taped else 0))
+    LIBRARY.call(
+        "nfn_taped_step",
         ctypes.byref(plan.shapes),
         _pointers(laid),
         _pointers(results),
@@ -91,7 +92,8 @@ class _Step(torch.autograd.Function):
         laid = list(map(dense, adjoints))
         before, gradients = (list(map(torch.empty_like, of)) for of in (leads, weights))
         per_parameter = zip(laid[:count], laid[count:], leads, before, strict=True)
-        LIBRARY.load().nfn_taped_back(
+        LIBRARY.call(
+            "nfn_taped_back",
             ctypes.byref(plan.shapes),
             ctypes.c_void_p(pointer(tape)),
             _pointers([tensor for of_one in per_parameter for tensor in of_one]),
@@ -102,11 +104,11 @@ class _Step(torch.autograd.Function):
         return None, None, None, None, *before, *gradients
 
 
-def _tape_size(library: ctypes.CDLL, plan: Plan) -> int:
+def _tape_size(plan: Plan) -> int:
     """Floats of one network's tape."""
-    size = library.nfn_tape_size
-    size.restype = ctypes.c_long  # that of a C int ends at 8 GiB
-    return int(size(ctypes.byref(plan.shapes)))
+    size = ctypes.c_int64()
+    LIBRARY.call("nfn_tape_size", ctypes.byref(plan.shapes), ctypes.byref(size))
+    return size.value
 
 
 def _empty(shape: tuple[int, ...]) -> Tensor:
