@@ -55,7 +55,8 @@ class InnerRun:
         self.diverged = self.converged = False
         self.task = family.sample(generator)
         self.horizon = log_uniform_horizon(config.min_horizon, config.max_horizon, generator)
-        size = max(1, min(config.max_networks, config.entries // self.task.spec.num_entries))
+        fitting = config.entries // max(1, self.task.spec.num_entries)
+        size = max(1, min(config.max_networks, fitting))
         seeds = torch.randint(_MAX_SEED, (size,), generator=generator).tolist()
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
         self.device = next((p.device for p in rule.parameters()), torch.device("cpu"))
@@ -149,10 +150,7 @@ class InnerRun:
             ValueError: If the seed gave another task then.
         """
         state = _share(state, self.processes)
-        lead = 0 if state["particles"] is None else 1
-        if {n: p.shape[lead:] for n, p in state["params"].items()} != {
-            n: p.shape for n, p in self.params.items()
-        }:
+        if _shapes(state["params"], state["particles"]) != _shapes(self.params, self.particles):
             raise ValueError(
                 "the saved run trains other networks than this family of tasks gives. "
                 "Resume with the family that the run was started with."
@@ -171,6 +169,11 @@ class InnerRun:
         return _pytree.tree_map(
             lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, tree
         )
+
+
+def _shapes(params: Params, particles: int | None) -> dict[str, torch.Size]:
+    """Of the stacked networks of one particle."""
+    return {n: p.shape if particles is None else p.shape[1:] for n, p in params.items()}
 
 
 def joined(shares: list[dict[str, Any]]) -> dict[str, Any]:
