@@ -138,6 +138,8 @@ class _Step:
 
     def _updated(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """The rule's step on the parameters that have a gradient, as `NFNOptimizer` takes it."""
+        if not grads:
+            return {}, state
         if len(grads) == len(params):
             return self.update(params, grads, state)
         slots, spec = {n: state.slots[n] for n in grads}, _subset(state.spec, tuple(grads))
@@ -148,7 +150,7 @@ class _Step:
     def _losses_and_grads(
         self, params: Params, batch: Batch, names: list[str]
     ) -> tuple[Tensor, Params, Params]:
-        """Loss of every network, the gradients that there are, and what the networks carry.
+        """Loss of every network, the gradients that have entries, and what the networks carry.
 
         Networks are independent: the gradient of the sum of their losses is each one's own.
         """
@@ -167,7 +169,7 @@ class _Step:
             found = torch.autograd.grad(
                 values.sum(), list(points.values()), create_graph=second_order, allow_unused=True
             )
-        grads = {n: g for n, g in zip(names, found, strict=True) if g is not None}
+        grads = {n: g for n, g in zip(names, found, strict=True) if g is not None and g.numel()}
         if not second_order:  # the losses' gradients are at hand: no second way back through them
             leaves = [params[n] for n in grads]
             values = _Known.apply(values.detach(), *grads.values(), *leaves)
