@@ -149,7 +149,10 @@ class InnerRun:
         Raises:
             ValueError: If the seed gave another task then.
         """
-        state = _share(state, self.processes)
+        self.load_share(_share(state, self.processes))
+
+    def load_share(self, state: dict[str, Any]) -> None:
+        """The same from this process's share, `state_dict`."""
         if _shapes(state["params"], state["particles"]) != _shapes(self.params, self.particles):
             raise ValueError(
                 "the saved run trains other networks than this family of tasks gives. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import compress
 from typing import Any
 
 import torch
@@ -48,11 +49,16 @@ class RunPool:
         self.runs = [self._new(place) for place in range(config.runs)]
 
     def take(self, step: int) -> list[InnerRun]:
-        """This process's runs of an outer step; those that are over are replaced by new ones."""
+        """This process's runs of an outer step; those that are over are replaced by new ones.
+
+        Raises:
+            OtherFailed: If another process that shares the particles raised something.
+        """
         places = self._places(step)
         ended = [float(run is not None and run.over) for run in (self.runs[i] for i in places)]
-        for place, is_over in zip(places, self.runs_among.sum(torch.tensor(ended)), strict=True):
-            if is_over:
+        is_over = self.runs_among.sum(torch.tensor(ended))
+        with self.particles_among.together():
+            for place in compress(places, is_over):
                 self.runs[place] = self._new(place)
         return [run for run in (self.runs[place] for place in places) if run is not None]
 
@@ -67,7 +73,7 @@ class RunPool:
             for (place, run), state in zip(held, states, strict=True):
                 self.runs[place] = run
                 if run is not None and state is not None:
-                    run.load_state_dict(state)
+                    run.load_share(state)
 
         return bring_back
 

@@ -83,7 +83,7 @@ class MetaTrainer:
 
         It is NaN for a step without any run whose meta-gradient is finite: such a step changes
         nothing, and training goes on. What a family raises is passed on, and leaves the trainer as
-        it was before the step, unless processes share the pairs of an evolution strategy.
+        it was before the step, in all processes alike.
         """
         while self.step < self.config.outer_steps:
             start = time.perf_counter()
@@ -91,8 +91,7 @@ class MetaTrainer:
             try:
                 loss, grads = self.estimate()
             except Exception:
-                if self.can_undo:
-                    undo()
+                undo()
                 raise
             self._apply(grads)
             self.step += 1
@@ -159,11 +158,6 @@ class MetaTrainer:
     def num_estimates(self) -> int:
         """Estimates of all steps so far, those in `skipped` included."""
         return self.step * self.config.inner.runs_per_step
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether a step that fails leaves the trainer as it was before, in all processes alike."""
-        return self.pool.particles_among.size == 1
 
     @property
     def device(self) -> torch.device:
