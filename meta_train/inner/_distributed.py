@@ -57,6 +57,18 @@ class Processes:
                 "so that each has as much to do."
             )
 
+    def check_enough(self, name: str, count: int) -> None:
+        """Holds every process to have something to do.
+
+        Raises:
+            ValueError: If there are fewer than one of `count` items for each.
+        """
+        if count < self.size:
+            raise ValueError(
+                f"{name} ({count}) must be at least the number of processes ({self.size}), so "
+                "that each has something to do."
+            )
+
     def part(self, tensor: Tensor) -> Tensor:
         """This process's share of the first axis."""
         return tensor.chunk(self.size)[self.rank]
@@ -118,6 +130,16 @@ class Processes:
         except RuntimeError as error:
             raise self._lost() from error
         return items or []
+
+    def everyones(self, item: Any) -> list[Any]:
+        """Every process's item, on each of them; errors as for `sum`."""
+        items = [item] * self.size
+        if self.size > 1:
+            try:
+                dist.all_gather_object(items, item)
+            except RuntimeError as error:
+                raise self._lost() from error
+        return items
 
     def _lost(self) -> LostContact:
         return LostContact(

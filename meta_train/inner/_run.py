@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -72,6 +74,7 @@ class InnerRun:
         self.noise: Params | None = None
         self.noise_generator = torch.Generator().manual_seed(_MAX_SEED + seed)
         self.initial_loss: float | None = None
+        self.expected = 0.0  # seconds of the next estimate; 0 before the first
 
     def _tried(self, seed: int) -> Losses:
         """How this task's losses are computed; no generator of the run is drawn from."""
@@ -127,6 +130,15 @@ class InnerRun:
     def over(self) -> bool:
         """Whether the horizon is reached, a network diverged, or nothing is left to gain."""
         return self.diverged or self.converged or self.steps >= self.horizon
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Measures an estimate, and expects the next one to take as long an inner step."""
+        start, before = time.perf_counter(), self.steps
+        yield
+        taken = max(1, self.steps - before)
+        ahead = min(taken, self.horizon - self.steps)
+        self.expected = (time.perf_counter() - start) * ahead / taken
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers that, with the seed, restore this process's share of the run."""

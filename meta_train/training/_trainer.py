@@ -104,21 +104,25 @@ class MetaTrainer:
         Runs whose meta-gradient is not finite are left out of both and counted in `skipped`; where
         none is left, the meta-loss is NaN and there is no gradient.
         """
-        theta = trained(self.rule)
-        total = torch.zeros(sum(p.numel() for p in theta.values()) + 2, device=self.device)
+        theta, count = trained(self.rule), self.config.inner.runs_per_step
+        sizes = [p.numel() for p in theta.values()]
+        rows = torch.zeros(count, 2 + sum(sizes), device=self.device)
         with self.pool.runs_among.together():
-            for run in self.pool.take(self.step):
-                estimate = self.estimator.estimate(self.rule, run, self.config.meta_loss)
+            for row, run in zip(rows, self.pool.take(self.step), strict=True):
+                if run is None:
+                    continue
+                with run.timed():
+                    estimate = self.estimator.estimate(self.rule, run, self.config.meta_loss)
                 clipped = self._clipped(estimate.grads)
                 if clipped is not None:
-                    total[0] += estimate.loss
-                    total[1] += 1
-                    total[2:] += torch.cat([clipped[name].flatten() for name in theta])
-        loss, used = self.pool.runs_among.sum(total)[:2].tolist()
-        self.skipped += self.config.inner.runs_per_step - round(used)
+                    row[0], row[1] = estimate.loss, 1
+                    torch.cat([clipped[name].flatten() for name in theta], out=row[2:])
+        total = self.pool.runs_among.sum(rows).sum(0)  # run by run, whoever had which
+        loss, used = total[:2].tolist()
+        self.skipped += count - round(used)
         if not used:
             return math.nan, {}
-        parts = (total[2:] / used).split([p.numel() for p in theta.values()])
+        parts = (total[2:] / used).split(sizes)
         return loss / used, {n: g.view_as(theta[n]) for n, g in zip(theta, parts, strict=True)}
 
     def _clipped(self, grads: dict[str, Tensor]) -> dict[str, Tensor] | None:
