@@ -1,6 +1,7 @@
 """Several processes that meta-train one rule: each has its own work, all share the sums.
 
-Started by `torchrun`, which sets the environment that `torch.distributed` reads.
+Started by `nfn-optim train --processes` on one machine, or by `torchrun` on several, which set the
+environment that `torch.distributed` reads.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Processes:
         if count < self.size:
             raise ValueError(
                 f"{name} ({count}) must be at least the number of processes ({self.size}), so "
-                "that each has something to do."
+                f"that each has something to do. Give a larger --{name.replace('_', '-')}, or "
+                "start fewer."
             )
 
     def part(self, tensor: Tensor) -> Tensor:
@@ -153,7 +155,7 @@ ALONE = Processes()
 
 @contextmanager
 def join(device: str) -> Iterator[Processes]:
-    """Meets the other processes that `torchrun` has started, if there are any.
+    """Meets the other processes that were started with this one, if there are any.
 
     Args:
         device: `cuda` gives every process a GPU of its own.

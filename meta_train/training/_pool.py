@@ -33,9 +33,6 @@ class RunPool:
         seed: Decides the seeds of the runs.
         runs_among: The processes that share the runs.
         particles_among: The processes that share the particles of every run.
-
-    Raises:
-        ValueError: If there are more processes than runs in an outer step.
     """
 
     def __init__(
@@ -47,7 +44,6 @@ class RunPool:
         runs_among: Processes = ALONE,
         particles_among: Processes = ALONE,
     ) -> None:
-        runs_among.check_enough("runs_per_step", config.runs_per_step)
         self.family, self.rule, self.config = family, rule, config
         self.runs_among, self.particles_among = runs_among, particles_among
         self.generator = torch.Generator().manual_seed(seed)
@@ -138,13 +134,17 @@ class RunPool:
         return InnerRun(self.family, self.rule, self.config, seed, self.particles_among)
 
 
-def sharing(estimator: GradientEstimator, processes: Processes) -> tuple[Processes, Processes]:
+def sharing(
+    estimator: GradientEstimator, inner: InnerConfig, processes: Processes
+) -> tuple[Processes, Processes]:
     """Who shares the runs, and who the particles of each run: the processes do one of the two.
 
     Raises:
-        ValueError: If the pairs of an evolution strategy cannot be shared evenly.
+        ValueError: If there are more processes than runs in an outer step, or the pairs of an
+            evolution strategy cannot be shared evenly.
     """
     if not isinstance(estimator, EvolutionStrategy):
+        processes.check_enough("runs_per_step", inner.runs_per_step)
         return processes, ALONE
     processes.check_even("pairs", estimator.pairs)
     return ALONE, processes

@@ -60,7 +60,7 @@ class MetaTrainer:
         self.family, self.config = family, config or RunConfig()
         self.processes, self.labels = processes or ALONE, dict(labels or {})
         self.estimator = estimator or self.config.estimator
-        shared = sharing(self.estimator, self.processes)
+        shared = sharing(self.estimator, self.config.inner, self.processes)
         config = self.config
         self.rule = make_rule(config.rule, config.inner, config.seed, config.device)
         self.average = {n: p.detach().clone() for n, p in self.rule.named_parameters()}
