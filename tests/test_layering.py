@@ -66,7 +66,7 @@ DEPENDENCIES = {
 }
 # Imported by the one function that needs it: an extra, not a dependency.
 EXTRAS = {
-    ("nfn_optim.testing", "hypothesis"),
+    ("nfn_optim.testing._specs", "hypothesis"),
     ("meta_train.training._tracking", "wandb"),
     ("meta_train.commands._settings", "yaml"),
     ("meta_train.higher._register", "higher"),

@@ -18,14 +18,13 @@ from ..inner import ALONE, Processes
 from ..support import provenance
 from ..tasks import TaskFamily
 from ._config import RunConfig
-from ._files import load_resume, resume_path, save_resume
+from ._files import save_resume
 from ._outer import make_optimizer
 from ._pool import RunPool, sharing
+from ._resume import load_state
 from ._rule import make_rule
-from ._settings import differences, from_plain, to_plain
+from ._settings import to_plain
 from ._validation import Validation
-
-_FREE = ("outer_steps", "save_every", "validation.every")  # may change when a run is resumed
 
 
 class MetaTrainer:
@@ -219,26 +218,7 @@ class MetaTrainer:
             ValueError: If it was started with other settings or another family of tasks, or by
                 a version whose settings were others, or has taken more outer steps already.
         """
-        state, source = load_resume(path), resume_path(path)
-        try:
-            saved = from_plain(state["config"])
-        except ValueError as error:
-            raise ValueError(
-                f"{source} was written by a version with other settings: {error} "
-                "Start again with another output path, or resume with that version."
-            ) from error
-        changed = [name for name in differences(saved, self.config) if name not in _FREE]
-        if changed:
-            raise ValueError(
-                f"{source} was started with other settings: {', '.join(changed)} differ. "
-                "Use the same settings, or another output path."
-            )
-        if (done := state["progress"]["step"]) > self.config.outer_steps:
-            raise ValueError(
-                f"{source} has taken {done} outer steps already, more than outer_steps "
-                f"({self.config.outer_steps}). Ask for more of them to go on."
-            )
-        self.load_state_dict(state)
+        self.load_state_dict(load_state(path, self.config))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes during training, as tensors and numbers."""
