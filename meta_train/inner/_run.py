@@ -133,12 +133,15 @@ class InnerRun:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Measures an estimate, and expects the next one to take as long an inner step."""
-        start, before = time.perf_counter(), self.steps
+        """Measures an estimate, and expects the next one to take as long an inner step.
+
+        In processor time, since other load on the machine comes and goes.
+        """
+        start, before = time.process_time(), self.steps
         yield
         taken = max(1, self.steps - before)
         ahead = min(taken, self.horizon - self.steps)
-        self.expected = (time.perf_counter() - start) * ahead / taken
+        self.expected = (time.process_time() - start) * ahead / taken
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers that, with the seed, restore this process's share of the run."""

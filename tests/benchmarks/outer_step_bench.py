@@ -7,9 +7,6 @@ with another checkout both take turns, and the ratio of the medians is printed:
     python tests/benchmarks/outer_step_bench.py [--against CHECKOUT] [--repeats 5] [KIND ...]
 
 `git worktree add CHECKOUT COMMIT` makes another checkout. The CNNs need `$NFN_DATA` with MNIST.
-
-With `--processes N` it is outer steps a minute, of the clock, in one process and in `N`, which take
-the same steps in turns; `--runs-per-step` says of how many runs. Let nothing else run then.
 """
 
 from __future__ import annotations
@@ -30,9 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from meta_train import InnerConfig, MetaTrainer, RunConfig
-from meta_train.inner import join
 from meta_train.tasks import DigitsMLPs, ModuleTask, Task, TaskFamily, load_data
-from meta_train.training import RuleConfig, is_started, launch
+from meta_train.training import RuleConfig
 
 ROOT = Path(__file__).parents[2]
 WARM_UP, MEASURED = 3, 8  # outer steps
@@ -153,70 +149,27 @@ def measure_in(checkout: Path, kind: str) -> float:
     return float(run.stdout)
 
 
-def measure_shared(kind: str, runs_per_step: int) -> float | None:
-    """Outer steps a minute of the processes that were started; None but in the first."""
-    torch.set_num_threads(1)
-    inner = InnerConfig(runs=2 * runs_per_step, runs_per_step=runs_per_step, max_horizon=400)
-    config = RunConfig(inner=inner, rule=RuleConfig(init="default"))
-    with join("cpu") as processes:
-        steps = MetaTrainer(KINDS[kind](), config, processes=processes).train()
-        for _ in range(WARM_UP):
-            next(steps)
-        begin = time.perf_counter()
-        for _ in range(MEASURED):
-            next(steps)
-        return 60 * MEASURED / (time.perf_counter() - begin) if processes.is_first else None
-
-
-def run_shared(kind: str, runs_per_step: int, count: int) -> float:
-    """The same of `count` processes of their own."""
-    command = [sys.executable, __file__, "--once", kind, "--processes", str(count)]
-    command += ["--runs-per-step", str(runs_per_step)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return float(run.stdout)
-
-
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--against", type=Path, help="another checkout")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--processes", type=int, help="so many against one")
-    parser.add_argument("--runs-per-step", type=int, default=8)
     parser.add_argument("--once", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.once:
-        measure_once(options)
+        print(measure(options.once))
         return
     checkouts = [ROOT] if options.against is None else [options.against.resolve(), ROOT]
     for kind in options.kinds or KINDS:
-        ways = [partial(measure_in, checkout, kind) for checkout in checkouts]
-        if options.processes:
-            counts = (1, options.processes)
-            ways = [partial(run_shared, kind, options.runs_per_step, count) for count in counts]
-        rounds = [[way() for way in ways] for _ in range(options.repeats)]
+        rounds = [[measure_in(c, kind) for c in checkouts] for _ in range(options.repeats)]
         medians = [statistics.median(rates) for rates in zip(*rounds, strict=True)]
         ratios = sorted(rates[-1] / rates[0] for rates in rounds)
-        shown = "  ".join(f"{median:8.1f}" for median in medians)
+        shown = "  ".join(f"{median:8.0f}" for median in medians)
         print(
             f"{kind:<18}{shown}   {statistics.median(ratios):6.2f}x"
             f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
-
-
-def measure_once(options: argparse.Namespace) -> None:
-    """Prints one figure, in this process or in those that it starts."""
-    if options.processes is None:
-        print(measure(options.once))
-    elif is_started(options.processes):
-        found = measure_shared(options.once, options.runs_per_step)
-        if found is not None:
-            print(found, flush=True)
-        os._exit(0)  # threads of gloo may not end, as in `nfn-optim`
-    else:
-        sys.exit(launch(options.processes, [sys.executable, *sys.argv]))
 
 
 if __name__ == "__main__":
