@@ -15,7 +15,7 @@ namespace nfn {
 
 constexpr long TILE = 6;  // places or taps whose sums stay in registers, two registers each
 
-enum Activation { NONE, RELU, TANH, SINE };
+enum Activation { NONE, RELU, TANH, SINE, GELU, SILU, SIGMOID };
 
 // As the Python side writes it.
 struct Shape {
@@ -94,18 +94,17 @@ struct Layer {
 
   long size() const { return (taps + 1) * out; }  // of weight and bias in memory
 
-  // `f(where in memory, where in a row of parameters)` for all parameters.
+  // `f(where in memory, where in the weight)` for all of it; biases lie behind, `taps * out` on.
   template <class F>
-  void each(F f) const {
+  void each_weight(F f) const {
     const Shape& s = shape;
     const long kernel = s.kernel_height * s.kernel_width;
     for (long o = 0; o < s.out; ++o) {
       for (long k = 0; k < kernel; ++k) {
         for (long c = 0; c < s.channels; ++c) {
-          f((k * s.channels + c) * out + o, s.weight + (o * s.channels + c) * kernel + k);
+          f((k * s.channels + c) * out + o, (o * s.channels + c) * kernel + k);
         }
       }
-      f(taps * out + o, s.bias + o);
     }
   }
 };

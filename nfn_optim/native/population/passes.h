@@ -20,6 +20,14 @@ inline void activate(Vec z, int64_t kind, float omega, Vec& y, Vec& slope) {
   } else if (kind == SINE) {
     sine(omega * z, y, slope);
     slope = omega * slope;
+  } else if (kind == GELU) {
+    const Vec below = normal_below(z);
+    y = z * below;
+    slope = below + z * (0.398942280f * exp(-0.5f * z * z));
+  } else if (kind == SILU || kind == SIGMOID) {
+    const Vec s = sigmoid(z);
+    y = kind == SILU ? z * s : s;
+    slope = s * (one - s) * (kind == SILU ? z : one) + (kind == SILU ? s : Vec{});
   }
 }
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...rules import NFNRule, Params, RuleState, Slots, UpdateRule
-from .. import dense, fit
+from .. import dense, fit, is_transformed
 from ..step import SLOTS, settings_of, weights_in, weights_of
 from ._function import LIBRARY, take
 from ._plan import LEAD, TENSORS, plan_of
@@ -36,7 +36,7 @@ def step(
         gradient has to find its way through anything but meta-parameters and leads, and where
         native code cannot be had.
     """
-    if type(rule) is not NFNRule or _is_transformed() or not params:
+    if type(rule) is not NFNRule or is_transformed() or not params:
         return None
     batch = tuple(next(iter(params.values())).shape[: state.batch_dims])
     plan = plan_of(state.spec, rule.direction, batch, rule.config.hidden)
@@ -57,11 +57,6 @@ def step(
         delta[name] = layout.put_back(TENSORS * i, taken.deltas[i])
     new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
     return {n: delta[n] for n in params}, new
-
-
-def _is_transformed() -> bool:
-    """Whether tensors may be something else than their numbers."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def _has_other_gradients(held: list[Tensor]) -> bool:
