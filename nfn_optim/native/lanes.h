@@ -133,7 +133,7 @@ inline Vec tanh(Vec x) {
   return square < 0.390625f ? x + x * square * y : large;
 }
 
-// The share of a normal distribution below `x`, to 1e-7; after Abramowitz and Stegun, 26.2.17.
+// The share of a normal distribution below `x`, to 3e-7; after Abramowitz and Stegun, 26.2.17.
 inline Vec normal_below(Vec x) {
   const Vec size = x < 0 ? -x : x;
   const Vec t = 1.0f / (1.0f + 0.231641900f * size);

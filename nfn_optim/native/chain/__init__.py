@@ -1,4 +1,4 @@
-"""Losses of many networks, each a chain of linear layers and activations, in native code.
+"""Losses of many networks, each a chain of layers, and their gradients in native code.
 
 Shape legend: `n` networks, `p` particles, `b` samples of a network.
 """
@@ -14,10 +14,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import Expected, Library, dense, fit, is_transformed, pointer, table
-from ..population import Layer
+from ..population import Layer, read_layers
 
 __all__ = ["LIBRARY", "Chain"]
 
@@ -42,7 +42,7 @@ class Chain:
     """A network of layers one after another, and its loss.
 
     Attributes:
-        layers: Field by field as `Shape` of `population/layer.h`.
+        layers: What native code has to know of each; all start at their own parameters.
         parameters: Names of each layer's weight and bias; a bias may be missing.
         stored: Shapes of these parameters.
         shape: Of one input.
@@ -55,6 +55,23 @@ class Chain:
     stored: Mapping[str, tuple[int, ...]]
     shape: tuple[int, ...]
     has_classes: bool
+
+    @classmethod
+    def of(cls, module: nn.Module, shape: Sequence[int], *, has_classes: bool) -> Chain | None:
+        """That of a module, where `read_layers` knows it.
+
+        Args:
+            module: The network.
+            shape: Of one input.
+            has_classes: As above.
+        """
+        found = read_layers(module, shape)
+        if found is None:
+            return None
+        layers = tuple(one.layer for one in found)
+        names = tuple((one.weight, one.bias) for one in found)
+        stored = {name: tuple(p.shape) for name, p in module.named_parameters()}
+        return cls(layers, names, stored, tuple(shape), has_classes)
 
     def differentiate(
         self, params: Mapping[str, Tensor], inputs: Tensor, targets: Tensor, *, back: bool
@@ -69,8 +86,8 @@ class Chain:
 
         Returns:
             Losses `(n,)` or `(p, n)`, and gradients by name. None where torch has to compute them:
-            for other parameters or tensors, for classes without an output, in transforms, under
-            autocast, and where native code cannot be had.
+            for other parameters or tensors, for samples with a gradient, for classes without an
+            output, in transforms, under autocast, and where native code cannot be had.
         """
         if params.keys() != self.stored.keys() or inputs.dim() != 2 + len(self.shape):
             return None
@@ -118,6 +135,7 @@ class Chain:
 
 
 def _are_known(held: list[Tensor], expected: list[Expected]) -> bool:
-    """Whether native code may read these tensors."""
-    is_as_it_seems = not (is_transformed() or torch.is_autocast_enabled("cpu"))
-    return is_as_it_seems and fit(held, expected) and held[-1].numel() > 0 and LIBRARY.can_load()
+    """Whether native code may read these tensors, the last two of which are samples."""
+    has_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in held[-2:])
+    is_other = is_transformed() or torch.is_autocast_enabled("cpu") or has_gradient
+    return not is_other and fit(held, expected) and held[-1].numel() > 0 and LIBRARY.can_load()

@@ -1,5 +1,6 @@
 // Losses of many networks, each a chain of layers, and their gradients, by the passes of populations.
 
+#include <algorithm>
 #include <cstring>
 
 #include "population/losses.h"
@@ -94,24 +95,35 @@ class Chain {
   }
 
   void read(long n, const Parameters<const float>* params) {
-    each(n, params, [&](long inside, const float& outside) { weights[inside] = outside; });
+    for (size_t i = 0; i < network.layers.size(); ++i) {
+      const Layer& l = network.layers[i];
+      const float* from = params[i].weight + n * l.taps * l.shape.out;
+      float *to = &weights[network.start[i]], *bias = to + l.taps * l.out;
+      if (is_matrix(l)) {
+        transpose(from, l.taps, l.shape.out, l.taps, to, l.out);
+      } else {
+        l.each_weight([&](long inside, long outside) { to[inside] = from[outside]; });
+      }
+      if (params[i].bias) std::copy_n(params[i].bias + n * l.shape.out, l.shape.out, bias);
+    }
   }
 
   void write(long n, const Parameters<float>* of_params) {
-    each(n, of_params, [&](long inside, float& outside) { outside = grad[inside]; });
-  }
-
-  template <class T, class F>
-  void each(long n, const Parameters<T>* params, F f) {
     for (size_t i = 0; i < network.layers.size(); ++i) {
       const Layer& l = network.layers[i];
-      const long start = network.start[i], behind = start + l.taps * l.out;
-      T* weight = params[i].weight + n * l.taps * l.shape.out;
-      l.each_weight([&](long in, long out) { f(start + in, weight[out]); });
-      T* bias = params[i].bias ? params[i].bias + n * l.shape.out : nullptr;
-      for (long o = 0; bias && o < l.shape.out; ++o) f(behind + o, bias[o]);
+      const float *from = &grad[network.start[i]], *bias = from + l.taps * l.out;
+      float* to = of_params[i].weight + n * l.taps * l.shape.out;
+      if (is_matrix(l)) {
+        transpose(from, l.out, l.taps, l.shape.out, to, l.taps);
+      } else {
+        l.each_weight([&](long inside, long outside) { to[outside] = from[inside]; });
+      }
+      if (of_params[i].bias) std::copy_n(bias, l.shape.out, of_params[i].bias + n * l.shape.out);
     }
   }
+
+  // Whether taps lie outside in the order in which they do in memory.
+  static bool is_matrix(const Layer& l) { return l.shape.channels == 1 || l.corner.size() == 1; }
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "layer.h"
 #include "product.h"
+#include "transpose.h"
 
 namespace nfn {
 
@@ -137,11 +138,7 @@ inline void spread_outside(const Layer& l, const float* g, const float* weight, 
 inline void turn(const Layer& l, const float* weight, float* turned) {
   const long outs = l.shape.out, channels = l.shape.channels, corners = l.corner.size();
   for (long k = 0; k < corners; ++k) {
-    for (long o = 0; o < outs; ++o) {
-      const float* from = weight + k * channels * l.out + o;
-      float* to = turned + (k * outs + o) * l.in;
-      for (long c = 0; c < channels; ++c) to[c] = from[c * l.out];
-    }
+    transpose(weight + k * channels * l.out, l.out, channels, outs, turned + k * outs * l.in, l.in);
   }
 }
 
