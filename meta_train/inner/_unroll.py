@@ -164,9 +164,10 @@ def _subset(spec: NetworkSpec, names: tuple[str, ...]) -> NetworkSpec:
 
 def _fused(rule: UpdateRule) -> Update:
     """The rule, natively where that can be had and nothing that it reads is differentiated."""
+    prepared = taped.prepare(rule)
 
     def update(params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
-        step = taped.step(rule, params, grads, state)
+        step = None if prepared is None else prepared.step(params, grads, state)
         return rule(params, grads, state) if step is None else step
 
     return update
