@@ -69,7 +69,7 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
   if (2 * rows * k * b.stride < 1000000) threads = 1;
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
   for (long panel = 0; panel < panels; ++panel) {
-    std::vector<float> packed(k * PANEL);
+    std::vector<float, Pooled<float>> packed(k * PANEL);
     for (long i = 0; i < k; ++i) {
       store(&packed[i * PANEL], load(b[i] + panel * PANEL));
       store(&packed[i * PANEL + LANES], load(b[i] + panel * PANEL + LANES));
