@@ -42,7 +42,8 @@ class Losses:
         is_random: Whether the loss draws random numbers, as dropout does.
         obstacle: Why `torch.func.vmap` cannot compute the networks at once, so that they take
             turns; empty where it can.
-        chain: What native code computes the networks by; None where it cannot.
+        chain: What native code computes the losses by, which can be differentiated once then; None
+            where it cannot.
     """
 
     loss: Loss
@@ -141,12 +142,7 @@ class Losses:
                 for n, p in ((n, params[n]) for n in names)
             }
             values, carried = self._computed({**params, **points}, batch, seed, particles)
-            lead = 2 if particles else 1
-            if values.dim() != lead:
-                raise ValueError(
-                    "a task's loss must be one scalar for one network; "
-                    f"got shape {tuple(values.shape[lead:])}."
-                )
+            _require_scalars(values, lead=2 if particles else 1)
             leaves = list(points.values())
             by_torch = torch.autograd.grad(
                 values.sum(), leaves, create_graph=second_order, allow_unused=True
@@ -201,6 +197,14 @@ class Losses:
             found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
             grads = torch.cat([grad.flatten() for grad in found])
         return [values.detach(), grads, *after.values()]
+
+
+def _require_scalars(values: Tensor, lead: int) -> None:
+    if values.dim() != lead:
+        raise ValueError(
+            "a task's loss must be one scalar for one network; "
+            f"got shape {tuple(values.shape[lead:])}."
+        )
 
 
 def _have_kernels(params: Params, lead: int) -> bool:
