@@ -21,10 +21,12 @@ from torch.overrides import TorchFunctionMode
 
 from nfn_optim.native import convolution, dense, pointer
 
+from ._pools import adaptive_mean
 from ._unwritten import Unwritten
 
 _AXES = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 _RECTIFIERS = {torch.relu, F.relu, Tensor.relu}
+_INSTEAD = {F.adaptive_avg_pool2d: adaptive_mean}
 _FEWEST = 4  # samples; fewer leave too much of native code's registers empty
 
 
@@ -40,13 +42,13 @@ class OneAfterAnother(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Passes on what is no convolution."""
+        """Passes on what is neither a convolution nor what comes after it."""
         if (waiting := self._waiting) is not None:
             if func in _RECTIFIERS and waiting.is_all_of(args, kwargs or {}):
                 return waiting.rectified()
             self._compute()
         if func not in _AXES:
-            return func(*args, **(kwargs or {}))
+            return _INSTEAD.get(func, func)(*args, **(kwargs or {}))
         result, self._waiting = _convolve(func, *args, **(kwargs or {}))
         return result
 

@@ -1,11 +1,18 @@
 """Convolutions of stacked networks are what `vmap` makes of them."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.func import grad, vmap
 
+from meta_train import unroll
+from meta_train.inner import _losses
 from meta_train.inner._convolutions import OneAfterAnother
+from meta_train.tasks import ModuleTask, stack
+from nfn_optim import NFNRule
 from nfn_optim.native import convolution
 
 
@@ -114,6 +121,36 @@ def test_rectifying_is_part_of_a_native_convolution(monkeypatch):
     with OneAfterAnother():
         vmap(lambda x, w: F.conv2d(x, w).tanh().sum())(x, w)
     assert calls == [True, False]
+
+
+def test_meta_gradients_are_those_of_vmap(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(40, 1, 8, 8, generator=generator)
+    task = ModuleTask(
+        lambda: nn.Sequential(
+            *(nn.Conv2d(1, 3, 3, 2, 1), nn.ReLU(), nn.Conv2d(3, 5, 3, 2, 1), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4)),
+        ),
+        F.cross_entropy,
+        (images, images.flatten(1)[:, :4].argmax(1)),
+        batch_size=8,
+    )
+    networks = [torch.Generator().manual_seed(seed) for seed in range(2)]
+    params = stack([task.init(g) for g in networks])
+    batches = [stack([task.batch(g) for g in networks]) for _ in range(3)]
+    rule = NFNRule()
+
+    def meta_gradient():
+        out = unroll(rule, task.loss, params, batches, rule.init(params, task.spec))
+        return torch.autograd.grad(
+            out.losses.mean(), list(rule.parameters()), allow_unused=True, materialize_grads=True
+        )
+
+    found = meta_gradient()
+    monkeypatch.setattr(_losses, "OneAfterAnother", nullcontext)
+    expected = meta_gradient()
+    assert any(g.abs().max() > 1e-4 for g in expected)
+    assert_all_close(found, expected)
 
 
 @pytest.mark.parametrize("axes", [(None, 0, 0), (0, None, None), (0, 0, None), (1, 1, 1)])
