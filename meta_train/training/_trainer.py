@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class MetaTrainer:
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         self.best: tuple[float, int] | None = None
         self.reference: float | None = None
+        self.validated: int | None = None
 
     def train(self) -> Iterator[float]:
         """Takes outer steps up to `config.outer_steps`; yields the meta-loss of each.
@@ -141,13 +142,16 @@ class MetaTrainer:
         for name, mean in self.average.items():
             mean.lerp_(params[name].detach(), 1 - self.config.outer.ema)
 
-    def validate(self) -> tuple[Tensor, bool]:
+    def validate(self, is_ended: Callable[[], bool] = lambda: False) -> tuple[Tensor, bool] | None:
         """Meta-loss of the averaged rule on every held-out run, and whether it is the best yet.
 
-        The first one, before the first outer step, is what others refer to.
+        The first one, before the first outer step, is what others refer to. Nothing where
+        `is_ended` asked between two runs for it to be given up.
         """
-        losses = self.validation.losses(self.result().to(self.device))
-        score = float(losses.mean())
+        losses = self.validation.losses(self.result().to(self.device), is_ended)
+        if losses is None:
+            return None
+        score, self.validated = float(losses.mean()), self.step
         if self.step == 0:
             self.reference = score
         is_best = self.best is None or score < self.best[0]
@@ -248,6 +252,7 @@ class MetaTrainer:
                 "skipped": self.skipped,
                 "best": self.best,
                 "reference": self.reference,
+                "validated": self.validated,
             },
             "rule": self.rule.state_dict(),
             "average": self.average,
@@ -261,7 +266,7 @@ class MetaTrainer:
         progress = state["progress"]
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.skipped, self.best = progress["skipped"], progress["best"]
-        self.reference = progress["reference"]
+        self.reference, self.validated = progress["reference"], progress["validated"]
         self.rule.load_state_dict(state["rule"])
         self.average = {n: t.to(self.device) for n, t in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])

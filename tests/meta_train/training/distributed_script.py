@@ -72,7 +72,7 @@ def run_one(processes: Processes, config: RunConfig, folder: Path, halfway: Path
     for _ in trainer.train():
         pass
     trainer.save(folder / "rule.safetensors", "test")
-    losses, _ = trainer.validate()
+    losses = trainer.validation.losses(trainer.result())
     trainer.resume(halfway / "rule.safetensors")
     estimates |= {f"resumed {i}": estimate(trainer) for i in range(2)}
     if processes.is_first:
