@@ -138,6 +138,7 @@ def test_meta_gradients_are_those_of_vmap(monkeypatch):
     networks = [torch.Generator().manual_seed(seed) for seed in range(2)]
     params = stack([task.init(g) for g in networks])
     batches = [stack([task.batch(g) for g in networks]) for _ in range(3)]
+    torch.manual_seed(0)
     rule = NFNRule()
 
     def meta_gradient():
@@ -150,7 +151,9 @@ def test_meta_gradients_are_those_of_vmap(monkeypatch):
     monkeypatch.setattr(_losses, "OneAfterAnother", nullcontext)
     expected = meta_gradient()
     assert any(g.abs().max() > 1e-4 for g in expected)
-    assert_all_close(found, expected)
+    for one, other in zip(found, expected, strict=True):
+        size = float(other.abs().max())
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-3 * size)
 
 
 @pytest.mark.parametrize("axes", [(None, 0, 0), (0, None, None), (0, 0, None), (1, 1, 1)])
