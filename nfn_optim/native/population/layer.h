@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lanes.h"
+#include "tiles.h"
 
 namespace nfn {
 
@@ -23,21 +24,7 @@ struct Shape {
       pooled, weight, bias;
 };
 
-template <long N>
-struct Number {
-  static constexpr long value = N;
-};
-
-// `f(Number, begin)` for tiles of `MOST`, and a last one of what is left.
-template <long MOST, class F>
-inline void tiles(long count, F f, long begin = 0) {
-  for (; begin + MOST <= count; begin += MOST) f(Number<MOST>(), begin);
-  if constexpr (MOST > 1) {
-    if (begin < count) tiles<MOST - 1>(count, f, begin);
-  }
-}
-
-// The same for columns, in pairs of registers.
+// `f(Number, begin)` for columns, in pairs of registers and a last one.
 template <class F>
 inline void panels(long columns, F f) {
   long c = 0;
