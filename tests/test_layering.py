@@ -26,7 +26,7 @@ ROWS = {
         "networks",
         "rules",
         "native.step native.population native.convolution",
-        "native.taped",
+        "native.taped native.chain",
         "optimizer",
         "testing __init__",
     ],

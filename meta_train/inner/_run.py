@@ -15,7 +15,7 @@ from torch.utils import _pytree
 from nfn_optim import UpdateRule
 from nfn_optim.rules import RuleState
 
-from ..tasks import Batch, Params, TaskFamily, stack
+from ..tasks import Batch, Params, TaskFamily, draw_batches, stack
 from ._config import InnerConfig
 from ._distributed import ALONE, Processes
 from ._horizon import log_uniform_horizon
@@ -84,8 +84,7 @@ class InnerRun:
 
     def batches(self, count: int) -> Iterator[Batch]:
         """The next batches, stacked over networks."""
-        for _ in range(count):
-            yield self._placed(stack([self.task.batch(g) for g in self.generators]))
+        return map(self._placed, draw_batches(self.task, self.generators, count))
 
     def validation_batch(self) -> Batch:
         """One validation batch a network, stacked."""

@@ -64,8 +64,6 @@ class Library:
         definitions: Makes options that define macros.
         is_threaded: Whether it runs on several threads: where not, regions that ask for them cost
             nothing.
-        is_narrow: Whether it takes registers of at most eight numbers, which rows of few numbers
-            fill better.
     """
 
     def __init__(
@@ -74,10 +72,8 @@ class Library:
         definitions: Callable[[], tuple[str, ...]] = tuple,
         *,
         is_threaded: bool = True,
-        is_narrow: bool = False,
     ) -> None:
-        self.source, self.definitions = source, definitions
-        self.is_threaded, self.is_narrow = is_threaded, is_narrow
+        self.source, self.definitions, self.is_threaded = source, definitions, is_threaded
 
     def load(self) -> ctypes.CDLL:
         """The native code; compiles it (some seconds) where that was not done before.
@@ -129,8 +125,7 @@ class Library:
     def _outcome(self) -> ctypes.CDLL | BuildError:
         try:
             threads = _threads() if self.is_threaded else ()
-            instructions = _instructions("AVX2" if self.is_narrow else "AVX512")
-            return _build(self.source, (*instructions, *self.definitions(), *threads))
+            return _build(self.source, (*_instructions(), *self.definitions(), *threads))
         except BuildError as error:
             return error
 
@@ -210,10 +205,8 @@ def _compiler() -> str:
     return os.environ.get("CXX", "c++")
 
 
-def _instructions(widest: str) -> tuple[str, ...]:
-    """Those that the processor has, up to the widest."""
-    found = torch.backends.cpu.get_cpu_capability()
-    return _INSTRUCTIONS.get(widest if found == "AVX512" else found, ())
+def _instructions() -> tuple[str, ...]:
+    return _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
 
 
 def _threads() -> tuple[str, ...]:

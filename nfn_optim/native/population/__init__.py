@@ -18,6 +18,9 @@ from torch import Tensor
 
 from ...rules import AdamRule, SGDRule, UpdateRule
 from .. import Expected, Library, are_plain, check, pointer
+from ._modules import ACTIVATIONS as ACTIVATIONS
+from ._modules import is_plain as is_plain
+from ._modules import read_layers as read_layers
 from ._program import Layer as Layer
 from ._program import Program as Program
 from ._samples import Samples as Samples

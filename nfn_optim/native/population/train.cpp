@@ -53,8 +53,10 @@ class Row {
   template <class F>
   void each(F f) {
     for (size_t i = 0; outside && i < network.layers.size(); ++i) {
-      float* start = &inside[network.start[i]];
-      network.layers[i].each([&](long in, long out) { f(start[in], outside[out]); });
+      const Layer& l = network.layers[i];
+      float *start = &inside[network.start[i]], *bias = start + l.taps * l.out;
+      l.each_weight([&](long in, long out) { f(start[in], outside[l.shape.weight + out]); });
+      for (long o = 0; o < l.shape.out; ++o) f(bias[o], outside[l.shape.bias + o]);
     }
   }
 };
@@ -120,10 +122,11 @@ class Gradient {
   void differentiate(const float* found, const int64_t* index) {
     if (task.has_classes) {
       const int64_t* classes = static_cast<const int64_t*>(task.targets) + n * task.targets_stride;
-      cross_entropy(found, classes, index, task.batch, outs(), adjoint.data());
+      cross_entropy(found, task.batch, outs(), adjoint.data(), [&](long b) { return classes[index[b]]; });
     } else {
       const float* values = static_cast<const float*>(task.targets) + n * task.targets_stride;
-      mean_square(found, values, index, task.batch, outs(), adjoint.data());
+      mean_square(found, task.batch, outs(), adjoint.data(),
+                  [&](long b) { return values + index[b] * outs(); });
     }
   }
 

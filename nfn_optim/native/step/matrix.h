@@ -8,6 +8,7 @@
 #include "lanes.h"
 #include "pool.h"
 #include "product.h"
+#include "transpose.h"
 
 namespace nfn {
 
@@ -34,33 +35,6 @@ struct Matrix {
 inline void copy(const float* from, long from_stride, long rows, long columns, float* to,
                  long to_stride) {
   for (long i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
-}
-
-// The same, rows as columns; in tiles, so that whole cache lines are read and written.
-inline void transpose(const float* from, long from_stride, long rows, long columns, float* to,
-                      long to_stride) {
-  constexpr long TILE = 16;
-  if (rows * columns <= 4096) {
-    for (long j = 0; j < columns; ++j) {
-      for (long i = 0; i < rows; ++i) to[j * to_stride + i] = from[i * from_stride + j];
-    }
-    return;
-  }
-  for (long top = 0; top < rows; top += TILE) {
-    const long high = std::min(TILE, rows - top);
-    for (long left = 0; left < columns; left += TILE) {
-      const long wide = std::min(TILE, columns - left);
-      float tile[TILE][TILE];
-      for (long i = 0; i < high; ++i) {
-        const float* row = from + (top + i) * from_stride + left;
-        for (long j = 0; j < wide; ++j) tile[j][i] = row[j];
-      }
-      for (long j = 0; j < wide; ++j) {
-        float* row = to + (left + j) * to_stride + top;
-        for (long i = 0; i < high; ++i) row[i] = tile[j][i];
-      }
-    }
-  }
 }
 
 // Rows of `a` times a panel `b` of `k` rows.
@@ -95,7 +69,7 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
   const long k = b.rows, panels = padded(b.columns, PANEL) / PANEL;
   if (2 * rows * k * b.stride < 1000000) threads = 1;
   const auto multiply_panel = [&](long panel) {
-    std::vector<float> packed(k * PANEL);
+    std::vector<float, Pooled<float>> packed(k * PANEL);
     for (long i = 0; i < k; ++i) {
       store(&packed[i * PANEL], load(b[i] + panel * PANEL));
       store(&packed[i * PANEL + LANES], load(b[i] + panel * PANEL + LANES));

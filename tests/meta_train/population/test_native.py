@@ -526,7 +526,6 @@ def test_other_networks_are_trained_and_evaluated_by_torch(
         nn.Sequential(nn.Conv2d(1, 3, (6, 5))),
         nn.Sequential(nn.Conv2d(1, 3, 3, dilation=2), nn.AdaptiveAvgPool2d(1)),
         nn.Sequential(nn.Conv2d(1, 3, 3, padding=1, padding_mode="circular")),
-        nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(36, 3))),
         nn.Sequential(nn.Flatten()),
         nn.Sequential(),
     ],
