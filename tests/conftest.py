@@ -21,6 +21,7 @@ from nfn_optim.native import (
     Library,
     NoCompiler,
     TurnedOff,
+    chain,
     convolution,
     population,
     step,
@@ -214,6 +215,12 @@ def native_taped(need: Callable[[Library], None]) -> None:
 def native_convolution(need: Callable[[Library], None]) -> None:
     """For tests of native convolutions."""
     need(convolution.LIBRARY)
+
+
+@pytest.fixture(scope="session")
+def native_chain(need: Callable[[Library], None]) -> None:
+    """For tests of native losses."""
+    need(chain.LIBRARY)
 
 
 @pytest.fixture(scope="session")

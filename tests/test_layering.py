@@ -26,7 +26,7 @@ ROWS = {
         "networks",
         "rules",
         "native.step native.population native.convolution",
-        "native.taped",
+        "native.taped native.chain",
         "optimizer",
         "testing __init__",
     ],
@@ -66,7 +66,7 @@ DEPENDENCIES = {
 }
 # Imported by the one function that needs it: an extra, not a dependency.
 EXTRAS = {
-    ("nfn_optim.testing", "hypothesis"),
+    ("nfn_optim.testing._specs", "hypothesis"),
     ("meta_train.training._tracking", "wandb"),
     ("meta_train.commands._settings", "yaml"),
     ("meta_train.higher._register", "higher"),

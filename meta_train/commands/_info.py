@@ -18,10 +18,10 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
         json: Where to write the same.
     """
     from nfn_optim import read_card
-    from nfn_optim.native import convolution, population, step, taped
+    from nfn_optim.native import chain, convolution, population, step, taped
 
-    libraries = {"step": step, "taped": taped, "convolution": convolution, "population": population}
-    native = {name: library.LIBRARY.status() for name, library in libraries.items()}
+    parts = (step, taped, chain, convolution, population)
+    native = {part.__name__.rpartition(".")[2]: part.LIBRARY.status() for part in parts}
     content = {
         "versions": versions(),
         "native code": native,

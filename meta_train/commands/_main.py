@@ -19,6 +19,7 @@ from ..support import Interrupted, in_packages, interruptible, notes_of
 from ._demo import demo
 from ._errors import explain
 from ._evaluate import evaluate
+from ._gate import gate
 from ._info import info
 from ._race import race
 from ._suite import suite
@@ -29,6 +30,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "race": race,
+    "gate": gate,
     "suite": suite,
     "info": info,
 }
@@ -39,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit statuses: 0 where all went well; 1 where the user's code raised something, after its frames
     there; 2 after one line, where what was asked for is refused or a file cannot be read or
-    written; 3 where `train` finished, and half of its estimates or more were not finite; 130 after
-    Ctrl-C and 143 after SIGTERM, with what can be saved saved.
+    written; 3 where `train` finished, and half of its estimates or more were not finite; 4 where
+    `gate` says "do not ship"; 130 after Ctrl-C and 143 after SIGTERM, with what can be saved saved.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

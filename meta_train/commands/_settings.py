@@ -14,7 +14,7 @@ _PATHS = ("out", "json")
 _TEXTS = ("tasks", "validation_tasks", "wandb")
 _FLAGS = ("tensorboard", "table")
 _MODES: tuple[WandbMode, ...] = ("online", "offline", "disabled")
-_ONCE = ("resume", "overwrite", "dry_run", "settings")
+_ONCE = ("resume", "overwrite", "dry_run", "processes", "settings")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def train(
     wandb: WandbMode = "disabled",
     tensorboard: bool = False,
     dry_run: bool = False,
+    processes: int = 1,
     table: bool = True,
     json: Path | None = None,
 ) -> None:
@@ -54,13 +55,30 @@ def train(
         wandb: Whether wandb sends or keeps curves and tables.
         tensorboard: Write curves for TensorBoard, too, into a folder beside `out`.
         dry_run: Only check everything, with one trial step.
+        processes: Processes on this machine that share the work, each of `--threads` threads: the
+            runs of an outer step (`--inner.runs-per-step`, best four a process or more), or the
+            pairs of an evolution strategy. The result is that of one process.
         table: Whether to end with a table of some held-out tasks: did it help?
         json: Where to write the run's card: settings, progress, versions.
     """
-    from ..support import check_overwrite, clean
-    from ..training import DEFAULT_TASKS, journal_path, left_out, run_meta_training
+    from ..support import check_output, check_overwrite, clean
+    from ..training import (
+        DEFAULT_TASKS,
+        check_shares,
+        check_start,
+        is_started,
+        journal_path,
+        launch,
+        left_out,
+        run_meta_training,
+    )
 
     check_overwrite(json)
+    if not is_started(processes):
+        check_output(out)  # here, so that it is said once
+        check_start(out, resume=resume, overwrite=overwrite)
+        check_shares(config.estimator, config.inner, processes)
+        sys.exit(launch(processes, [sys.executable, "-m", "meta_train", *sys.argv[1:]]))
     trainer = run_meta_training(
         out,
         config,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nfn_optim import UpdateRule
 
-from ..inner import InnerRun, unroll
+from ..inner import InnerRun, Unrolled, unroll
 from ..tasks import Batch, Params
 from ._meta_loss import MetaLoss, Piece
 
@@ -71,30 +71,42 @@ def advance(
         averaged: Whether the piece is judged by the mean of what the rule headed for after each
             step, not by the last parameters.
         theta: As for `unroll`: this process's particles. The result is that of all of them.
+
+    Raises:
+        OtherFailed: If another process that shares the particles raised something.
     """
     steps = min(steps, max(1, run.horizon - run.steps))
-    out = unroll(
-        rule,
-        run.losses,
-        run.params,
-        run.batches(steps),
-        run.state,
-        first_order=first_order,
-        remat=remat,
-        averaged=averaged,
-        theta=theta,
-        generator=run.generators[0],
-    )
+    with run.processes.together():
+        out = unroll(
+            rule,
+            run.losses,
+            run.params,
+            run.batches(steps),
+            run.state,
+            first_order=first_order,
+            remat=remat,
+            averaged=averaged,
+            theta=theta,
+            generator=run.generators[0],
+        )
+        ends = _ends(run, out, averaged, has_particles=theta is not None)
+    losses = run.processes.whole(torch.cat([out.losses, ends]), -2)  # (k + 3, [p,] n)
+    run.advance(out.params, out.state, losses[:-3].detach(), meta_loss.floor)
+    return meta_loss.of(losses[1:-2], losses[-2:])
+
+
+def _ends(run: InnerRun, out: Unrolled, averaged: bool, *, has_particles: bool) -> Tensor:
+    """Losses after the last update, `(3, [p,] n)`.
+
+    On one more batch, of what is judged on that batch, and of the same on a validation batch.
+    """
     seed = run.losses.seed(run.generators[0])
 
     def losses_of(params: Params, batch: Batch) -> Tensor:
-        return run.losses(params, batch, seed, particles=theta is not None)[0]
+        return run.losses(params, batch, seed, particles=has_particles)[0]
 
     (batch,) = run.batches(1)
     judged = {**out.params, **out.mean_params}
     last = losses_of(out.params, batch)
     seen = losses_of(judged, batch) if averaged else last
-    ends = [last, seen, losses_of(judged, run.validation_batch())]
-    losses = run.processes.whole(torch.cat([out.losses, torch.stack(ends)]), -2)  # (k + 3, [p,] n)
-    run.advance(out.params, out.state, losses[:-3].detach(), meta_loss.floor)
-    return meta_loss.of(losses[1:-2], losses[-2:])
+    return torch.stack([last, seen, losses_of(judged, run.validation_batch())])

@@ -3,6 +3,10 @@
 from ._evaluate import EXTENSIONS as EXTENSIONS
 from ._evaluate import PEERS as PEERS
 from ._evaluate import evaluate as evaluate
+from ._gate import Condition as Condition
+from ._gate import gate as gate
+from ._gate import loss_ratio as loss_ratio
+from ._gate import speedup as speedup
 from ._statistics import end_loss as end_loss
 from ._statistics import loss_at as loss_at
 from ._statistics import smoothed as smoothed
@@ -27,6 +31,7 @@ from .report import to_markdown as to_markdown
 from .report import write_page as write_page
 
 __all__ = [  # the other names are for the commands
+    "Condition",
     "Contender",
     "Curve",
     "Evaluation",
@@ -40,6 +45,7 @@ __all__ = [  # the other names are for the commands
     "find_contender",
     "find_tasks",
     "from_json",
+    "gate",
     "to_json",
     "to_markdown",
     "write_page",

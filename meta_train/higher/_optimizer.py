@@ -28,12 +28,12 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
         self.rule, self.spec = other.rule, other.spec
 
     def _update(self, grouped_grads: list[list[Tensor | None]], **kwargs: Any) -> None:
-        """One step on what has a gradient; `higher` reads the result from `param_groups`."""
+        """One step on gradients with entries; `higher` reads the result from `param_groups`."""
         places: dict[str, tuple[int, int]] = {}  # group, and index in it
         grads: dict[str, Tensor] = {}
         for g, (group, in_group) in enumerate(zip(self.param_groups, grouped_grads, strict=True)):
             for i, (name, grad) in enumerate(zip(group["param_names"], in_group, strict=True)):
-                if grad is not None:
+                if grad is not None and grad.numel():
                     places[name] = g, i
                     grads[name] = -grad if group["maximize"] else grad
         if grads:

@@ -8,27 +8,59 @@ Shape legend: `n` networks, `b` samples, `c` input and `o` output channels.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from nfn_optim.native import convolution
+from nfn_optim.native import convolution, dense, pointer
+
+from ._pools import adaptive_mean
+from ._unwritten import Unwritten
 
 _AXES = {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
+_RECTIFIERS = {torch.relu, F.relu, Tensor.relu}
+_INSTEAD = {F.adaptive_avg_pool2d: adaptive_mean}
+_FEWEST = 4  # samples; fewer leave too much of native code's registers empty
 
 
 class OneAfterAnother(TorchFunctionMode):
-    """Inside of it, convolutions that `vmap` stacks take the networks one after another."""
+    """Inside of it, convolutions that `vmap` stacks take the networks one after another.
+
+    A native convolution waits for the next call into torch. If that rectifies its result, both are
+    computed at once, and the result itself is computed only if anyone still holds it.
+    """
+
+    _waiting: _Waiting | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Passes on what is no convolution."""
-        call = _convolve if func in _AXES else func
-        return call(*((func,) if call is _convolve else ()), *args, **(kwargs or {}))
+        """Passes on what is neither a convolution nor what comes after it."""
+        if (waiting := self._waiting) is not None:
+            if func in _RECTIFIERS and waiting.is_all_of(args, kwargs or {}):
+                return waiting.rectified()
+            self._compute()
+        if func not in _AXES:
+            return _INSTEAD.get(func, func)(*args, **(kwargs or {}))
+        result, self._waiting = _convolve(func, *args, **(kwargs or {}))
+        return result
+
+    def __exit__(self, *raised: Any) -> None:
+        """Nothing waits any longer."""
+        self._compute()
+        super().__exit__(*raised)
+
+    def _compute(self) -> None:
+        if self._waiting is not None:
+            self._waiting.unwritten.compute()
+        self._waiting = None
 
 
 class _Geometry(NamedTuple):
@@ -51,6 +83,41 @@ class _Geometry(NamedTuple):
         return self.stride[0], self.padding[0]
 
 
+@dataclass
+class _Call:
+    """A convolution under way.
+
+    Attributes:
+        geometry: As it was called.
+        is_rectified: Whether negative results become zero, which only native code does.
+        unwritten: The result of native code, where it is still to be computed.
+    """
+
+    geometry: _Geometry
+    is_rectified: bool = False
+    unwritten: Unwritten | None = None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A native convolution whose result is not yet computed.
+
+    Attributes:
+        result: The result, as the caller has it.
+        unwritten: Its memory.
+        rectified: Computes it again, without negative numbers.
+    """
+
+    result: weakref.ref[Tensor]
+    unwritten: Unwritten
+    rectified: Callable[[], Tensor]
+
+    def is_all_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether these arguments are the result, which is not to be changed in place."""
+        is_alone = len(args) == 1 and args[0] is self.result()
+        return is_alone and kwargs in ({}, {"inplace": False})
+
+
 def _convolve(
     func: Any,
     input: Tensor,
@@ -60,15 +127,18 @@ def _convolve(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
-) -> Tensor:
+) -> tuple[Tensor, _Waiting | None]:
     is_stacked = weight.is_cpu and torch._C._functorch.is_batchedtensor(weight)
     if not is_stacked or input.dim() != weight.dim() or isinstance(padding, str):
-        result: Tensor = func(input, weight, bias, stride, padding, dilation, groups)
-        return result
+        return func(input, weight, bias, stride, padding, dilation, groups), None
     each = partial(_each, axes=_AXES[func])
-    geometry = _Geometry(each(stride), each(padding), each(dilation), groups)
-    result = _Stacked.apply(input, weight, bias, geometry)
-    return result
+    call = _Call(_Geometry(each(stride), each(padding), each(dilation), groups))
+    apply = partial(_Stacked.apply, input, weight, bias)
+    result: Tensor = apply(call)
+    if call.unwritten is None:
+        return result, None
+    rectified = partial(apply, _Call(call.geometry, is_rectified=True))
+    return result, _Waiting(weakref.ref(result), call.unwritten, rectified)
 
 
 def _each(value: Any, *, axes: int) -> list[int]:
@@ -76,11 +146,24 @@ def _each(value: Any, *, axes: int) -> list[int]:
     return numbers * axes if len(numbers) == 1 else numbers
 
 
+def _natively(input: Tensor, weight: Tensor, bias: Tensor | None, call: _Call) -> Tensor:
+    """The result of native code, or where it is to be."""
+    result = convolution.empty_result(input, weight, *call.geometry.simple)
+    bias = None if bias is None else dense(bias)
+    given = (dense(input), dense(weight), bias, *call.geometry.simple)
+    write = partial(convolution.forward, *given, call.is_rectified)
+    if call.is_rectified:
+        write(pointer(result))
+    else:
+        call.unwritten = Unwritten(result, write)
+    return result
+
+
 class _Stacked(torch.autograd.Function):
     """What `vmap` sees of a convolution with stacked weights."""
 
     @staticmethod
-    def forward(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry) -> Tensor:
+    def forward(input: Tensor, weight: Tensor, bias: Tensor | None, call: _Call) -> Tensor:
         """Only there for `vmap`."""
         raise AssertionError
 
@@ -90,7 +173,7 @@ class _Stacked(torch.autograd.Function):
 
     @staticmethod
     def vmap(
-        info: Any, axes: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Any
+        info: Any, axes: Any, input: Tensor, weight: Tensor, bias: Tensor | None, call: _Call
     ) -> tuple[Tensor, int]:
         """All networks, on a leading axis."""
         of_input, of_weight, of_bias, _ = axes
@@ -98,7 +181,7 @@ class _Stacked(torch.autograd.Function):
         input = input.expand(n, *input.shape) if of_input is None else input.movedim(of_input, 0)
         if bias is not None:
             bias = bias.expand(n, -1) if of_bias is None else bias.movedim(of_bias, 0)
-        return _Convolution.apply(input, weight.movedim(of_weight, 0), bias, geometry), 0
+        return _Convolution.apply(input, weight.movedim(of_weight, 0), bias, call), 0
 
 
 class _Convolution(torch.autograd.Function):
@@ -106,15 +189,19 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: _Geometry
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, call: _Call
     ) -> Tensor:
-        ctx.save_for_backward(input, weight)
-        ctx.geometry = geometry
-        ctx.is_native = geometry.is_simple and convolution.can_convolve(
-            input, weight, bias, *geometry.simple
+        ctx.geometry = geometry = call.geometry
+        ctx.is_native = (
+            geometry.is_simple
+            and input.shape[1] >= _FEWEST
+            and convolution.can_convolve(input, weight, bias, *geometry.simple)
         )
         if ctx.is_native:
-            return convolution.forward(input, weight, bias, *geometry.simple)
+            result = _natively(input, weight, bias, call)
+            ctx.save_for_backward(input, weight, result if call.is_rectified else None)
+            return result
+        ctx.save_for_backward(input, weight, None)
         biases = [None] * len(weight) if bias is None else bias
         stride, padding, dilation, groups = geometry
         none = [0] * len(stride)
@@ -128,14 +215,15 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
         """Differentiable, as the operations in it are."""
-        input, weight = ctx.saved_tensors
+        input, weight, rectified = ctx.saved_tensors
         if ctx.is_native and not torch.is_grad_enabled():
             of_input = ctx.needs_input_grad[0]
-            simple = ctx.geometry.simple
             *of_both, of_bias = convolution.backward(
-                adjoint, input, weight, *simple, of_input=of_input
+                *(adjoint, input, weight, rectified, *ctx.geometry.simple), of_input=of_input
             )
             return *of_both, of_bias if ctx.needs_input_grad[2] else None, None
+        if rectified is not None:
+            adjoint = adjoint.masked_fill(rectified == 0, 0.0)
         stride, padding, dilation, groups = ctx.geometry
         none, wanted = [0] * len(stride), list(ctx.needs_input_grad[:3])
         found = [

@@ -1,6 +1,7 @@
 """Several processes that meta-train one rule: each has its own work, all share the sums.
 
-Started by `torchrun`, which sets the environment that `torch.distributed` reads.
+Started by `nfn-optim train --processes` on one machine, or by `torchrun` on several, which set the
+environment that `torch.distributed` reads.
 """
 
 from __future__ import annotations
@@ -55,6 +56,19 @@ class Processes:
             raise ValueError(
                 f"{name} ({count}) must be a multiple of the number of processes ({self.size}), "
                 "so that each has as much to do."
+            )
+
+    def check_enough(self, name: str, count: int) -> None:
+        """Holds every process to have something to do.
+
+        Raises:
+            ValueError: If there are fewer than one of `count` items for each.
+        """
+        if count < self.size:
+            raise ValueError(
+                f"{name} ({count}) must be at least the number of processes ({self.size}), so "
+                f"that each has something to do. Give a larger --{name.replace('_', '-')}, or "
+                "start fewer."
             )
 
     def part(self, tensor: Tensor) -> Tensor:
@@ -119,6 +133,16 @@ class Processes:
             raise self._lost() from error
         return items or []
 
+    def everyones(self, item: Any) -> list[Any]:
+        """Every process's item, on each of them; errors as for `sum`."""
+        items = [item] * self.size
+        if self.size > 1:
+            try:
+                dist.all_gather_object(items, item)
+            except RuntimeError as error:
+                raise self._lost() from error
+        return items
+
     def _lost(self) -> LostContact:
         return LostContact(
             f"process {self.rank} of {self.size} lost contact with another one, which has ended. "
@@ -131,7 +155,7 @@ ALONE = Processes()
 
 @contextmanager
 def join(device: str) -> Iterator[Processes]:
-    """Meets the other processes that `torchrun` has started, if there are any.
+    """Meets the other processes that were started with this one, if there are any.
 
     Args:
         device: `cuda` gives every process a GPU of its own.

@@ -16,9 +16,13 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils import _pytree
 
+from nfn_optim.native.chain import Chain
+
 from ..support import random_state, seeded
 from ..tasks import Batch, Params, stack
+from ._chain import chain_of
 from ._convolutions import OneAfterAnother
+from ._known import known
 
 Loss = Callable[[Params, Batch], Tensor]
 """Of one network on one batch."""
@@ -38,12 +42,15 @@ class Losses:
         is_random: Whether the loss draws random numbers, as dropout does.
         obstacle: Why `torch.func.vmap` cannot compute the networks at once, so that they take
             turns; empty where it can.
+        chain: What native code computes the losses by, which can be differentiated once then; None
+            where it cannot.
     """
 
     loss: Loss
     carried: frozenset[str] = frozenset()
     is_random: bool = False
     obstacle: str = ""
+    chain: Chain | None = None
 
     def tried(self, params: Params, batch: Batch) -> Losses:
         """The same, in the way that a trial on two networks finds right.
@@ -57,16 +64,20 @@ class Losses:
         few = _pytree.tree_map(lambda tensor: tensor[:TRIED].detach(), (params, batch))
         with seeded(0), torch.enable_grad():
             before = random_state()
-            expected = replace(self, obstacle="not yet known")._look(*few)
-            found = replace(self, is_random=random_state() != before, obstacle="")
+            expected = replace(self, obstacle="not yet known", chain=None)._look(*few)
+            found = replace(self, is_random=random_state() != before, obstacle="", chain=None)
         try:
             with seeded(0), torch.enable_grad():
                 at_once = found._look(*few)
         except Exception as error:  # whatever vmap, or code that vmap runs through, has to say
             return replace(found, obstacle=_first_sentence(error))
-        if found.is_random or all(map(_are_close, at_once, expected)):
+        if found.is_random:
             return found
-        return replace(found, obstacle="torch.func.vmap computes other numbers")
+        if not all(map(_are_close, at_once, expected)):
+            return replace(found, obstacle="torch.func.vmap computes other numbers")
+        native = replace(found, chain=None if self.carried else chain_of(self.loss))
+        with torch.enable_grad():
+            return native if all(map(_are_close, native._look(*few), expected)) else found
 
     def seed(self, generator: torch.Generator | None) -> int | None:
         """A seed for the random numbers of a call, where the loss draws any."""
@@ -87,6 +98,66 @@ class Losses:
         Returns:
             Losses `(n,)` or `(p, n)`, and what is carried, by name and without history.
         """
+        found = self._found(params, batch, back=torch.is_grad_enabled())
+        if found is not None:
+            return known(*found, params), {}
+        return self._computed(params, batch, seed, particles)
+
+    def differentiate(
+        self,
+        params: Params,
+        names: list[str],
+        batch: Batch,
+        seed: int | None = None,
+        *,
+        particles: bool = False,
+        second_order: bool = False,
+    ) -> tuple[Tensor, Params, Params]:
+        """Losses, the gradients that there are, and what the networks carry afterwards.
+
+        Networks are independent: the gradient of the sum of their losses is each one's own.
+
+        Main arguments:
+            params: As for a call.
+            names: Those of what is differentiated.
+            batch: As for a call.
+            seed: As for a call.
+
+        Other arguments:
+            particles: As for a call.
+            second_order: Whether losses and gradients are functions of the parameters that can be
+                differentiated; without, the losses alone are, once.
+
+        Raises:
+            ValueError: If the loss is not one scalar a network.
+        """
+        found = None if second_order else self._found(params, batch, back=True)
+        if found is not None:
+            values, of_all = found
+            grads = {n: of_all[n] for n in names}
+            return known(values, grads, params), grads, {}
+        with torch.enable_grad():
+            points = {
+                n: p if second_order and p.requires_grad else p.detach().requires_grad_()
+                for n, p in ((n, params[n]) for n in names)
+            }
+            values, carried = self._computed({**params, **points}, batch, seed, particles)
+            _require_scalars(values, lead=2 if particles else 1)
+            leaves = list(points.values())
+            by_torch = torch.autograd.grad(
+                values.sum(), leaves, create_graph=second_order, allow_unused=True
+            )
+        grads = {n: g for n, g in zip(names, by_torch, strict=True) if g is not None}
+        return values if second_order else known(values.detach(), grads, params), grads, carried
+
+    def _found(self, params: Params, batch: Batch, *, back: bool) -> tuple[Tensor, Params] | None:
+        """Losses, and gradients if asked for, where native code finds them."""
+        return None if self.chain is None else self.chain.differentiate(params, *batch, back=back)
+
+    def _computed(
+        self, params: Params, batch: Batch, seed: int | None, particles: bool
+    ) -> tuple[Tensor, Params]:
+        """What torch computes."""
         carried = {n: p.detach().clone() for n, p in params.items() if n in self.carried}
         trained = {n: p for n, p in params.items() if n not in self.carried}
         randomness = "different" if self.is_random else "error"
@@ -126,6 +197,14 @@ class Losses:
             found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
             grads = torch.cat([grad.flatten() for grad in found])
         return [values.detach(), grads, *after.values()]
+
+
+def _require_scalars(values: Tensor, lead: int) -> None:
+    if values.dim() != lead:
+        raise ValueError(
+            "a task's loss must be one scalar for one network; "
+            f"got shape {tuple(values.shape[lead:])}."
+        )
 
 
 def _have_kernels(params: Params, lead: int) -> bool:

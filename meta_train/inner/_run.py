@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from torch.utils import _pytree
 from nfn_optim import UpdateRule
 from nfn_optim.rules import RuleState
 
-from ..tasks import Batch, Params, TaskFamily, stack
+from ..tasks import Batch, Params, TaskFamily, draw_batches, stack
 from ._config import InnerConfig
 from ._distributed import ALONE, Processes
 from ._horizon import log_uniform_horizon
@@ -55,7 +57,8 @@ class InnerRun:
         self.diverged = self.converged = False
         self.task = family.sample(generator)
         self.horizon = log_uniform_horizon(config.min_horizon, config.max_horizon, generator)
-        size = max(1, min(config.max_networks, config.entries // self.task.spec.num_entries))
+        fitting = config.entries // max(1, self.task.spec.num_entries)
+        size = max(1, min(config.max_networks, fitting))
         seeds = torch.randint(_MAX_SEED, (size,), generator=generator).tolist()
         self.generators = [torch.Generator().manual_seed(s) for s in seeds]
         self.device = next((p.device for p in rule.parameters()), torch.device("cpu"))
@@ -71,6 +74,7 @@ class InnerRun:
         self.noise: Params | None = None
         self.noise_generator = torch.Generator().manual_seed(_MAX_SEED + seed)
         self.initial_loss: float | None = None
+        self.expected = 0.0  # seconds of the next estimate; 0 before the first
 
     def _tried(self, seed: int) -> Losses:
         """How this task's losses are computed; no generator of the run is drawn from."""
@@ -80,8 +84,7 @@ class InnerRun:
 
     def batches(self, count: int) -> Iterator[Batch]:
         """The next batches, stacked over networks."""
-        for _ in range(count):
-            yield self._placed(stack([self.task.batch(g) for g in self.generators]))
+        return map(self._placed, draw_batches(self.task, self.generators, count))
 
     def validation_batch(self) -> Batch:
         """One validation batch a network, stacked."""
@@ -127,6 +130,18 @@ class InnerRun:
         """Whether the horizon is reached, a network diverged, or nothing is left to gain."""
         return self.diverged or self.converged or self.steps >= self.horizon
 
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Measures an estimate, and expects the next one to take as long an inner step.
+
+        In processor time, since other load on the machine comes and goes.
+        """
+        start, before = time.process_time(), self.steps
+        yield
+        taken = max(1, self.steps - before)
+        ahead = min(taken, self.horizon - self.steps)
+        self.expected = (time.process_time() - start) * ahead / taken
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and numbers that, with the seed, restore this process's share of the run."""
         return {
@@ -148,11 +163,11 @@ class InnerRun:
         Raises:
             ValueError: If the seed gave another task then.
         """
-        state = _share(state, self.processes)
-        lead = 0 if state["particles"] is None else 1
-        if {n: p.shape[lead:] for n, p in state["params"].items()} != {
-            n: p.shape for n, p in self.params.items()
-        }:
+        self.load_share(_share(state, self.processes))
+
+    def load_share(self, state: dict[str, Any]) -> None:
+        """The same from this process's share, `state_dict`."""
+        if _shapes(state["params"], state["particles"]) != _shapes(self.params, self.particles):
             raise ValueError(
                 "the saved run trains other networks than this family of tasks gives. "
                 "Resume with the family that the run was started with."
@@ -171,6 +186,11 @@ class InnerRun:
         return _pytree.tree_map(
             lambda leaf: leaf.to(self.device) if isinstance(leaf, Tensor) else leaf, tree
         )
+
+
+def _shapes(params: Params, particles: int | None) -> dict[str, torch.Size]:
+    """Of the stacked networks of one particle."""
+    return {n: p.shape if particles is None else p.shape[1:] for n, p in params.items()}
 
 
 def joined(shares: list[dict[str, Any]]) -> dict[str, Any]:

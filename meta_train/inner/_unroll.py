@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
@@ -21,6 +20,7 @@ from nfn_optim.native import taped
 from nfn_optim.rules import RuleState
 
 from ..tasks import Batch, Params
+from ._known import times
 from ._losses import Loss, Losses
 
 Update = Callable[[Params, Params, RuleState], tuple[Any, RuleState]]
@@ -92,8 +92,9 @@ def unroll(
     many = loss if isinstance(loss, Losses) else Losses(loss)
     update = _fused(rule) if theta is None else _particles(rule, theta)
     for k, batch in enumerate(batches):
-        compute = partial(many, seed=many.seed(generator), particles=theta is not None)
-        step = _Step(update, compute, 1 if theta is None else 2, first_order, _rate(lr, k))
+        step = _Step(
+            update, many, many.seed(generator), theta is not None, first_order, _rate(lr, k)
+        )
         if remat and torch.is_grad_enabled():
             params, state, values = checkpoint(step, params, batch, state, use_reentrant=False)
         else:
@@ -114,22 +115,31 @@ class _Step:
 
     Attributes:
         update: `(params, grads, state) -> (delta, state)`.
-        many: Losses of all networks, and what they carry afterwards.
-        lead: Number of axes of these losses.
+        losses: Losses of all networks.
+        seed: As for these, and likewise:
+        particles: Whether there are particles.
         first_order: As for `unroll`.
         lr: Multiplier of the update.
     """
 
     update: Update
-    many: Callable[[Params, Batch], tuple[Tensor, Params]]
-    lead: int
+    losses: Losses
+    seed: int | None
+    particles: bool
     first_order: bool
     lr: float | Tensor
 
     def __call__(
         self, params: Params, batch: Batch, state: RuleState
     ) -> tuple[Params, RuleState, Tensor]:
-        values, grads, carried = self._losses_and_grads(params, batch, list(state.slots))
+        values, grads, carried = self.losses.differentiate(
+            params,
+            list(state.slots),
+            batch,
+            self.seed,
+            particles=self.particles,
+            second_order=torch.is_grad_enabled() and not self.first_order,
+        )
         trained = {n: params[n] for n in state.slots}
         inputs = {n: p.detach() for n, p in trained.items()} if self.first_order else trained
         delta, state = self._updated(inputs, grads, state)
@@ -137,58 +147,16 @@ class _Step:
         return {**params, **carried, **moved}, state, values
 
     def _updated(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
-        """The rule's step on the parameters that have a gradient, as `NFNOptimizer` takes it."""
+        """The rule's step on gradients that have entries, as `NFNOptimizer` takes it."""
+        grads = {n: g for n, g in grads.items() if g.numel()}
+        if not grads:
+            return {}, state
         if len(grads) == len(params):
             return self.update(params, grads, state)
         slots, spec = {n: state.slots[n] for n in grads}, _subset(state.spec, tuple(grads))
         part = RuleState(slots, spec, state.batch_dims)
         delta, new = self.update({n: params[n] for n in grads}, grads, part)
         return delta, replace(state, slots={**state.slots, **new.slots})
-
-    def _losses_and_grads(
-        self, params: Params, batch: Batch, names: list[str]
-    ) -> tuple[Tensor, Params, Params]:
-        """Loss of every network, the gradients that there are, and what the networks carry.
-
-        Networks are independent: the gradient of the sum of their losses is each one's own.
-        """
-        second_order = torch.is_grad_enabled() and not self.first_order
-        with torch.enable_grad():
-            points = {
-                n: p if second_order and p.requires_grad else p.detach().requires_grad_()
-                for n, p in ((n, params[n]) for n in names)
-            }
-            values, carried = self.many({**params, **points}, batch)
-            if values.dim() != self.lead:
-                raise ValueError(
-                    "a task's loss must be one scalar for one network; "
-                    f"got shape {tuple(values.shape[self.lead :])}."
-                )
-            found = torch.autograd.grad(
-                values.sum(), list(points.values()), create_graph=second_order, allow_unused=True
-            )
-        grads = {n: g for n, g in zip(names, found, strict=True) if g is not None}
-        if not second_order:  # the losses' gradients are at hand: no second way back through them
-            leaves = [params[n] for n in grads]
-            values = _Known.apply(values.detach(), *grads.values(), *leaves)
-        return values, grads, carried
-
-
-class _Known(torch.autograd.Function):
-    """Losses `(*lead)` as a function of parameters `(*lead, *stored)` with known gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, *tensors: Tensor) -> Tensor:
-        """Takes the losses, then all gradients, then all parameters."""
-        ctx.save_for_backward(*tensors[: len(tensors) // 2])
-        return values.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
-        """The chain rule, network by network."""
-        grads = ctx.saved_tensors
-        return None, *(None for _ in grads), *(_times(adjoint, grad) for grad in grads)
 
 
 @lru_cache(maxsize=256)
@@ -199,9 +167,10 @@ def _subset(spec: NetworkSpec, names: tuple[str, ...]) -> NetworkSpec:
 
 def _fused(rule: UpdateRule) -> Update:
     """The rule, natively where that can be had and nothing that it reads is differentiated."""
+    prepared = taped.prepare(rule)
 
     def update(params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
-        step = taped.step(rule, params, grads, state)
+        step = None if prepared is None else prepared.step(params, grads, state)
         return rule(params, grads, state) if step is None else step
 
     return update
@@ -222,5 +191,5 @@ def _rate(lr: Callable[[int], float | Tensor] | None, k: int) -> float | Tensor:
 
 def _times(lr: float | Tensor, delta: Tensor) -> Tensor:
     if isinstance(lr, Tensor):
-        return lr.reshape(lr.shape + (1,) * (delta.dim() - lr.dim())) * delta
+        return times(lr, delta)
     return delta if lr == 1.0 else lr * delta

@@ -6,8 +6,8 @@ from ._engine import chunk_seed as chunk_seed
 from ._engine import chunks as chunks
 from ._engine import join as join
 from ._engine import outputs_of as outputs_of
-from ._problem import Classification as Classification
-from ._problem import Regression as Regression
+from ._objective import Classification as Classification
+from ._objective import Regression as Regression
 from ._rows import as_params as as_params
 from ._rows import as_rows as as_rows
 from ._sine import Sine as Sine

@@ -21,7 +21,7 @@ from nfn_optim.rules import RuleState
 
 from ..inner import unroll
 from ..tasks import Params
-from ._problem import Classification, Problem, Regression
+from ._objective import Classification, Objective, Regression
 from ._program import read
 from ._rows import as_params, as_rows
 from ._stacked import forward
@@ -67,22 +67,22 @@ class Population:
 
     def take_steps(
         self,
-        problem: Problem,
+        objective: Objective,
         batches: Iterable[IndexedBatch],
         lr: Callable[[int], float] = lambda k: 1.0,
     ) -> Population:
         """Trains, one step a batch.
 
         Args:
-            problem: Samples and loss.
+            objective: Samples and loss.
             batches: The samples of each step.
             lr: Multiplies the learning rate of step `k`.
         """
-        program = read(problem.module, self.spec, problem.sample_shape)
-        samples = native.Samples(problem.inputs, problem.targets, problem.l2, problem.masks)
-        has_loss = type(problem) in (Classification, Regression)
+        program = read(objective.module, self.spec, objective.sample_shape)
+        samples = native.Samples(objective.inputs, objective.targets, objective.l2, objective.masks)
+        has_loss = type(objective) in (Classification, Regression)
         if program is None or not (has_loss and native.can_train(self.rule, samples, self.weights)):
-            return self._unroll(problem, batches, lr)
+            return self._unroll(objective, batches, lr)
         trained, done = self, 0
         for _, alike in groupby(batches, lambda batch: [tensor.shape for tensor in batch]):
             while some := list(islice(alike, _STEPS_AT_ONCE)):
@@ -107,10 +107,10 @@ class Population:
         return replace(self, weights=weights, state=replace(self.state, slots={_FLAT: slots}))
 
     def _unroll(
-        self, problem: Problem, batches: Iterable[IndexedBatch], lr: Callable[[int], float]
+        self, objective: Objective, batches: Iterable[IndexedBatch], lr: Callable[[int], float]
     ) -> Population:
         def loss(weights: Params, batch: IndexedBatch) -> Tensor:
-            value: Tensor = _WithGradient.apply(problem.compute, weights[_FLAT], *batch)[0]
+            value: Tensor = _WithGradient.apply(objective.compute, weights[_FLAT], *batch)[0]
             return value
 
         with torch.no_grad():

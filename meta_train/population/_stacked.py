@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nfn_optim.native.population import is_plain
+
 from ..tasks import Params
 
 _ACTIVATIONS = (nn.ReLU, nn.Tanh)
@@ -86,17 +88,6 @@ def hidden_channels(module: nn.Sequential) -> list[int]:
         elif isinstance(layer, _ACTIVATIONS):
             found.append(channels)
     return found
-
-
-def is_plain(layer: nn.Conv2d) -> bool:
-    """Whether a convolution is square and has no options but stride and zero padding."""
-    return (
-        layer.groups == 1
-        and layer.padding_mode == "zeros"
-        and isinstance(layer.padding, tuple)
-        and layer.dilation == (1, 1)
-        and len(set(layer.kernel_size)) == len(set(layer.stride)) == len(set(layer.padding)) == 1
-    )
 
 
 def _grouped(x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from ._base import ModuleTask as ModuleTask
 from ._base import Params as Params
 from ._base import Task as Task
 from ._base import TaskFamily as TaskFamily
+from ._base import draw_batches as draw_batches
 from ._base import stack as stack
 from ._draw import mlp as mlp
 from ._families import DigitsCNNs as DigitsCNNs

@@ -56,8 +56,8 @@ class Checkpoints:
 
         Nothing is written where the processes, which would have to take part, are not together.
         """
-        is_together = self.trainer.can_undo and not isinstance(error, LostContact)
-        if isinstance(error, Exception) and is_together and self.trainer.step > self.saved:
+        is_together = isinstance(error, Exception) and not isinstance(error, LostContact)
+        if is_together and self.trainer.step > self.saved:
             self.save(is_last=True)
 
     def explain(self, error: BaseException) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -142,12 +143,12 @@ def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints
     config, processes = trainer.config, trainer.processes
     try:
         with deferred_interruption() as came:
-            if trainer.step == 0:
-                _validate(trainer, monitor, checkpoints)
+            if trainer.validated != trainer.step:
+                _validate(trainer, monitor, checkpoints, came)
             for loss in trainer.train():
                 monitor.step(loss)
                 is_last = trainer.step == config.outer_steps
-                _validate(trainer, monitor, checkpoints)
+                _validate(trainer, monitor, checkpoints, came)
                 is_ended = processes.any(came() is not None)
                 if trainer.step % config.save_every == 0 or is_last or is_ended:
                     checkpoints.save(is_last=is_last or is_ended)
@@ -160,13 +161,21 @@ def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints
     return None
 
 
-def _validate(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints) -> None:
-    """A meta-validation, where one is due."""
+def _validate(
+    trainer: MetaTrainer,
+    monitor: Monitor,
+    checkpoints: Checkpoints,
+    came: Callable[[], int | None],
+) -> None:
+    """A meta-validation, where one is due; a signal ends it after one of its runs."""
     config = trainer.config
     if not config.validation.is_due(trainer.step, config.outer_steps):
         return
     start = time.perf_counter()
-    losses, is_best = trainer.validate()
+    found = trainer.validate(lambda: came() is not None)
+    if found is None:
+        return
+    losses, is_best = found
     monitor.validated(losses, time.perf_counter() - start)
     if is_best:
         checkpoints.save_best()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ from ..inner import ALONE, Processes
 from ..support import provenance
 from ..tasks import TaskFamily
 from ._config import RunConfig
-from ._files import load_resume, resume_path, save_resume
+from ._files import save_resume
 from ._outer import make_optimizer
 from ._pool import RunPool, sharing
+from ._resume import load_state
 from ._rule import make_rule
-from ._settings import differences, from_plain, to_plain
+from ._settings import to_plain
 from ._validation import Validation
-
-_FREE = ("outer_steps", "save_every", "validation.every")  # may change when a run is resumed
 
 
 class MetaTrainer:
@@ -60,7 +59,7 @@ class MetaTrainer:
         self.family, self.config = family, config or RunConfig()
         self.processes, self.labels = processes or ALONE, dict(labels or {})
         self.estimator = estimator or self.config.estimator
-        shared = sharing(self.estimator, self.processes)
+        shared = sharing(self.estimator, self.config.inner, self.processes)
         config = self.config
         self.rule = make_rule(config.rule, config.inner, config.seed, config.device)
         self.average = {n: p.detach().clone() for n, p in self.rule.named_parameters()}
@@ -77,13 +76,14 @@ class MetaTrainer:
         self.step, self.seconds, self.skipped = 0, 0.0, 0
         self.best: tuple[float, int] | None = None
         self.reference: float | None = None
+        self.validated: int | None = None
 
     def train(self) -> Iterator[float]:
         """Takes outer steps up to `config.outer_steps`; yields the meta-loss of each.
 
         It is NaN for a step without any run whose meta-gradient is finite: such a step changes
         nothing, and training goes on. What a family raises is passed on, and leaves the trainer as
-        it was before the step, unless processes share the pairs of an evolution strategy.
+        it was before the step, in all processes alike.
         """
         while self.step < self.config.outer_steps:
             start = time.perf_counter()
@@ -91,8 +91,7 @@ class MetaTrainer:
             try:
                 loss, grads = self.estimate()
             except Exception:
-                if self.can_undo:
-                    undo()
+                undo()
                 raise
             self._apply(grads)
             self.step += 1
@@ -105,21 +104,25 @@ class MetaTrainer:
         Runs whose meta-gradient is not finite are left out of both and counted in `skipped`; where
         none is left, the meta-loss is NaN and there is no gradient.
         """
-        theta = trained(self.rule)
-        total = torch.zeros(sum(p.numel() for p in theta.values()) + 2, device=self.device)
+        theta, count = trained(self.rule), self.config.inner.runs_per_step
+        sizes = [p.numel() for p in theta.values()]
+        rows = torch.zeros(count, 2 + sum(sizes), device=self.device)
         with self.pool.runs_among.together():
-            for run in self.pool.take(self.step):
-                estimate = self.estimator.estimate(self.rule, run, self.config.meta_loss)
+            for row, run in zip(rows, self.pool.take(self.step), strict=True):
+                if run is None:
+                    continue
+                with run.timed():
+                    estimate = self.estimator.estimate(self.rule, run, self.config.meta_loss)
                 clipped = self._clipped(estimate.grads)
                 if clipped is not None:
-                    total[0] += estimate.loss
-                    total[1] += 1
-                    total[2:] += torch.cat([clipped[name].flatten() for name in theta])
-        loss, used = self.pool.runs_among.sum(total)[:2].tolist()
-        self.skipped += self.config.inner.runs_per_step - round(used)
+                    row[0], row[1] = estimate.loss, 1
+                    torch.cat([clipped[name].flatten() for name in theta], out=row[2:])
+        total = self.pool.runs_among.sum(rows).sum(0)  # run by run, whoever had which
+        loss, used = total[:2].tolist()
+        self.skipped += count - round(used)
         if not used:
             return math.nan, {}
-        parts = (total[2:] / used).split([p.numel() for p in theta.values()])
+        parts = (total[2:] / used).split(sizes)
         return loss / used, {n: g.view_as(theta[n]) for n, g in zip(theta, parts, strict=True)}
 
     def _clipped(self, grads: dict[str, Tensor]) -> dict[str, Tensor] | None:
@@ -141,13 +144,16 @@ class MetaTrainer:
         for name, mean in self.average.items():
             mean.lerp_(params[name].detach(), 1 - self.config.outer.ema)
 
-    def validate(self) -> tuple[Tensor, bool]:
+    def validate(self, is_ended: Callable[[], bool] = lambda: False) -> tuple[Tensor, bool] | None:
         """Meta-loss of the averaged rule on every held-out run, and whether it is the best yet.
 
-        The first one, before the first outer step, is what others refer to.
+        The first one, before the first outer step, is what others refer to. Nothing where
+        `is_ended` asked between two runs for it to be given up.
         """
-        losses = self.validation.losses(self.result().to(self.device))
-        score = float(losses.mean())
+        losses = self.validation.losses(self.result().to(self.device), is_ended)
+        if losses is None:
+            return None
+        score, self.validated = float(losses.mean()), self.step
         if self.step == 0:
             self.reference = score
         is_best = self.best is None or score < self.best[0]
@@ -159,11 +165,6 @@ class MetaTrainer:
     def num_estimates(self) -> int:
         """Estimates of all steps so far, those in `skipped` included."""
         return self.step * self.config.inner.runs_per_step
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether a step that fails leaves the trainer as it was before, in all processes alike."""
-        return self.pool.particles_among.size == 1
 
     @property
     def device(self) -> torch.device:
@@ -217,26 +218,7 @@ class MetaTrainer:
             ValueError: If it was started with other settings or another family of tasks, or by
                 a version whose settings were others, or has taken more outer steps already.
         """
-        state, source = load_resume(path), resume_path(path)
-        try:
-            saved = from_plain(state["config"])
-        except ValueError as error:
-            raise ValueError(
-                f"{source} was written by a version with other settings: {error} "
-                "Start again with another output path, or resume with that version."
-            ) from error
-        changed = [name for name in differences(saved, self.config) if name not in _FREE]
-        if changed:
-            raise ValueError(
-                f"{source} was started with other settings: {', '.join(changed)} differ. "
-                "Use the same settings, or another output path."
-            )
-        if (done := state["progress"]["step"]) > self.config.outer_steps:
-            raise ValueError(
-                f"{source} has taken {done} outer steps already, more than outer_steps "
-                f"({self.config.outer_steps}). Ask for more of them to go on."
-            )
-        self.load_state_dict(state)
+        self.load_state_dict(load_state(path, self.config))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes during training, as tensors and numbers."""
@@ -248,6 +230,7 @@ class MetaTrainer:
                 "skipped": self.skipped,
                 "best": self.best,
                 "reference": self.reference,
+                "validated": self.validated,
             },
             "rule": self.rule.state_dict(),
             "average": self.average,
@@ -261,7 +244,7 @@ class MetaTrainer:
         progress = state["progress"]
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.skipped, self.best = progress["skipped"], progress["best"]
-        self.reference = progress["reference"]
+        self.reference, self.validated = progress["reference"], progress["validated"]
         self.rule.load_state_dict(state["rule"])
         self.average = {n: t.to(self.device) for n, t in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,15 +68,27 @@ class Validation:
     seed: int
     processes: Processes
 
-    @torch.no_grad()
-    def losses(self, rule: UpdateRule) -> Tensor:
-        """Meta-loss of every run, `(runs,)`, in float64; the worst is `WORST`."""
-        steps, runs = self.config.steps, self.config.runs
-        inner = replace(self.inner, min_horizon=steps, max_horizon=steps)
-        losses = torch.zeros(runs, dtype=torch.float64)
-        with self.processes.together():
-            for index in filter(self.processes.owns, range(runs)):
-                run = InnerRun(self.family, rule, inner, _SEEDS + self.seed * runs + index)
-                loss = float(advance(rule, run, steps, self.meta_loss).loss)
-                losses[index] = min(loss, WORST) if loss == loss else WORST
+    def losses(
+        self, rule: UpdateRule, is_ended: Callable[[], bool] = lambda: False
+    ) -> Tensor | None:
+        """Meta-loss of every run, `(runs,)`, in float64; the worst is `WORST`.
+
+        None where it was given up, because `is_ended` said so in one of the processes.
+        """
+        losses = torch.zeros(self.config.runs, dtype=torch.float64)
+        for first in range(0, len(losses), self.processes.size):
+            if self.processes.any(is_ended()):
+                return None
+            index = first + self.processes.rank
+            with self.processes.together():
+                if index < len(losses):
+                    losses[index] = self._loss(rule, index)
         return self.processes.sum(losses)
+
+    @torch.no_grad()
+    def _loss(self, rule: UpdateRule, index: int) -> float:
+        steps = self.config.steps
+        inner = replace(self.inner, min_horizon=steps, max_horizon=steps)
+        run = InnerRun(self.family, rule, inner, _SEEDS + self.seed * self.config.runs + index)
+        loss = float(advance(rule, run, steps, self.meta_loss).loss)
+        return min(loss, WORST) if loss == loss else WORST

@@ -8,6 +8,7 @@ from ._gate import are_plain as are_plain
 from ._gate import check as check
 from ._gate import dense as dense
 from ._gate import fit as fit
+from ._gate import is_transformed as is_transformed
 from ._gate import pointer as pointer
 from ._gate import table as table
 from ._loader import BuildError as BuildError

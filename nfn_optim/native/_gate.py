@@ -72,6 +72,11 @@ def check(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> None:
             )
 
 
+def is_transformed() -> bool:
+    """Whether tensors may be something else than their numbers."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
 def dense(tensor: Tensor) -> Tensor:
     """The tensor itself where its numbers lie one after another, else a copy in which they do."""
     return tensor.contiguous() if not tensor.is_neg() else tensor.resolve_neg().contiguous()

@@ -15,12 +15,14 @@ from collections.abc import Callable
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..cache import cache_folder
 from ..files import write_whole
 
+_NO_MEMORY = 1  # `border.h` knows the number
 _CHECK = hashlib.sha256().digest_size  # bytes of the hash at the end of a kept file
 _HEADERS = Path(str(files(__package__)))
 _INSTRUCTIONS = {
@@ -62,8 +64,6 @@ class Library:
         definitions: Makes options that define macros.
         is_threaded: Whether it runs on several threads: where not, regions that ask for them cost
             nothing.
-        is_narrow: Whether it takes registers of at most eight numbers, which rows of few numbers
-            fill better.
     """
 
     def __init__(
@@ -72,10 +72,8 @@ class Library:
         definitions: Callable[[], tuple[str, ...]] = tuple,
         *,
         is_threaded: bool = True,
-        is_narrow: bool = False,
     ) -> None:
-        self.source, self.definitions = source, definitions
-        self.is_threaded, self.is_narrow = is_threaded, is_narrow
+        self.source, self.definitions, self.is_threaded = source, definitions, is_threaded
 
     def load(self) -> ctypes.CDLL:
         """The native code; compiles it (some seconds) where that was not done before.
@@ -88,6 +86,25 @@ class Library:
         if isinstance(self._outcome, BuildError):
             raise self._outcome
         return self._outcome
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Calls a function of the native code; errors as for `load`.
+
+        Raises:
+            MemoryError: If there is too little memory. What it writes to may be half written.
+            RuntimeError: If it fails in another way, likewise.
+        """
+        outcome = getattr(self.load(), name)(*arguments)
+        if outcome == _NO_MEMORY:
+            raise MemoryError(
+                f"there is too little memory for native code ({name}), and what it was writing may "
+                "be half written. Go on from a checkpoint, with less in memory."
+            )
+        if outcome:
+            raise RuntimeError(
+                f"native code failed ({name}), and what it was writing may be half written. Go on "
+                "from a checkpoint, without native code: NFN_NATIVE=0."
+            )
 
     def can_load(self) -> bool:
         """Whether `load` works here; if it is the compiler that fails, it is warned of once."""
@@ -108,8 +125,7 @@ class Library:
     def _outcome(self) -> ctypes.CDLL | BuildError:
         try:
             threads = _threads() if self.is_threaded else ()
-            instructions = _instructions("AVX2" if self.is_narrow else "AVX512")
-            return _build(self.source, (*instructions, *self.definitions(), *threads))
+            return _build(self.source, (*_instructions(), *self.definitions(), *threads))
         except BuildError as error:
             return error
 
@@ -189,10 +205,8 @@ def _compiler() -> str:
     return os.environ.get("CXX", "c++")
 
 
-def _instructions(widest: str) -> tuple[str, ...]:
-    """Those that the processor has, up to the widest."""
-    found = torch.backends.cpu.get_cpu_capability()
-    return _INSTRUCTIONS.get(widest if found == "AVX512" else found, ())
+def _instructions() -> tuple[str, ...]:
+    return _INSTRUCTIONS.get(torch.backends.cpu.get_cpu_capability(), ())
 
 
 def _threads() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-// The one product that keeps its sums in registers, which all others are made of.
+// The product that keeps its sums in registers, which those of steps and populations are made of.
 #pragma once
 
 #include "lanes.h"

@@ -23,12 +23,11 @@ class TaskNetwork(nn.Module):
         super().__init__()
         self.task, self.spec = task, task.spec
         for name, tensor in tensors.items():
-            *path, last = name.split(".")
-            owner = self._owner(path)
+            # Registering would refuse dots, and names that are attributes of this class.
             if name in task.carried:
-                owner.register_buffer(last, tensor.detach().clone())
+                self._buffers[name] = tensor.detach().clone()
             else:
-                owner.register_parameter(last, nn.Parameter(tensor.detach().clone()))
+                self._parameters[name] = nn.Parameter(tensor.detach().clone())
 
     def tensors(self) -> Params:
         """Parameters and buffers by name."""
@@ -43,11 +42,3 @@ class TaskNetwork(nn.Module):
                 if given[name] is not kept:
                     kept.copy_(given[name])
         return loss
-
-    def _owner(self, path: list[str]) -> nn.Module:
-        owner: nn.Module = self
-        for name in path:
-            if name not in owner._modules:
-                owner.add_module(name, nn.Module())
-            owner = owner.get_submodule(name)
-        return owner

@@ -5,7 +5,7 @@ Shape legend: `n` networks = settings x seeds, of which a chunk is trained at on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch.utils import _pytree
 
 from ...inner import Losses, unroll
 from ...support import seeded
-from ...tasks import Batch, Task, stack
+from ...tasks import Batch, Task, draw_batches, stack
 from ..contenders import SCHEDULES, Contender, Setting
 from ._run import Run
 
@@ -92,14 +92,6 @@ def networks_at_once(task: Task) -> int:
     return max(1, int(_MEMORY / (4 * _FLOATS * weights + 3 * _bytes_for_backward(task))))
 
 
-def draw_batches(
-    task: Task, generators: Sequence[torch.Generator], num_steps: int
-) -> Iterator[Batch]:
-    """One batch a generator at every step, stacked."""
-    for _ in range(num_steps):
-        yield stack([task.batch(generator) for generator in generators])
-
-
 def _train(
     task: Task, contender: Contender, runs: Sequence[_Key], num_steps: int
 ) -> tuple[Tensor, list[dict[str, Tensor]]]:
@@ -111,12 +103,9 @@ def _train(
     def expand(tree: Batch) -> Batch:
         return _pytree.tree_map(lambda leaf: leaf[index], tree)
 
-    def batches() -> Iterator[Batch]:
-        for batch in draw_batches(task, generators, num_steps):
-            yield expand(batch)
-
     assert contender.make_rule is not None
     params = expand(stack([task.init(generator) for generator in generators]))
+    drawn = map(expand, draw_batches(task, generators, num_steps))
     trial = expand(stack([task.batch(_generator(seed)) for seed in seeds]))
     losses = Losses(task.loss, task.carried).tried(params, trial)
     rule = contender.make_rule(torch.tensor([setting.rate for setting, _ in runs]))
@@ -125,7 +114,7 @@ def _train(
         trained = {name: p for name, p in params.items() if name not in task.carried}
         state = rule.init(trained, task.spec, num_steps=num_steps if contender.told else None)
         arrived = unroll(
-            rule, losses, params, batches(), state, lr=factors, generator=_generator(seeds[0])
+            rule, losses, params, drawn, state, lr=factors, generator=_generator(seeds[0])
         )
         networks = [{name: p[i] for name, p in arrived.params.items()} for i in range(len(runs))]
         return arrived.losses, [task.evaluate(network) for network in networks]

@@ -167,7 +167,7 @@ class SparseNetworks:
     def _train_chunk(
         self, starts: Tensor, masks: Tensor, num_steps: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        problem = Classification(
+        objective = Classification(
             module=self.module,
             spec=self.spec,
             inputs=self.data.x_train,
@@ -177,9 +177,8 @@ class SparseNetworks:
         start = as_params(self.spec, starts * masks)
         population = Population.start(self.spec, AdamRule(self.config.lr), start)
         batches = self._batches(len(starts), num_steps, generator)
-        return {
-            "weights": population.take_steps(problem, batches, lambda k: 1 - k / num_steps).weights
-        }
+        trained = population.take_steps(objective, batches, lambda k: 1 - k / num_steps)
+        return {"weights": trained.weights}
 
     def _batches(
         self, n: int, num_steps: int, generator: torch.Generator

@@ -1,191 +1,128 @@
-// Convolutions of many networks, each with its own kernels, by the passes of populations.
+// Convolutions of many networks, each with its own kernels.
 //
-// Samples are worked on a few at a time, so that they stay in the cache.
-
-#include <algorithm>
-#include <cstdint>
-#include <memory>
-#include <vector>
-
-#include "population/passes.h"
+// Outside, all maps are `(network, sample, channel, row, column)`. A few registers of samples are
+// worked on at a time, so that they stay in the cache.
+#include "border.h"
+#include "kernels.h"
 
 namespace nfn {
 namespace {
 
-constexpr long SAMPLES = 16;  // at a time
+constexpr long WIDE = 2;  // registers of samples that are worked on at a time
 
-// Of all networks: samples `(n, b, c, height, width)`, kernels `(n, out, c, height, width)`, biases
-// `(n, out)` or none, results `(n, b, out, height, width)`.
 struct Tensors {
-  const float *input, *weight, *bias;
+  const float *input, *weight, *bias, *result;  // `result` where it is rectified
 };
 
 struct Adjoints {
   const float* result;
-  float *input, *weight, *bias;  // none where nobody asks
+  float *input, *weight, *bias;  // no input where nobody asks
 };
 
-// The numbers of a sample `(channel, row, column)` in a layer's input, which has a border.
-struct Grid {
-  long channels, height, width, channel, row, step, border;
-
-  template <class F>
-  void each(F f) const {
-    for (long c = 0; c < channels; ++c) {
-      for (long y = 0; y < height; ++y) f((c * height + y) * width, border + c * channel + y * row);
-    }
+// `f(Number of registers, first sample)` for all samples.
+template <class F>
+void pieces(long samples, F f) {
+  for (long first = 0; first < samples; first += WIDE * LANES) {
+    const long registers = (samples - first + LANES - 1) / LANES;
+    choose<WIDE>(std::min(registers, WIDE), [&](auto size) { f(size, first); });
   }
+}
 
-  void read(const float* from, float* to) const {
-    each([&](long outside, long inside) {
-      for (long x = 0; x < width; ++x) to[inside + x * step] = from[outside + x];
-    });
-  }
-
-  void write(const float* from, float* to) const {
-    each([&](long outside, long inside) {
-      for (long x = 0; x < width; ++x) to[outside + x] = from[inside + x * step];
-    });
-  }
-};
-
-// A layer for so many samples, and the memory that it takes.
-class Convolution {
- public:
-  // Channels lie outside, which takes less memory, except where adjoints of the input are asked for.
-  Convolution(const Shape& shape, long samples, bool is_back)
-      : layer(shape, samples, !is_back),
-        grid{shape.channels, shape.height, shape.width, is_back ? 1 : layer.sample / layer.in,
-             layer.row, layer.step, shape.padding * (layer.row + layer.step)},
-        input(layer.input_size), back(is_back ? layer.input_size : 0),
-        result(layer.places * layer.out) {}
-
-  Layer layer;
-  Grid grid;
-  std::vector<float> input, back, result;
-
-  long share() const { return layer.out_height * layer.out_width; }
-  long sample() const { return grid.channels * grid.height * grid.width; }
-
-  void read(const float* from) {
-    for (long b = 0; b < layer.batch; ++b) {
-      grid.read(from + b * sample(), input.data() + b * layer.sample);
-    }
-  }
-
-  void forward(const float* weight, float* to) {
-    nfn::forward(layer, 0, input.data(), weight, nullptr, result.data(), nullptr);
-    const long outs = layer.shape.out, places = share();
-    for (long b = 0; b < layer.batch; ++b, to += outs * places) {
-      const float* from = result.data() + b * places * layer.out;
-      for (long o = 0; o < outs; ++o) {
-        for (long p = 0; p < places; ++p) to[o * places + p] = from[p * layer.out + o];
-      }
-    }
-  }
-
-  void read_adjoint(const float* from) {
-    const long outs = layer.shape.out, places = share();
-    for (long b = 0; b < layer.batch; ++b, from += outs * places) {
-      float* to = result.data() + b * places * layer.out;
-      for (long o = 0; o < outs; ++o) {
-        for (long p = 0; p < places; ++p) to[p * layer.out + o] = from[o * places + p];
-      }
-    }
-  }
-
-  void spread(const float* turned, float* to) {
-    nfn::spread(layer, result.data(), turned, back.data());
-    for (long b = 0; b < layer.batch; ++b) {
-      grid.write(back.data() + b * layer.sample, to + b * sample());
-    }
-  }
-};
-
-// Kernels and bias as a layer has them.
-std::vector<float> lay(const Layer& l, const float* weight, const float* bias) {
-  std::vector<float> laid(l.size());
-  const long kernel = l.corner.size(), channels = l.shape.channels;
-  for (long o = 0; o < l.shape.out; ++o) {
-    for (long c = 0; c < channels; ++c) {
-      for (long k = 0; k < kernel; ++k) laid[(k * channels + c) * l.out + o] = *weight++;
-    }
-    laid[l.taps * l.out + o] = bias ? bias[o] : 0;
-  }
+std::vector<float> lay(const std::vector<long>& places, const float* numbers) {
+  std::vector<float> laid(places.size());
+  for (size_t n = 0; n < laid.size(); ++n) laid[places[n]] = numbers[n];
   return laid;
 }
 
-void put_back(const Layer& l, const std::vector<float>& laid, float* weight, float* bias) {
-  const long kernel = l.corner.size(), channels = l.shape.channels;
-  for (long o = 0; o < l.shape.out; ++o) {
-    for (long c = 0; c < channels; ++c) {
-      for (long k = 0; k < kernel; ++k) *weight++ = laid[(k * channels + c) * l.out + o];
-    }
-    bias[o] = laid[l.taps * l.out + o];
-  }
-}
-
-// All samples of a batch, some at a time.
-class Batch {
+class Forward {
  public:
-  Batch(const Shape& shape, long batch, bool is_back)
-      : whole_(shape, std::min(batch, SAMPLES), is_back), count_(batch / whole_.layer.batch) {
-    const long left = batch - count_ * whole_.layer.batch;
-    if (left) rest_ = std::make_unique<Convolution>(shape, left, is_back);
-  }
+  Forward(const Shape& shape, bool is_rectified)
+      : s(shape), is_rectified(is_rectified), reads(s.forward()), of_samples(s.of_samples(0)),
+        of_weights(s.of_weights(false)), samples(s.inputs() * WIDE), found(s.results() * WIDE) {}
 
-  const Layer& layer() const { return whole_.layer; }
-
-  // `f(convolution, its first sample)`
-  template <class F>
-  void each(F f) {
-    for (long i = 0; i < count_; ++i) f(whole_, i * whole_.layer.batch);
-    if (rest_) f(*rest_, count_ * whole_.layer.batch);
+  void operator()(long n, const Tensors& given, float* results) {
+    const std::vector<float> weight = lay(of_weights, given.weight + n * s.weights());
+    const float* bias = given.bias ? given.bias + n * s.outs : nullptr;
+    const Rows<const float> input{given.input + n * s.samples * s.inputs(), s.inputs(), s.samples};
+    const Rows<float> result{results + n * s.samples * s.results(), s.results(), s.samples};
+    const Maps from{samples.data(), s.inputs()}, to{found.data(), s.results()};
+    pieces(s.samples, [&](auto size, long first) {
+      constexpr long V = decltype(size)::value;
+      for (long v = 0; v < V; ++v) read(input.from(first + v * LANES), nullptr, of_samples, from[v]);
+      gather<V>(reads, from, weight.data(), s.outs, bias, is_rectified, to);
+      for (long v = 0; v < V; ++v) write(to[v], result.from(first + v * LANES));
+    });
   }
 
  private:
-  Convolution whole_;
-  std::unique_ptr<Convolution> rest_;
-  long count_;
+  const Geometry s;
+  const bool is_rectified;
+  const Reads reads;
+  const std::vector<long> of_samples, of_weights;
+  std::vector<Vec> samples, found;
+};
+
+class Backward {
+ public:
+  Backward(const Shape& shape, bool of_input)
+      : s(shape), reads(of_input ? s.back() : Reads()), windows(s.windows()), of_samples(s.of_samples(s.padding)),
+        of_results(s.of_results()), of_weights(s.of_weights(false)), turned(s.of_weights(true)),
+        samples(s.framed() * WIDE), adjoint(s.results() * WIDE), found(s.inputs() * WIDE) {}
+
+  void operator()(long n, const Tensors& given, const Adjoints& adjoints) {
+    const long inputs = n * s.samples * s.inputs(), results = n * s.samples * s.results();
+    const long weights = n * s.weights();
+    const Rows<const float> input{given.input + inputs, s.inputs(), s.samples};
+    const Rows<const float> result{adjoints.result + results, s.results(), s.samples};
+    const std::vector<float> weight = lay(turned, given.weight + weights);
+    const Maps x{samples.data(), s.framed()}, g{adjoint.data(), s.results()};
+    const Maps to{found.data(), s.inputs()};
+    std::vector<Vec> sums(s.weights()), totals(s.outs);
+    pieces(s.samples, [&](auto size, long first) {
+      constexpr long V = decltype(size)::value;
+      for (long v = 0; v < V; ++v) {
+        const long b = first + v * LANES;
+        const float* mask = given.result ? given.result + results + b * s.results() : nullptr;
+        read(input.from(b), nullptr, of_samples, x[v]);
+        read(result.from(b), mask, of_results, g[v]);
+        correlate(s, windows, x[v], g[v], sums.data());
+        for (long p = 0; p < s.places; ++p) {
+          for (long o = 0; o < s.outs; ++o) totals[o] += g[v][p * s.outs + o];
+        }
+      }
+      if (!adjoints.input) return;
+      gather<V>(reads, g, weight.data(), s.channels, nullptr, false, to);
+      const Rows<float> outside{adjoints.input + inputs, s.inputs(), s.samples};
+      for (long v = 0; v < V; ++v) write(to[v], outside.from(first + v * LANES));
+    });
+    for (long i = 0; i < s.weights(); ++i) adjoints.weight[weights + i] = sum(sums[of_weights[i]]);
+    for (long o = 0; o < s.outs; ++o) adjoints.bias[n * s.outs + o] = sum(totals[o]);
+  }
+
+ private:
+  const Geometry s;
+  const Reads reads;
+  const std::vector<long> windows, of_samples, of_results, of_weights, turned;
+  std::vector<Vec> samples, adjoint, found;
 };
 
 }  // namespace
 }  // namespace nfn
 
-extern "C" void nfn_convolve(const nfn::Shape* shape, long networks, long samples,
-                             const nfn::Tensors* given, float* results) {
-  nfn::Batch batch(*shape, samples, false);
-  const nfn::Layer& l = batch.layer();
-  const long weights = l.taps * shape->out;
-  for (long n = 0; n < networks; ++n) {
-    const float* bias = given->bias ? given->bias + n * shape->out : nullptr;
-    const std::vector<float> weight = nfn::lay(l, given->weight + n * weights, bias);
-    batch.each([&](nfn::Convolution& part, long first) {
-      const long at = n * samples + first;
-      part.read(given->input + at * part.sample());
-      part.forward(weight.data(), results + at * shape->out * part.share());
-    });
-  }
+extern "C" int nfn_convolve(const nfn::Shape* shape, const nfn::Tensors* given, bool is_rectified,
+                            float* results) try {
+  nfn::Forward forward(*shape, is_rectified);
+  for (long n = 0; n < shape->networks; ++n) forward(n, *given, results);
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }
 
-extern "C" void nfn_convolve_back(const nfn::Shape* shape, long networks, long samples,
-                                  const nfn::Tensors* given, const nfn::Adjoints* adjoints) {
-  nfn::Batch batch(*shape, samples, adjoints->input);
-  const nfn::Layer& l = batch.layer();
-  const long weights = l.taps * shape->out;
-  std::vector<float> turned(l.corner.size() * shape->out * l.in), part_of(l.size());
-  for (long n = 0; n < networks; ++n) {
-    const std::vector<float> weight = nfn::lay(l, given->weight + n * weights, nullptr);
-    std::vector<float> gradient(l.size());
-    if (adjoints->input) nfn::turn(l, weight.data(), turned.data());
-    batch.each([&](nfn::Convolution& part, long first) {
-      const long at = n * samples + first;
-      part.read(given->input + at * part.sample());
-      part.read_adjoint(adjoints->result + at * shape->out * part.share());
-      nfn::correlate(part.layer, part.input.data(), part.result.data(), part_of.data());
-      for (size_t i = 0; i < gradient.size(); ++i) gradient[i] += part_of[i];
-      if (adjoints->input) part.spread(turned.data(), adjoints->input + at * part.sample());
-    });
-    nfn::put_back(l, gradient, adjoints->weight + n * weights, adjoints->bias + n * shape->out);
-  }
+extern "C" int nfn_convolve_back(const nfn::Shape* shape, const nfn::Tensors* given,
+                                 const nfn::Adjoints* adjoints) try {
+  nfn::Backward backward(*shape, adjoints->input);
+  for (long n = 0; n < shape->networks; ++n) backward(n, *given, *adjoints);
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }

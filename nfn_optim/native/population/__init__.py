@@ -18,6 +18,9 @@ from torch import Tensor
 
 from ...rules import AdamRule, SGDRule, UpdateRule
 from .. import Expected, Library, are_plain, check, pointer
+from ._modules import ACTIVATIONS as ACTIVATIONS
+from ._modules import is_plain as is_plain
+from ._modules import read_layers as read_layers
 from ._program import Layer as Layer
 from ._program import Program as Program
 from ._samples import Samples as Samples
@@ -93,7 +96,7 @@ def train(
         *map(pointer, written.values()),
     )
     task = Task.of(program, n, batch, inputs, targets)
-    LIBRARY.load().nfn_train(ctypes.byref(task), ctypes.byref(training))
+    LIBRARY.call("nfn_train", ctypes.byref(task), ctypes.byref(training))
     if constants.is_adam:
         slots["step"] += steps
 
@@ -151,8 +154,8 @@ def _run_all(
     made = torch.empty(n, m, *result, dtype=torch.float32, device="cpu")
     task = Task.of(program, n, min(m, _SAMPLES_AT_ONCE), inputs, None)
     pointers = [ctypes.c_void_p(pointer(tensor)) for tensor in (*given, made)]
-    getattr(LIBRARY.load(), name)(
-        ctypes.byref(task), ctypes.c_void_p(pointer(rows)), ctypes.c_int64(m), *pointers
+    LIBRARY.call(
+        name, ctypes.byref(task), ctypes.c_void_p(pointer(rows)), ctypes.c_int64(m), *pointers
     )
     return made
 

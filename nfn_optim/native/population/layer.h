@@ -10,12 +10,13 @@
 #include <vector>
 
 #include "lanes.h"
+#include "tiles.h"
 
 namespace nfn {
 
 constexpr long TILE = 6;  // places or taps whose sums stay in registers, two registers each
 
-enum Activation { NONE, RELU, TANH, SINE };
+enum Activation { NONE, RELU, TANH, SINE, GELU, SILU, SIGMOID };
 
 // As the Python side writes it.
 struct Shape {
@@ -23,21 +24,7 @@ struct Shape {
       pooled, weight, bias;
 };
 
-template <long N>
-struct Number {
-  static constexpr long value = N;
-};
-
-// `f(Number, begin)` for tiles of `MOST`, and a last one of what is left.
-template <long MOST, class F>
-inline void tiles(long count, F f, long begin = 0) {
-  for (; begin + MOST <= count; begin += MOST) f(Number<MOST>(), begin);
-  if constexpr (MOST > 1) {
-    if (begin < count) tiles<MOST - 1>(count, f, begin);
-  }
-}
-
-// The same for columns, in pairs of registers.
+// `f(Number, begin)` for columns, in pairs of registers and a last one.
 template <class F>
 inline void panels(long columns, F f) {
   long c = 0;
@@ -94,18 +81,17 @@ struct Layer {
 
   long size() const { return (taps + 1) * out; }  // of weight and bias in memory
 
-  // `f(where in memory, where in a row of parameters)` for all parameters.
+  // `f(where in memory, where in the weight)` for all of it; biases lie behind, `taps * out` on.
   template <class F>
-  void each(F f) const {
+  void each_weight(F f) const {
     const Shape& s = shape;
     const long kernel = s.kernel_height * s.kernel_width;
     for (long o = 0; o < s.out; ++o) {
       for (long k = 0; k < kernel; ++k) {
         for (long c = 0; c < s.channels; ++c) {
-          f((k * s.channels + c) * out + o, s.weight + (o * s.channels + c) * kernel + k);
+          f((k * s.channels + c) * out + o, (o * s.channels + c) * kernel + k);
         }
       }
-      f(taps * out + o, s.bias + o);
     }
   }
 };

@@ -5,6 +5,7 @@
 
 #include "layer.h"
 #include "product.h"
+#include "transpose.h"
 
 namespace nfn {
 
@@ -20,6 +21,14 @@ inline void activate(Vec z, int64_t kind, float omega, Vec& y, Vec& slope) {
   } else if (kind == SINE) {
     sine(omega * z, y, slope);
     slope = omega * slope;
+  } else if (kind == GELU) {
+    const Vec below = normal_below(z);
+    y = z * below;
+    slope = below + z * (0.398942280f * exp(-0.5f * z * z));
+  } else if (kind == SILU || kind == SIGMOID) {
+    const Vec s = sigmoid(z);
+    y = kind == SILU ? z * s : s;
+    slope = s * (one - s) * (kind == SILU ? z : one) + (kind == SILU ? s : Vec{});
   }
 }
 
@@ -129,11 +138,7 @@ inline void spread_outside(const Layer& l, const float* g, const float* weight, 
 inline void turn(const Layer& l, const float* weight, float* turned) {
   const long outs = l.shape.out, channels = l.shape.channels, corners = l.corner.size();
   for (long k = 0; k < corners; ++k) {
-    for (long o = 0; o < outs; ++o) {
-      const float* from = weight + k * channels * l.out + o;
-      float* to = turned + (k * outs + o) * l.in;
-      for (long c = 0; c < channels; ++c) to[c] = from[c * l.out];
-    }
+    transpose(weight + k * channels * l.out, l.out, channels, outs, turned + k * outs * l.in, l.in);
   }
 }
 

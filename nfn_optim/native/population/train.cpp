@@ -1,5 +1,9 @@
 // Trains small networks, each for all its steps before the next: weights, moments and the
 // activations of a batch stay in the cache.
+
+#include <optional>
+
+#include "border.h"
 #include "losses.h"
 #include "network.h"
 
@@ -49,8 +53,10 @@ class Row {
   template <class F>
   void each(F f) {
     for (size_t i = 0; outside && i < network.layers.size(); ++i) {
-      float* start = &inside[network.start[i]];
-      network.layers[i].each([&](long in, long out) { f(start[in], outside[out]); });
+      const Layer& l = network.layers[i];
+      float *start = &inside[network.start[i]], *bias = start + l.taps * l.out;
+      l.each_weight([&](long in, long out) { f(start[in], outside[l.shape.weight + out]); });
+      for (long o = 0; o < l.shape.out; ++o) f(bias[o], outside[l.shape.bias + o]);
     }
   }
 };
@@ -116,10 +122,11 @@ class Gradient {
   void differentiate(const float* found, const int64_t* index) {
     if (task.has_classes) {
       const int64_t* classes = static_cast<const int64_t*>(task.targets) + n * task.targets_stride;
-      cross_entropy(found, classes, index, task.batch, outs(), adjoint.data());
+      cross_entropy(found, task.batch, outs(), adjoint.data(), [&](long b) { return classes[index[b]]; });
     } else {
       const float* values = static_cast<const float*>(task.targets) + n * task.targets_stride;
-      mean_square(found, values, index, task.batch, outs(), adjoint.data());
+      mean_square(found, task.batch, outs(), adjoint.data(),
+                  [&](long b) { return values + index[b] * outs(); });
     }
   }
 
@@ -192,32 +199,47 @@ void trace_back(const Task& task, float* rows, long count, long n, Network& netw
 template <class F>
 void each_network(const Task& task, F f) {
   const int threads = std::max<long>(1, std::min(task.threads, task.networks));
+  Caught caught;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    Network network(task.layers, task.depth, task.batch, task.omega);
+    std::optional<Network> network;
+    caught.run([&] { network.emplace(task.layers, task.depth, task.batch, task.omega); });
 #pragma omp for schedule(dynamic, 1)
-    for (long n = 0; n < task.networks; ++n) f(n, network);
+    for (long n = 0; n < task.networks; ++n) {
+      if (network) caught.run([&] { f(n, *network); });
+    }
   }
+  caught.pass_on();
 }
 
 }  // namespace
 }  // namespace nfn
 
-extern "C" void nfn_train(const nfn::Task* task, const nfn::Training* training) {
+extern "C" int nfn_train(const nfn::Task* task, const nfn::Training* training) try {
   nfn::each_network(*task, [&](long n, nfn::Network& network) {
     nfn::train(*task, *training, n, network);
   });
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }
 
-extern "C" void nfn_evaluate(const nfn::Task* task, float* weights, int64_t count, float* outputs) {
+extern "C" int nfn_evaluate(const nfn::Task* task, float* weights, int64_t count,
+                            float* outputs) try {
   nfn::each_network(*task, [&](long n, nfn::Network& network) {
     nfn::evaluate(*task, weights, count, n, network, outputs);
   });
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }
 
-extern "C" void nfn_trace_back(const nfn::Task* task, float* weights, int64_t count,
-                               const float* adjoints, float* grads) {
+extern "C" int nfn_trace_back(const nfn::Task* task, float* weights, int64_t count,
+                              const float* adjoints, float* grads) try {
   nfn::each_network(*task, [&](long n, nfn::Network& network) {
     nfn::trace_back(*task, weights, count, n, network, adjoints, grads);
   });
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }

@@ -60,7 +60,8 @@ class Step:
         by_name = dict(zip(self.order, rates, strict=True))
         factors = [factor for name in layout.names for factor in by_name[name]]
         norms = torch.empty(len(layout.names), dtype=torch.float32, device="cpu")
-        LIBRARY.load().nfn_step(
+        LIBRARY.call(
+            "nfn_step",
             ctypes.c_long(len(layout.names)),
             table(layout.numbers),
             table(layout.fans),

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <vector>
 
+#include "border.h"
 #include "parameter.h"
 #include "polar.h"
 
@@ -103,8 +104,10 @@ inline void point(std::vector<Parameter>& parameters, int threads) {
     if (p.is_polar()) all.emplace_back(p);
   }
   const long count = all.size();
+  Caught caught;
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long i = 0; i < count; ++i) all[i].open();
+  for (long i = 0; i < count; ++i) caught.run([&] { all[i].open(); });
+  caught.pass_on();
   std::vector<Band> bands;
   for (Pointing& one : all) {
     std::move(one.bands.begin(), one.bands.end(), std::back_inserter(bands));

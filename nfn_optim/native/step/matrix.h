@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "border.h"
 #include "lanes.h"
 #include "pool.h"
 #include "product.h"
+#include "transpose.h"
 
 namespace nfn {
 
@@ -33,33 +35,6 @@ struct Matrix {
 inline void copy(const float* from, long from_stride, long rows, long columns, float* to,
                  long to_stride) {
   for (long i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
-}
-
-// The same, rows as columns; in tiles, so that whole cache lines are read and written.
-inline void transpose(const float* from, long from_stride, long rows, long columns, float* to,
-                      long to_stride) {
-  constexpr long TILE = 16;
-  if (rows * columns <= 4096) {
-    for (long j = 0; j < columns; ++j) {
-      for (long i = 0; i < rows; ++i) to[j * to_stride + i] = from[i * from_stride + j];
-    }
-    return;
-  }
-  for (long top = 0; top < rows; top += TILE) {
-    const long high = std::min(TILE, rows - top);
-    for (long left = 0; left < columns; left += TILE) {
-      const long wide = std::min(TILE, columns - left);
-      float tile[TILE][TILE];
-      for (long i = 0; i < high; ++i) {
-        const float* row = from + (top + i) * from_stride + left;
-        for (long j = 0; j < wide; ++j) tile[j][i] = row[j];
-      }
-      for (long j = 0; j < wide; ++j) {
-        float* row = to + (left + j) * to_stride + top;
-        for (long i = 0; i < high; ++i) row[i] = tile[j][i];
-      }
-    }
-  }
 }
 
 // Rows of `a` times a panel `b` of `k` rows.
@@ -93,9 +68,8 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
                      float beta, const Matrix& d, Matrix& c, int threads, First first) {
   const long k = b.rows, panels = padded(b.columns, PANEL) / PANEL;
   if (2 * rows * k * b.stride < 1000000) threads = 1;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long panel = 0; panel < panels; ++panel) {
-    std::vector<float> packed(k * PANEL);
+  const auto multiply_panel = [&](long panel) {
+    std::vector<float, Pooled<float>> packed(k * PANEL);
     for (long i = 0; i < k; ++i) {
       store(&packed[i * PANEL], load(b[i] + panel * PANEL));
       store(&packed[i * PANEL + LANES], load(b[i] + panel * PANEL + LANES));
@@ -107,7 +81,11 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
     }
     multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, packed.data(), k, alpha, beta,
                              d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
-  }
+  };
+  Caught caught;
+#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
+  for (long panel = 0; panel < panels; ++panel) caught.run([&] { multiply_panel(panel); });
+  caught.pass_on();
 }
 
 // The same in all rows.

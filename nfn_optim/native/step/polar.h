@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "border.h"
 #include "constants.h"
 #include "matrix.h"
 
@@ -106,8 +107,10 @@ inline void polar_factors(std::vector<Band> bands, int threads) {
   for (; next < count && bands[next].cost() * threads > total; total -= bands[next++].cost()) {
     polar_factor(bands[next], threads);
   }
+  Caught caught;
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long i = next; i < count; ++i) polar_factor(bands[i], 1);
+  for (long i = next; i < count; ++i) caught.run([&] { polar_factor(bands[i], 1); });
+  caught.pass_on();
 }
 
 }  // namespace nfn

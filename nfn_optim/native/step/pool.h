@@ -34,7 +34,11 @@ class Pool {
   void put_back(void* block, size_t bytes) {
     const int order = order_of(bytes);
     if (order < 0) return ::operator delete(block);
-    free_[order].push_back(block);
+    try {
+      free_[order].push_back(block);
+    } catch (...) {  // destructors do not throw
+      ::operator delete(block);
+    }
   }
 
  private:

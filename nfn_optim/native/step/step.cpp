@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "border.h"
 #include "step.h"
 
 // `layout` has of every parameter rows, columns, taps, populations of outputs and inputs, whether
@@ -12,10 +13,10 @@
 // steps, size at the start, loud, loudest and opened; `rates` a factor on the update and one on the
 // values; `weights` seven of each layer and two of the schedule; `settings` those of `Settings`.
 // Writes the norms of the updates to `norms`.
-extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
-                         const int64_t* sizes, void* const* tensors, const double* rates,
-                         const float* const* weights, const float* settings, int hidden, int threads,
-                         float* norms) {
+extern "C" int nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
+                        const int64_t* sizes, void* const* tensors, const double* rates,
+                        const float* const* weights, const float* settings, int hidden, int threads,
+                        float* norms) try {
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
     all.emplace_back(layout + nfn::NUMBERS * i, fans + nfn::FANS * i, tensors + nfn::TENSORS * i,
@@ -29,4 +30,7 @@ extern "C" void nfn_step(long parameters, const int64_t* layout, const float* fa
   for (const nfn::Parameter& p : step.parameters()) {
     *norms++ = static_cast<float>(std::sqrt(p.moved));
   }
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }

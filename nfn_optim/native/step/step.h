@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "averaging.h"
+#include "border.h"
 #include "channels.h"
 #include "direction.h"
 #include "parameter.h"
@@ -92,10 +93,14 @@ class Step {
   template <class Body>
   void on_pieces(Body body) {
     const int threads = this->threads();
+    Caught caught;
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static, 1)
     for (int t = 0; t < threads; ++t) {
-      for (Piece& piece : shares_[t]) body(piece);
+      caught.run([&] {
+        for (Piece& piece : shares_[t]) body(piece);
+      });
     }
+    caught.pass_on();
   }
 
   // What is known of whole parameters, and how large their steps are.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "border.h"
 #include "entries.h"
 #include "neurons.h"
 #include "laid.h"
@@ -111,20 +112,27 @@ class Back {
   Matrix of_schedule_;  // the last column is that of the bias
 };
 
+long tape_size(const Shapes& shapes) {
+  float start = 0;
+  const auto all = tapes(shapes_of(shapes), shapes.hidden, &start);
+  return all.empty() ? 0 : all.back().end - &start;
+}
+
 }  // namespace
 }  // namespace nfn
 
-// Floats of one network's tape.
-extern "C" long nfn_tape_size(const nfn::Shapes* shapes) {
-  float start = 0;
-  const auto tapes = nfn::tapes(nfn::shapes_of(*shapes), shapes->hidden, &start);
-  return tapes.empty() ? 0 : tapes.back().end - &start;
+// Floats of one network's tape, to `size`.
+extern "C" int nfn_tape_size(const nfn::Shapes* shapes, int64_t* size) try {
+  *size = nfn::tape_size(*shapes);
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }
 
 // Takes a step. `tape` has room for every network's, or is null where there is no way back.
-extern "C" void nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* tensors,
-                               const nfn::Results* results, const float* const* weights,
-                               const float* settings, float* tape) {
+extern "C" int nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* tensors,
+                              const nfn::Results* results, const float* const* weights,
+                              const float* settings, float* tape) try {
   const nfn::Rule rule(weights, shapes->hidden);
   for (long n = 0; n < shapes->networks; ++n) {
     std::vector<nfn::Parameter> all = nfn::shapes_of(*shapes);
@@ -144,16 +152,22 @@ extern "C" void nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* te
       tape = tapes[i].end;
     }
   }
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }
 
 // Goes back through a step: from adjoints of what it returned to those of the leads before it, and to
 // the gradients of the weights.
-extern "C" void nfn_taped_back(const nfn::Shapes* shapes, float* tape,
-                               const nfn::Adjoints* adjoints, const float* const* weights,
-                               const float* settings, float* const* gradients) {
+extern "C" int nfn_taped_back(const nfn::Shapes* shapes, float* tape,
+                              const nfn::Adjoints* adjoints, const float* const* weights,
+                              const float* settings, float* const* gradients) try {
   const nfn::Rule rule(weights, shapes->hidden);
   nfn::Back back(*shapes, rule, nfn::Settings(settings).centred);
-  const long size = nfn_tape_size(shapes);
+  const long size = nfn::tape_size(*shapes);
   for (long n = 0; n < shapes->networks; ++n) back.run(tape + n * size, adjoints, n);
   back.write(gradients);
+  return nfn::DONE;
+} catch (...) {
+  return nfn::outcome();
 }

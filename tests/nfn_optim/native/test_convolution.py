@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nfn_optim.native import convolution
+from nfn_optim.native import convolution, pointer
 
 pytestmark = pytest.mark.usefixtures("native_convolution")
 
@@ -21,6 +21,12 @@ def by_torch(input, weight, bias, stride, padding):
     return torch.stack(results)
 
 
+def convolve(input, weight, bias, stride, padding, *, is_rectified=False):
+    result = convolution.empty_result(input, weight, stride, padding)
+    convolution.forward(input, weight, bias, stride, padding, is_rectified, pointer(result))
+    return result
+
+
 @given(
     samples=st.sampled_from([1, 5, 16, 37]),
     channels=st.integers(1, 18),
@@ -29,34 +35,51 @@ def by_torch(input, weight, bias, stride, padding):
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     stride=st.integers(1, 3),
     padding=st.integers(0, 2),
+    is_rectified=st.booleans(),
 )
 @settings(max_examples=25, deadline=None)
 def test_results_and_gradients_are_those_of_torch(
-    samples, channels, outs, sides, kernel, stride, padding
+    samples, channels, outs, sides, kernel, stride, padding, is_rectified
 ):
     input = draw(2, samples, channels, *sides).requires_grad_()
     weight = draw(2, outs, channels, *kernel).requires_grad_()
     bias = draw(2, outs).requires_grad_()
     expected = by_torch(input, weight, bias, stride, padding)
+    expected = expected.relu() if is_rectified else expected
     given = (input.detach(), weight.detach(), bias.detach())
     assert convolution.can_convolve(*given, stride, padding)
-    result = convolution.forward(*given, stride, padding)
+    result = convolve(*given, stride, padding, is_rectified=is_rectified)
     torch.testing.assert_close(result, expected.detach(), rtol=1e-4, atol=1e-4)
     adjoint = draw(*expected.shape, seed=1)
     theirs = torch.autograd.grad(expected, (input, weight, bias), adjoint)
+    known = result if is_rectified else None
     for of_input in (True, False):
-        ours = convolution.backward(adjoint, *given[:2], stride, padding, of_input=of_input)
+        ours = convolution.backward(adjoint, *given[:2], known, stride, padding, of_input=of_input)
         assert (ours[0] is None) is not of_input
         for one, other in zip(ours, theirs, strict=True):
             if one is not None:
                 torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-3)
 
 
-def test_any_strides_are_read():
-    input, weight, bias = draw(2, 3, 4, 6, 6), draw(2, 5, 4, 3, 3), draw(2, 5)
-    expected = convolution.forward(input, weight, bias, 1, 1)
-    turned = input.movedim(1, -1).contiguous().movedim(-1, 1)
-    assert torch.equal(convolution.forward(turned, weight, bias, 1, 1), expected)
+def test_any_strides_are_read_on_the_way_back():
+    input, weight, adjoint = draw(2, 3, 4, 6, 6), draw(2, 5, 4, 3, 3), draw(2, 3, 5, 6, 6)
+    turned = [x.movedim(1, -1).contiguous().movedim(-1, 1) for x in (adjoint, input, weight)]
+    expected = convolution.backward(adjoint, input, weight, None, 1, 1, of_input=True)
+    found = convolution.backward(*turned, None, 1, 1, of_input=True)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_what_is_no_number_stays_so():
+    input, weight = torch.zeros(1, 3, 1, 4, 4), torch.ones(1, 2, 1, 3, 3)
+    input[0, 1, 0, 0, 0] = torch.inf
+    weight[0, 1] = -1
+    weight[0, :, 0, 0, 1] = torch.nan
+    expected = by_torch(input, weight, torch.zeros(1, 2), 1, 1).relu()
+    assert expected.isnan().any()
+    found = convolve(input, weight, None, 1, 1, is_rectified=True)
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    ours = convolution.backward(torch.ones_like(found), input, weight, found, 1, 1, of_input=True)
+    assert ours[1].isnan().any()
 
 
 @pytest.mark.parametrize(
@@ -87,5 +110,5 @@ def test_what_has_no_result_is_not_computed(samples, side, stride, padding):
 def test_an_adjoint_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"adjoint must be float32 of shape \(2, 3, 5, 4, 4\)"):
         convolution.backward(
-            draw(2, 3, 5, 4, 3), draw(2, 3, 4, 6, 6), draw(2, 5, 4, 3, 3), 1, 0, of_input=True
+            draw(2, 3, 5, 4, 3), draw(2, 3, 4, 6, 6), draw(2, 5, 4, 3, 3), None, 1, 0, of_input=True
         )

@@ -21,6 +21,9 @@ extern "C" void tanh_of(const float* x, float* y, long n) {
 extern "C" void exp_of(const float* x, float* y, long n) {
   for (long i = 0; i < n; i += LANES) store(y + i, exp(load(x + i)));
 }
+extern "C" void normal_of(const float* x, float* y, long n) {
+  for (long i = 0; i < n; i += LANES) store(y + i, normal_below(load(x + i)));
+}
 extern "C" void log_of(const float* x, float* y, long n) {
   for (long i = 0; i < n; i += LANES) store(y + i, log(load(x + i)));
 }
@@ -99,6 +102,12 @@ def test_functions_are_exact_to_a_few_bits(
     expected = exact(x.double())
     error = (functions(name)(x) - expected).abs()
     assert (error <= tolerance * expected.abs()).all()
+
+
+def test_the_normal_distribution_is_exact(functions: Callable[[str], Function]) -> None:
+    for x in (both_signs(10.0), both_signs(3e38)):
+        error = (functions("normal")(x) - torch.special.ndtr(x.double())).abs()
+        assert error.max() < 4e-7
 
 
 @pytest.mark.parametrize("largest", [1e6, 1e30, 3e38])

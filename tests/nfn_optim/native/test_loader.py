@@ -13,6 +13,7 @@ from nfn_optim.native import (
     Library,
     NoCompiler,
     TurnedOff,
+    chain,
     convolution,
     population,
     step,
@@ -24,6 +25,7 @@ LIBRARIES = {
     "population": population.LIBRARY,
     "taped": taped.LIBRARY,
     "convolution": convolution.LIBRARY,
+    "chain": chain.LIBRARY,
 }
 
 

@@ -263,6 +263,24 @@ def test_gradients_may_be_zeros_or_none():
     assert distance(model, before) == 0
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # natively and not
+def test_empty_parameters_are_taken_and_left(dtype):
+    x, y = torch.rand(8, 4, dtype=dtype), torch.rand(8, 2, dtype=dtype)
+    model = nn.Sequential(nn.Linear(4, 0), nn.Linear(0, 2)).to(dtype)
+    optimizer = NFNOptimizer(model)
+    before = copy.deepcopy(model.state_dict())
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+        optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert optimizer.coverage().rows
+    for name, param in model.named_parameters():
+        assert torch.equal(param, before[name]) == (name != "1.bias")
+        assert param.isfinite().all()
+
+
 def test_frozen_layers_stay_and_may_thaw():
     model = network()
     for param in model[2].parameters():

@@ -87,6 +87,17 @@ class Doubled(ModuleTask):
         return 2 * super().loss(params, batch)
 
 
+class Named(nn.Module):
+    """Its parts have names that a task's network has attributes of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.task, self.spec, self.tensors = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tensors(self.spec(self.task(x).tanh()).tanh())
+
+
 def test_draws_of_a_family_are_fixed_and_differ(file: str) -> None:
     tasks = find_tasks([f"{file}:family"], draws=3, num_steps=7)
     assert [(t.name, t.num_steps) for t in tasks] == [(f"family-{i}", 7) for i in range(3)]
@@ -159,3 +170,30 @@ def test_a_loss_of_ones_own_is_what_is_trained() -> None:
         problem = as_problem(kind(build, F.mse_loss, data), torch.Generator().manual_seed(0))
         losses.append(problem.loss(problem.model, next(iter(problem.batches))).item())
     assert losses[1] == pytest.approx(2 * losses[0])
+
+
+def test_tensors_may_have_any_names() -> None:
+    data = torch.rand(20, 3), torch.rand(20, 1)
+    task = Doubled(Named, F.mse_loss, data, test_data=data)
+    start = task.init(torch.Generator().manual_seed(0))
+    model = as_problem(task, torch.Generator().manual_seed(0)).model
+    assert {n: p.shape for n, p in model.state_dict().items()} == {
+        n: p.shape for n, p in start.items()
+    }
+    assert NFNOptimizer(model, spec=model.spec).coverage().share == 1
+    found = evaluate("untrained", [task], peers=[SGD.at(0.1), LOOP], num_seeds=1)
+    assert not any(row.failure for row in found.rows)
+
+
+def test_a_name_may_be_the_start_of_another() -> None:
+    class Nested(Bare):
+        spec = NetworkSpec(
+            {"line": ("out",), "line.slope": ("out",)}, {"line": (2,), "line.slope": (2,)}
+        )
+        carried = frozenset()
+
+        def init(self, generator: torch.Generator) -> Params:
+            return {"line": torch.zeros(2), "line.slope": torch.zeros(2)}
+
+    model = as_problem(Nested(), torch.Generator().manual_seed(0)).model
+    assert [n for n, _ in model.named_parameters()] == ["line", "line.slope"]

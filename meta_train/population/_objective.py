@@ -19,7 +19,7 @@ from ._stacked import cross_entropy, forward
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Problem(ABC):
+class Objective(ABC):
     """Samples, and a loss of those in a batch.
 
     Attributes:
@@ -65,7 +65,7 @@ class Problem(ABC):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Classification(Problem):
+class Classification(Objective):
     """Cross-entropy with L2; inputs are images `(m, c, h, w)`, targets are classes `(m,)`.
 
     Raises:
@@ -88,7 +88,7 @@ class Classification(Problem):
         return self.inputs.shape[1:]
 
     def compute(self, weights: Tensor, index: Tensor, *keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses and gradients by autograd; see `Problem.compute`."""
+        """Losses and gradients by autograd; see `Objective.compute`."""
         with torch.enable_grad():
             leaf = weights.detach().requires_grad_()
             values = self._losses(leaf, index, keep)
@@ -106,7 +106,7 @@ class Classification(Problem):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Regression(Problem):
+class Regression(Objective):
     """Mean square of SIRENs; inputs are `(m, c)` or `(n, m, c)`, targets are `(n, m, c)`.
 
     Raises:
@@ -134,7 +134,7 @@ class Regression(Problem):
         return self.inputs.shape[-1:]
 
     def compute(self, weights: Tensor, index: Tensor, *keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses and gradients written out, without dropout; see `Problem.compute`."""
+        """Losses and gradients written out, without dropout; see `Objective.compute`."""
         coords = _pick(self.inputs, index) if self.has_own_inputs else self.inputs[index]
         values = _pick(self.targets, index)
         return mean_square(weights, coords.mT, values.mT, spec=self.spec, omega=self.omega)

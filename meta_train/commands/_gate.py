@@ -1,0 +1,130 @@
+"""The command `nfn-optim gate`: may this checkpoint become the default?"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from ._console import progress_bars, write_json
+
+if TYPE_CHECKING:
+    from ..evaluation import Condition, Evaluation
+
+DO_NOT_SHIP = 4  # exit status
+_CANDIDATE = "candidate"
+
+
+def gate(
+    checkpoint: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    tasks: tuple[str, ...] = ("field-dev",),
+    steps: int | None = None,
+    seeds: int = 3,
+    processes: int = 2,
+    record: bool = False,
+    out: Path = Path("out/gate"),
+    json: Path | None = None,
+) -> None:
+    """Says whether a checkpoint may become the default: ship, or do not ship.
+
+    It is compared with the rule that has learned nothing and with the shipped weights. It must be
+    faster than no learning, nowhere much worse, end no higher than the shipped weights, and diverge
+    no more often. The exit status is 4 where it may not become the default.
+
+    Args:
+        checkpoint: A file written by `train`.
+        tasks: Sets of tasks or single ones, as for `evaluate`.
+        steps: Steps of every run; without, each task's own.
+        seeds: Networks trained on each task, the same with every rule.
+        processes: Runs at the same time, one thread each.
+        record: Write what was found into the checkpoint's card.
+        out: Folder for the cache of finished runs.
+        json: Where to write all numbers.
+    """
+    from ..evaluation import evaluate, find_tasks, to_json
+    from ..evaluation import gate as conditions
+    from ..evaluation.contenders import SHIPPED, UNTRAINED, learned
+    from ..support import check_overwrite
+
+    check_overwrite(json)
+    candidate = replace(learned(checkpoint), name=_CANDIDATE)
+    chosen = find_tasks(tasks, num_steps=steps)
+    with progress_bars() as bars:
+        bar = bars.add_task("preparing", total=None)
+        evaluation = evaluate(
+            candidate,
+            chosen,
+            peers=(),
+            num_seeds=seeds,
+            costs=False,
+            cache=out / "cache",
+            processes=processes,
+            on_progress=lambda label, done, total: bars.update(
+                bar, description=label, completed=done, total=total
+            ),
+        )
+    found = conditions(evaluation, _CANDIDATE, UNTRAINED, SHIPPED)
+    is_good = all(condition.holds for condition in found)
+    Console().print(_by_task(evaluation, UNTRAINED, SHIPPED))
+    Console().print(_conditions(found))
+    print(f"{'Ship' if is_good else 'Do not ship'}: {checkpoint}")
+    if record:
+        _record(checkpoint, found, tasks, steps, seeds)
+    write_json(json, to_json(evaluation) | {"gate": _plain(found)})
+    if not is_good:
+        sys.exit(DO_NOT_SHIP)
+
+
+def _by_task(evaluation: Evaluation, untrained: str, shipped: str) -> Table:
+    from ..evaluation import loss_ratio, speedup
+
+    table = Table(
+        "task", "steps", "speed-up", f"end loss / {untrained}", f"/ {shipped}", title=_CANDIDATE
+    )
+    for task in evaluation.tasks:
+        own, base, present = (
+            evaluation.row(task.name, name) for name in (_CANDIDATE, untrained, shipped)
+        )
+        figures = speedup(own, base), loss_ratio(own, base), loss_ratio(own, present)
+        table.add_row(task.name, str(task.num_steps), *(f"{figure:.3f}" for figure in figures))
+    return table
+
+
+def _conditions(found: Sequence[Condition]) -> Table:
+    table = Table("asked", "found", "where", "")
+    for each in found:
+        table.add_row(each.asked, f"{each.figure:.3f}", each.where, "yes" if each.holds else "NO")
+    return table
+
+
+def _plain(found: Sequence[Condition]) -> list[dict[str, object]]:
+    """JSON values; a figure that is not finite becomes None."""
+    return [
+        asdict(each) | {"figure": each.figure if math.isfinite(each.figure) else None}
+        for each in found
+    ]
+
+
+def _record(
+    checkpoint: Path,
+    found: Sequence[Condition],
+    tasks: Sequence[str],
+    steps: int | None,
+    seeds: int,
+) -> None:
+    """Writes the findings into the card; the weights stay as they are."""
+    from nfn_optim import load_rule, read_card, save_rule
+
+    settings = {"tasks": list(tasks), "steps": steps, "seeds": seeds}
+    card = read_card(checkpoint) | {"gate": settings | {"conditions": _plain(found)}}
+    save_rule(load_rule(checkpoint), checkpoint, card)
+    print(f"Recorded in the card of {checkpoint}.")

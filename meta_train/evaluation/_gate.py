@@ -1,0 +1,108 @@
+"""Whether a rule may become the default: better than no learning, no worse than what is shipped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .report import Evaluation, Row
+
+_MEDIAN_SPEEDUP = 1.05  # over the rule that has learned nothing
+_WORST_SPEEDUP = 0.9
+_WORST_LOSS = 1.1  # end loss over that of the rule that has learned nothing
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that is asked of a candidate.
+
+    Attributes:
+        asked: In words, with its bound.
+        figure: What was measured.
+        holds: Whether that is enough.
+        where: The task behind the figure, where it is that of one task.
+    """
+
+    asked: str
+    figure: float
+    holds: bool
+    where: str = ""
+
+
+def gate(
+    evaluation: Evaluation, candidate: str, untrained: str, shipped: str | None
+) -> list[Condition]:
+    """What is asked of a candidate before it may become the default; it may where all holds.
+
+    Args:
+        evaluation: All of them on the same tasks and seeds.
+        candidate: Name of the contender that is judged.
+        untrained: Name of the rule that has learned nothing.
+        shipped: Name of the present default; None where that has learned nothing either.
+    """
+    own, base = evaluation.of(candidate), evaluation.of(untrained)
+    tasks = [task.name for task in evaluation.tasks]
+    pairs = list(zip(own, base, strict=True))
+    speedups, losses = ([measure(a, b) for a, b in pairs] for measure in (speedup, loss_ratio))
+    slowest, highest = int(np.argmin(speedups)), int(np.argmax(losses))
+    median, worst = float(np.median(speedups)), speedups[slowest]
+    found = [
+        Condition(
+            f"median speed-up over {untrained} >= {_MEDIAN_SPEEDUP}",
+            median,
+            median >= _MEDIAN_SPEEDUP,
+        ),
+        Condition(
+            f"worst speed-up over {untrained} >= {_WORST_SPEEDUP}",
+            worst,
+            worst >= _WORST_SPEEDUP,
+            tasks[slowest],
+        ),
+        _median_loss(losses, untrained),
+        Condition(
+            f"highest end loss over that of {untrained} <= {_WORST_LOSS}",
+            losses[highest],
+            losses[highest] <= _WORST_LOSS,
+            tasks[highest],
+        ),
+    ]
+    if shipped is not None:
+        beside = zip(own, evaluation.of(shipped), strict=True)
+        found.append(_median_loss([loss_ratio(a, b) for a, b in beside], shipped))
+    diverged = sum(row.num_diverged for row in own)
+    allowed = sum(row.num_diverged for row in base)
+    found.append(Condition(f"diverged runs <= {allowed}", diverged, diverged <= allowed))
+    return found
+
+
+def speedup(own: Row, base: Row) -> float:
+    """Length of a run over the steps to another contender's end loss; 0 where it is never reached.
+
+    Of the smoothed curves' means over seeds, which start from the same networks: what seeds have in
+    common does not count. Between the points of a curve losses are interpolated.
+    """
+    if not own.curve.mean or not base.curve.mean:
+        return 0.0
+    target, steps, losses = base.curve.mean[-1], own.curve.steps, own.curve.mean
+    first = next((i for i, loss in enumerate(losses) if loss <= target), None)
+    if first is None or not math.isfinite(target):
+        return 0.0
+    reached = float(steps[first])
+    if first and math.isfinite(losses[first - 1]):
+        share = (losses[first - 1] - target) / (losses[first - 1] - losses[first])
+        reached = steps[first - 1] + share * (steps[first] - steps[first - 1])
+    return base.curve.steps[-1] / reached
+
+
+def loss_ratio(own: Row, base: Row) -> float:
+    """End loss over another contender's; infinite where a run failed."""
+    loss, reference = own.end_loss.mean, base.end_loss.mean
+    return loss / reference if math.isfinite(loss) and reference else math.inf
+
+
+def _median_loss(ratios: Sequence[float], name: str) -> Condition:
+    ratio = float(np.median(ratios))
+    return Condition(f"median end loss over that of {name} <= 1", ratio, ratio <= 1)
