@@ -63,7 +63,7 @@ def test_what_a_mask_takes_the_gradient_from_stays(make, checkpoint, fused):
     for name, param in model.named_parameters():
         moved = param.detach() != before[name]
         assert not moved[~masks[name]].any(), name
-        assert moved[masks[name]].float().mean() > 0.9, name
+        assert moved.sum() >= 0.9 * masks[name].sum(), name
 
 
 def test_pruned_weights_stay_pruned():
