@@ -37,7 +37,7 @@ def evaluate(
 ) -> None:
     """Compares a learned optimizer with tuned and untuned peers on what people train.
 
-    The rule that has learned nothing and the shipped weights are always beside it.
+    The rule that has learned nothing and the default are always beside it.
 
     Args:
         checkpoint: A file written by `train`, `default` for the weights in the package, or
