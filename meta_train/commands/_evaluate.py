@@ -40,8 +40,7 @@ def evaluate(
     The rule that has learned nothing and the default are always beside it.
 
     Args:
-        checkpoint: A file written by `train`, `default` for the weights in the package, or
-            `untrained`.
+        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
         tasks: Sets of tasks (field, field-dev, field-test, digits, held-out, yardstick), single
             tasks by name, or your own as `file.py:name` or `package.module:name`: a family, or a
             list of tasks.
