@@ -68,7 +68,8 @@ class NFNOptimizer(Optimizer):
             rate.
         maximize: Climb instead of descend.
         num_steps: Steps that the run will take, where that is known: a rule that has learned it
-            then slows down towards the end. Never needed. Parameters remember it from their first step.
+            then slows down towards the end. Never needed. Parameters remember it from their first
+            step.
         fused: Whether float32 parameters on a CPU take their step in native code, which is the same
             to rounding and several times faster. It is compiled at the first step on a machine
             (some seconds) and kept. None: where there is a C++ compiler; True: or else raise.
