@@ -382,7 +382,7 @@ def test_the_length_of_a_run_is_kept_in_the_state_and_changes_steps():
     assert any(
         not torch.equal(p, q) for p, q in zip(told.parameters(), untold.parameters(), strict=True)
     )
-    restored = NFNOptimizer(told)
+    restored = NFNOptimizer(told, checkpoint="small")
     restored.load_state_dict(optimizer.state_dict())
     assert lengths(restored) == {3.0}
 
