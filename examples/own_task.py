@@ -56,7 +56,7 @@ def final_loss(rule: UpdateRule, num_steps: int) -> float:
 
 
 def main() -> None:
-    """Goes on from the shipped weights on the family above, and compares."""
+    """Goes on from weights in the package on the family above, and compares."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="a few steps only")
     is_smoke = parser.parse_args().smoke
@@ -64,7 +64,7 @@ def main() -> None:
     config = mt.RunConfig(
         outer_steps=2 if is_smoke else 600,
         inner=mt.InnerConfig(runs=1, entries=200) if is_smoke else mt.InnerConfig(max_horizon=300),
-        rule=mt.RuleConfig(init="default"),
+        rule=mt.RuleConfig(init="small"),
         outer=mt.OuterConfig(lr=3e-4, warmup=20),
     )
 
@@ -77,7 +77,7 @@ def main() -> None:
     adam = [final_loss(AdamRule(rate), num_steps) for rate in (1e-3, 3e-3, 1e-2, 3e-2)]
     rows = {
         "Adam, best of 4 rates": min(adam),
-        "NFNOptimizer as shipped": final_loss(load_rule(), num_steps),
+        "NFNOptimizer": final_loss(load_rule(), num_steps),
         f"after {config.outer_steps} outer steps on waves": final_loss(mine, num_steps),
     }
     print(f"{'optimizer':<34}{'final loss':>12}")

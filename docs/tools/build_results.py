@@ -56,7 +56,7 @@ def make_page(records: dict[str, Record], field: dict[str, Any]) -> str:
 
 def fill_readme(text: str, evaluation: dict[str, Any]) -> str:
     """The README with its table of wins and losses as the evaluation has it."""
-    contenders = ("untrained", "shipped", "muon", "schedule-free")
+    contenders = ("untrained", "small", "muon", "schedule-free")
     table = tables.ends(evaluation, SHOWN, contenders, over="adamw")
     return re.sub("(?<={})(.*?)(?={})".format(*MARKS), f"{table}\n", text, flags=re.DOTALL)
 

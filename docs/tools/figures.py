@@ -17,7 +17,7 @@ from records import ROOT, Record
 _SHOWN = (0.6, 1.6)  # of the peers' losses; what lies beyond stands at the edge
 FOLDER = ROOT / "docs" / "figures"
 _MARKS = {
-    "shipped": ("o", "#c1272d"),
+    "small": ("o", "#c1272d"),
     "untrained": ("s", "#e69f00"),
     "Muon + AdamW": ("^", "#0072b2"),
     "Schedule-Free AdamW": ("v", "#009e73"),
@@ -53,7 +53,7 @@ def speedup(records: Mapping[str, Record]) -> Figure:
     """Steps saved against tuned Adam, a line for every task."""
     parts = [records["digits"], records["held-out"]]
     figure, panel = _lines([task for record in parts for task in record.tasks])
-    for place, method in enumerate(("shipped", "untrained")):
+    for place, method in enumerate(("small", "untrained")):
         _dots(panel, parts, method, "speedup_adam", 0.2 * (place - 0.5))
     panel.axhline(len(parts[0].tasks) - 0.5, color="black", linewidth=0.5, linestyle="--")
     panel.set_xlabel("speed-up in steps to tuned Adam's final loss (right of the line is better)")

@@ -22,7 +22,7 @@ def demo(
     """Trains a digits classifier with tuned Adam and with the learned optimizer, and compares.
 
     Args:
-        checkpoint: A file written by `train`, or `default` for the weights in the package.
+        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
         steps: Training steps of each network.
         out: Where to write the picture of both loss curves.
         json: Where to write the table's numbers.

@@ -37,11 +37,10 @@ def evaluate(
 ) -> None:
     """Compares a learned optimizer with tuned and untuned peers on what people train.
 
-    The rule that has learned nothing and the shipped weights are always beside it.
+    The rule that has learned nothing and the default are always beside it.
 
     Args:
-        checkpoint: A file written by `train`, `default` for the weights in the package, or
-            `untrained`.
+        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
         tasks: Sets of tasks (field, field-dev, field-test, digits, held-out, yardstick), single
             tasks by name, or your own as `file.py:name` or `package.module:name`: a family, or a
             list of tasks.

@@ -36,9 +36,9 @@ def gate(
 ) -> None:
     """Says whether a checkpoint may become the default: ship, or do not ship.
 
-    It is compared with the rule that has learned nothing and with the shipped weights. It must be
-    faster than no learning, nowhere much worse, end no higher than the shipped weights, and diverge
-    no more often. The exit status is 4 where it may not become the default.
+    It is compared with the rule that has learned nothing, and with the default where that has
+    learned something. It must be faster than no learning, nowhere much worse, end no higher than
+    the default, and diverge no more often. The exit status is 4 where it may not take its place.
 
     Args:
         checkpoint: A file written by `train`.
@@ -52,7 +52,7 @@ def gate(
     """
     from ..evaluation import evaluate, find_tasks, to_json
     from ..evaluation import gate as conditions
-    from ..evaluation.contenders import SHIPPED, UNTRAINED, learned
+    from ..evaluation.contenders import UNTRAINED, learned, shipped
     from ..support import check_overwrite
 
     check_overwrite(json)
@@ -72,9 +72,10 @@ def gate(
                 bar, description=label, completed=done, total=total
             ),
         )
-    found = conditions(evaluation, _CANDIDATE, UNTRAINED, SHIPPED)
+    others = tuple(dict.fromkeys((UNTRAINED, shipped())))
+    found = conditions(evaluation, _CANDIDATE, *others)
     is_good = all(condition.holds for condition in found)
-    Console().print(_by_task(evaluation, UNTRAINED, SHIPPED))
+    Console().print(_by_task(evaluation, others))
     Console().print(_conditions(found))
     print(f"{'Ship' if is_good else 'Do not ship'}: {checkpoint}")
     if record:
@@ -84,17 +85,14 @@ def gate(
         sys.exit(DO_NOT_SHIP)
 
 
-def _by_task(evaluation: Evaluation, untrained: str, shipped: str) -> Table:
+def _by_task(evaluation: Evaluation, others: Sequence[str]) -> Table:
     from ..evaluation import loss_ratio, speedup
 
-    table = Table(
-        "task", "steps", "speed-up", f"end loss / {untrained}", f"/ {shipped}", title=_CANDIDATE
-    )
+    of_others = (f"end loss / {name}" for name in others)
+    table = Table("task", "steps", f"speed-up over {others[0]}", *of_others, title=_CANDIDATE)
     for task in evaluation.tasks:
-        own, base, present = (
-            evaluation.row(task.name, name) for name in (_CANDIDATE, untrained, shipped)
-        )
-        figures = speedup(own, base), loss_ratio(own, base), loss_ratio(own, present)
+        own, *beside = (evaluation.row(task.name, name) for name in (_CANDIDATE, *others))
+        figures = (speedup(own, beside[0]), *(loss_ratio(own, other) for other in beside))
         table.add_row(task.name, str(task.num_steps), *(f"{figure:.3f}" for figure in figures))
     return table
 

@@ -14,7 +14,7 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
     Native code that was not compiled before is compiled for it, in some seconds.
 
     Args:
-        checkpoint: A file written by `train`, or `default` for the weights in the package.
+        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
         json: Where to write the same.
     """
     from nfn_optim import read_card

@@ -25,8 +25,8 @@ CANDIDATE = "candidate"
 def print_verdict(trainer: MetaTrainer, out: Path) -> None:
     """Trains networks of a few held-out tasks, and prints how they end and what that says.
 
-    Beside the rule that was trained are the rule that has learned nothing, the shipped weights, and
-    AdamW at the best of three rates.
+    Beside the rule that was trained are the rule that has learned nothing, the default where it has
+    learned something, and AdamW at the best of three rates.
 
     Args:
         trainer: The run, which has ended.
@@ -91,8 +91,8 @@ def verdict(found: Evaluation) -> str:
     worse = "It made things worse" if ratio > 1 + _TIE else "It made no difference that shows"
     return (
         f"{worse}: {figures}. Without learning, NFNOptimizer(model, checkpoint='untrained') does "
-        "as well here. Meta-train longer, start from the shipped weights (--init default), or "
-        "train on tasks that are more like those you hold out."
+        "as well here. Meta-train longer, start from other weights (--init small), or train on "
+        "tasks that are more like those you hold out."
     )
 
 

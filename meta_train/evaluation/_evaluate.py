@@ -44,7 +44,7 @@ def evaluate(
     processes: int = 1,
     on_progress: OnProgress = lambda label, done, total: None,
 ) -> Evaluation:
-    """Compares a learned rule, one without learning and the shipped one with peers.
+    """Compares a learned rule, one without learning and the default with peers.
 
     Main arguments:
         checkpoint: A rule, what `load_rule` takes, or a contender.

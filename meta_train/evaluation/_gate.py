@@ -1,4 +1,4 @@
-"""Whether a rule may become the default: better than no learning, no worse than what is shipped."""
+"""Whether a rule may become the default: better than no learning, no worse than the default."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Condition:
 
 
 def gate(
-    evaluation: Evaluation, candidate: str, untrained: str, shipped: str | None
+    evaluation: Evaluation, candidate: str, untrained: str, default: str | None = None
 ) -> list[Condition]:
     """What is asked of a candidate before it may become the default; it may where all holds.
 
@@ -41,7 +41,7 @@ def gate(
         evaluation: All of them on the same tasks and seeds.
         candidate: Name of the contender that is judged.
         untrained: Name of the rule that has learned nothing.
-        shipped: Name of the present default; None where that has learned nothing either.
+        default: Name of the present default; None where that has learned nothing either.
     """
     own, base = evaluation.of(candidate), evaluation.of(untrained)
     tasks = [task.name for task in evaluation.tasks]
@@ -69,9 +69,9 @@ def gate(
             tasks[highest],
         ),
     ]
-    if shipped is not None:
-        beside = zip(own, evaluation.of(shipped), strict=True)
-        found.append(_median_loss([loss_ratio(a, b) for a, b in beside], shipped))
+    if default is not None:
+        beside = zip(own, evaluation.of(default), strict=True)
+        found.append(_median_loss([loss_ratio(a, b) for a, b in beside], default))
     diverged = sum(row.num_diverged for row in own)
     allowed = sum(row.num_diverged for row in base)
     found.append(Condition(f"diverged runs <= {allowed}", diverged, diverged <= allowed))

@@ -1,4 +1,4 @@
-"""What the shipped rule is meta-trained on. Fashion-MNIST is held out: it may not come in here."""
+"""What the weights `small` are meta-trained on. Fashion-MNIST is held out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ general_family = Mixture(
         (ReparametrizedWeights(Mixture(((_digits_mlps, 1.0), (_mnist_mlps, 1.0)))), 0.1),
     )
 )
-"""What the shipped rule is meta-trained on: digits, MNIST, teachers and tables, MLPs and CNNs."""
+"""What the weights `small` are meta-trained on: digits, MNIST, teachers, tables."""
 
 # For evolution strategies, which train many copies of every network: smaller ones.
 _light_digits_mlps = replace(_digits_mlps, max_weights=12_000)

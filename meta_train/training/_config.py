@@ -27,7 +27,7 @@ Estimator = (
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How a rule is meta-trained; defaults are those of the shipped checkpoint's first phase.
+    """How a rule is meta-trained; defaults are those of the first phase of the weights `small`.
 
     `FINE_TUNING` are the settings of a run that goes on from a checkpoint.
 
@@ -71,7 +71,7 @@ FINE_TUNING = RunConfig(
     outer=OuterConfig(lr=1e-4, final_lr=1e-5, warmup=10, ema=0.95),
     validation=ValidationConfig(every=100),
 )
-"""A short run at a low rate, which goes on from the shipped weights.
+"""A short run at a low rate, which goes on from a checkpoint.
 
 What `nfn-optim train --init` takes for settings that are not given.
 """

@@ -22,6 +22,7 @@ VERSION = "6"  # of the rule's meaning: the same weights under another version a
 _READ = ("3", "4", "5", VERSION)
 _LIMITS_OF_3 = {"horizon": 1_000.0, "memory": 2_000.0, "fan_in": 1_024.0, "weight_size": 2.0}
 DEFAULT = "default"
+SMALL = "small"
 UNTRAINED = "untrained"
 
 
@@ -50,8 +51,10 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
     """Reads a rule.
 
     Args:
-        checkpoint: A file written by `save_rule`, `"default"` for the weights in this package, or
-            `"untrained"` for a rule that has learned nothing.
+        checkpoint: A file written by `save_rule`; `"default"` for the best for networks of any
+            kind, which has passed `nfn-optim gate` or has learned nothing; `"untrained"` for a rule
+            that has learned nothing; or `"small"` for weights that were meta-trained on small MLPs
+            and CNNs.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -93,12 +96,13 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
     Raises:
         FileNotFoundError: If there is no such file.
     """
-    if checkpoint == DEFAULT:
-        return Path(str(files("nfn_optim") / "checkpoints" / f"{DEFAULT}.safetensors"))
+    if checkpoint in (DEFAULT, SMALL):
+        return Path(str(files("nfn_optim") / "checkpoints" / f"{checkpoint}.safetensors"))
     path = Path(checkpoint)
     if not path.is_file():
         raise FileNotFoundError(
-            f"there is no checkpoint {str(path)!r}. Give a file written by save_rule, or 'default'."
+            f"there is no checkpoint {str(path)!r}. Give a file written by save_rule, {DEFAULT!r}, "
+            f"{SMALL!r} or {UNTRAINED!r}."
         )
     return path
 

@@ -64,9 +64,9 @@ class NFNOptimizer(Optimizer):
     Other arguments:
         model: The model whose parameters `params` are, where these are in groups: its structure is
             traced, as if it had been given alone.
-        checkpoint: A file written by `save_rule`, `"default"` for the weights in this package,
-            `"untrained"` for the hand-designed part alone, or a rule in memory, which is used as it
-            is and not copied.
+        checkpoint: A file written by `save_rule`; a name, see `load_rule`: `"default"`,
+            `"untrained"` for the hand-designed part alone, which is the default, or `"small"`; or a
+            rule in memory, which is used as it is and not copied.
         spec: The symmetry, described by hand; nothing is traced then. Parameters without a place in
             it are read alone.
         lr_unit: What rates are: `"relative"`, factors on the learned step, or `"adam"`. None: as
@@ -75,8 +75,9 @@ class NFNOptimizer(Optimizer):
         weight_decay: Decoupled decay, times `lr` and the rule's `step_size`, as AdamW's at that
             rate.
         maximize: Climb instead of descend.
-        num_steps: Steps that the run will take, where that is known: the rule then slows down
-            towards the end. Never needed. Parameters remember it from their first step.
+        num_steps: Steps that the run will take, where that is known: a rule that has learned it
+            then slows down towards the end. Never needed. Parameters remember it from their first
+            step.
         fused: Whether float32 parameters on a CPU take their step in native code, which is the same
             to rounding and several times faster. It is compiled at the first step on a machine
             (some seconds) and kept. None: where there is a C++ compiler; True: or else raise.

@@ -1,7 +1,7 @@
-"""Three families that the shipped weights are fine-tuned on: CNNs, attention blocks, regressions.
+"""Three families that the weights `small` are fine-tuned on: CNNs, attention blocks, regressions.
 
 F=tests/benchmarks/fine_tuning_families.py
-nfn-optim train --init default --tasks $F:cnns --out cnns.safetensors
+nfn-optim train --init small --tasks $F:cnns --out cnns.safetensors
 nfn-optim evaluate --checkpoint cnns.safetensors --tasks $F:cnns --peers adamw --steps 200
 """
 

@@ -8,9 +8,9 @@ from ._contender import Setting as Setting
 from ._find import find_contender as find_contender
 from ._find import require_packages as require_packages
 from ._muon import MuonWithAdamW as MuonWithAdamW
-from ._ours import SHIPPED as SHIPPED
 from ._ours import UNTRAINED as UNTRAINED
 from ._ours import learned as learned
+from ._ours import shipped as shipped
 from ._ours import untrained as untrained
 from ._ours import with_references as with_references
 from ._peers import ADAM as ADAM

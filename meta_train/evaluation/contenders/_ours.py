@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -35,9 +36,9 @@ class _Learned:
 def learned(checkpoint: UpdateRule | str | Path, *, told: bool = False) -> Contender:
     """A learned rule as a contender with nothing to tune.
 
-    The shipped weights are called `shipped`, other files by their name without the suffix (by all
-    of their path, where that would be `shipped` or `untrained` too), and rules in memory by their
-    class.
+    The default is called `shipped` where it has learned something, and `untrained` where it has
+    not; other files by their name without the suffix (by all of their path, where that would be
+    `shipped` or `untrained` too), and rules in memory by their class.
 
     Args:
         checkpoint: A rule, or what `load_rule` takes.
@@ -54,18 +55,31 @@ def untrained(*, told: bool = False) -> Contender:
 
 
 def with_references(judged: Contender) -> tuple[Contender, ...]:
-    """A learned rule beside the rule that has learned nothing and beside the shipped weights.
+    """A learned rule beside the rule that has learned nothing and beside the default.
 
-    Each is there once, also where one of these two is judged.
+    Each is there once, also where one of these two is judged, and where they are the same.
     """
     others = (untrained(told=judged.told), learned(_DEFAULT, told=judged.told))
-    return judged, *(other for other in others if other.name != judged.name)
+    found = {judged.name: judged}
+    for other in others:
+        found.setdefault(other.name, other)
+    return tuple(found.values())
+
+
+def shipped() -> str:
+    """What the default is called: `UNTRAINED` where it has learned nothing."""
+    default, nothing = load_rule(_DEFAULT), load_rule(UNTRAINED)
+    weights = default.state_dict()
+    same = all(torch.equal(weights[n], tensor) for n, tensor in nothing.state_dict().items())
+    return UNTRAINED if same and default.config == nothing.config else SHIPPED
 
 
 def _name_of(checkpoint: str | Path) -> str:
-    known = {_DEFAULT: SHIPPED, UNTRAINED: UNTRAINED}
+    if str(checkpoint) == _DEFAULT:
+        return shipped()
     stem = Path(checkpoint).stem
-    return known.get(str(checkpoint), str(checkpoint) if stem in (SHIPPED, UNTRAINED) else stem)
+    is_taken = stem in (SHIPPED, UNTRAINED) and str(checkpoint) != UNTRAINED
+    return str(checkpoint) if is_taken else stem
 
 
 def _contender(name: str, rule: UpdateRule, told: bool) -> Contender:

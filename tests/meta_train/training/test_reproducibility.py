@@ -1,4 +1,4 @@
-"""What the shipped checkpoint's command trains on may not change: its first tasks and losses."""
+"""What the command of the weights `small` trains on may not change: its first tasks and losses."""
 
 from dataclasses import asdict
 
@@ -49,11 +49,11 @@ def test_default_settings_train_the_same_way():
         assert float(weights[name].abs().sum()) == pytest.approx(checksum, rel=DIGITS)
 
 
-def test_default_settings_are_those_of_the_first_phase_of_the_shipped_checkpoint():
+def test_default_settings_are_those_of_the_first_phase_of_the_weights_small():
     config = RunConfig()
     settings = {
         k: tuple(v) if isinstance(v, list) else v
-        for k, v in read_card("default")["stages"][0]["config"].items()
+        for k, v in read_card("small")["stages"][0]["config"].items()
     }
     of_the_run = ("seed", "outer_steps", "save_every", "threads", "device")
     groups = (config.inner, config.rule, config.outer, config.estimator)

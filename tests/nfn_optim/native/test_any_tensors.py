@@ -15,7 +15,7 @@ from nfn_optim.testing import chain_spec, chain_specs
 
 pytestmark = pytest.mark.usefixtures("native_step")
 
-RULE = load_rule().requires_grad_(False)
+RULE = load_rule("small").requires_grad_(False)
 SPEC = chain_spec([4, 8, 5])
 
 

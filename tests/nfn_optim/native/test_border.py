@@ -1,10 +1,7 @@
 """What native code throws becomes an error of Python's, from every function and every thread."""
 
 import ctypes
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -68,32 +65,3 @@ def test_no_function_lets_out_what_is_thrown():
         kind, name, guard, end = match.groups()
         assert (kind, guard) == ("int", "try "), name
         assert end == GUARDED, name
-
-
-EXHAUSTED = """
-import resource, torch
-from torch import nn
-from nfn_optim import NFNOptimizer
-
-torch.set_num_threads(2)
-model = nn.Linear(1000, 1000)
-optimizer = NFNOptimizer(model, fused=True)
-for param in model.parameters():
-    param.grad = torch.ones_like(param)
-optimizer.step()
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20),) * 2)
-try:
-    optimizer.step()
-except MemoryError as error:
-    print(error)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="limits memory as on Linux")
-def test_a_step_without_memory_is_an_error(native_step):
-    command = [sys.executable, "-c", EXHAUSTED]
-    given_back = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "100000"}  # what is freed is not kept
-    run = subprocess.run(command, capture_output=True, text=True, env=given_back)
-    assert run.returncode == 0, run.stderr
-    assert "too little memory for native code (nfn_step)" in run.stdout

@@ -161,8 +161,9 @@ def test_any_weight_that_is_learned_is_used(name):
     assert_same_steps(rule, spec)
 
 
-def test_the_shipped_weights_take_the_same_steps():
-    rule = load_rule().requires_grad_(False)
+@pytest.mark.parametrize("checkpoint", ["default", "small"])
+def test_bundled_weights_take_the_same_steps(checkpoint):
+    rule = load_rule(checkpoint).requires_grad_(False)
     assert_same_steps(rule, chain_spec([3, 16, 32, 10], [(3, 3), (3, 3), ()]), steps=20)
 
 
@@ -215,7 +216,7 @@ def test_a_step_is_the_same_every_time():
 
 
 def test_gradients_of_zero_move_nothing():
-    rule, spec = load_rule().requires_grad_(False), chain_spec([4, 6, 2])
+    rule, spec = load_rule("small").requires_grad_(False), chain_spec([4, 6, 2])
     start = draw(spec, 0)
     ours, slots = {n: p.clone() for n, p in start.items()}, rule.init(start, spec).slots
     take(rule, ours, {n: 0 * p for n, p in start.items()}, slots, spec, [(1.0, 1.0)] * 4)

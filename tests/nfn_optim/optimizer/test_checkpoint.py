@@ -20,9 +20,16 @@ def test_round_trip_keeps_weights_config_and_card(tmp_path):
     assert read_card(tmp_path / "rule.safetensors") == {"seed": 3}
 
 
-def test_default_weights_ship_with_a_card():
-    assert isinstance(load_rule("default"), NFNRule)
-    assert {"family", "command", "outer_steps", "wall_seconds"} <= set(read_card("default"))
+@pytest.mark.parametrize("name", ["default", "small"])
+def test_bundled_weights_have_a_card(name):
+    assert isinstance(load_rule(name), NFNRule)
+    assert {"family", "command", "outer_steps", "wall_seconds"} <= set(read_card(name))
+
+
+def test_the_default_has_passed_the_gate_or_learned_nothing():
+    gate = read_card("default")["gate"]
+    has_passed = all(condition["holds"] for condition in gate["conditions"])
+    assert has_passed or rule_hash(load_rule()) == rule_hash(load_rule("untrained"))
 
 
 def test_missing_file_is_named(tmp_path):
@@ -141,4 +148,4 @@ def test_the_untrained_rule_is_the_same_every_time():
     assert torch.equal(torch.get_rng_state(), state)
     assert rule_hash(first) == rule_hash(second)
     assert not any(weight.any() for weight in first.write.parameters())
-    assert rule_hash(first) != rule_hash(load_rule())
+    assert rule_hash(first) != rule_hash(load_rule("small"))

@@ -66,9 +66,10 @@ def test_optimizer_equals_the_functional_rule(other_rule):
         assert_same(ours, theirs)
 
 
-def test_shipped_weights_train():
+@pytest.mark.parametrize("checkpoint", ["default", "small"])
+def test_bundled_weights_train(checkpoint):
     model = network()
-    losses = train(model, NFNOptimizer(model), range(200))
+    losses = train(model, NFNOptimizer(model, checkpoint=checkpoint), range(200))
     assert losses[-1] < 0.2 * losses[0]
 
 

@@ -375,14 +375,14 @@ def lengths(optimizer: NFNOptimizer) -> set[float]:
 def test_the_length_of_a_run_is_kept_in_the_state_and_changes_steps():
     told, untold = network(), network()
     untold.load_state_dict(told.state_dict())
-    optimizer = NFNOptimizer(told, num_steps=3)
+    optimizer = NFNOptimizer(told, checkpoint="small", num_steps=3)
     train(told, optimizer, range(3))
-    train(untold, NFNOptimizer(untold), range(3))
+    train(untold, NFNOptimizer(untold, checkpoint="small"), range(3))
     assert lengths(optimizer) == {3.0}
     assert any(
         not torch.equal(p, q) for p, q in zip(told.parameters(), untold.parameters(), strict=True)
     )
-    restored = NFNOptimizer(told)
+    restored = NFNOptimizer(told, checkpoint="small")
     restored.load_state_dict(optimizer.state_dict())
     assert lengths(restored) == {3.0}
 
