@@ -97,8 +97,8 @@ def optimizers(model: nn.Module, compiled: bool) -> dict[str, torch.optim.Optimi
     plain = NFNOptimizer(model, lr=0.0, fused=False)
     alone = ElementwiseRule(plain.rule.config).requires_grad_(False)
     elementwise = NFNOptimizer(model, checkpoint=alone, lr=0.0, fused=False)
-    untrained = NFNOptimizer(model, checkpoint="untrained", lr=0.0, fused=True)
-    result |= {"NFNOptimizer": native, "untrained": untrained}
+    small = NFNOptimizer(model, checkpoint="small", lr=0.0, fused=True)
+    result |= {"NFNOptimizer": native, "small": small}
     result |= {"fused=False": plain, "elementwise rule": elementwise}
     if compiled:
         result["fused=False, compiled"] = fast = NFNOptimizer(model, lr=0.0, fused=False)
