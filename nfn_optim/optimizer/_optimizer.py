@@ -30,7 +30,7 @@ from ._groups import (
     with_gradients,
 )
 from ._placement import Placement
-from ._rates import LOOKED_AT, Unit, unit_for, warn_of_small
+from ._rates import LOOKED_AT, Unit, rate_in, unit_for, warn_of_small, whole_rate
 from ._shapes import check_gradient
 from ._validation import (
     Group,
@@ -58,8 +58,9 @@ class NFNOptimizer(Optimizer):
         params: The model (its structure is traced), or parameters, named parameters or parameter
             groups as for any optimizer; without the model, a chain of layers is read off the shapes
             where they leave no doubt.
-        lr: Multiplies the learned step; 1.0 is as meta-trained. Rates below 0.05, such as scripts
-            give Adam, are taken as Adam's, of which 1e-3 is as meta-trained. Schedulers act on it.
+        lr: Multiplies the learned step; 1.0, which is the default, leaves it as it is. Rates below
+            0.05, such as scripts give Adam, are taken as Adam's, of which 1e-3 leaves it as it is.
+            Schedulers act on it.
 
     Other arguments:
         model: The model whose parameters `params` are, where these are in groups: its structure is
@@ -85,7 +86,7 @@ class NFNOptimizer(Optimizer):
 
     Raises:
         RuntimeError: If `fused` is True and the native step cannot be compiled.
-        ValueError: If `lr` or `weight_decay` is negative, `num_steps` is not positive, the
+        ValueError: If `lr` or `weight_decay` is negative or NaN, `num_steps` is not positive, the
             checkpoint is no rule, or the spec describes other parameters (`SpecError`).
         TypeError: If a parameter is a shard, or an option is known to neither this class nor Adam.
 
@@ -104,7 +105,7 @@ class NFNOptimizer(Optimizer):
     def __init__(
         self,
         params: ParamsLike,
-        lr: float | Tensor = 1.0,
+        lr: float | Tensor | None = None,
         *,
         model: nn.Module | None = None,
         checkpoint: str | Path | NFNRule = DEFAULT,
@@ -127,7 +128,7 @@ class NFNOptimizer(Optimizer):
         else:
             rule = load_rule(checkpoint).requires_grad_(False)
         defaults: Group = {
-            "lr": lr,
+            "lr": whole_rate(lr_unit) if lr is None else lr,
             "lr_unit": lr_unit,
             "betas": adams.get("betas", BETAS),
             "weight_decay": weight_decay,
@@ -139,7 +140,9 @@ class NFNOptimizer(Optimizer):
         check_adams(adams, groups)
         for group in groups:
             check_options({**defaults, **group})
-        defaults["lr_unit"] = lr_unit or unit_for(lr, groups)
+        defaults["lr_unit"] = unit = lr_unit or unit_for(defaults["lr"], groups)
+        if lr is None:
+            defaults["lr"] = whole_rate(unit)
         self._driver = Driver(rule, Placement.of(shapes, model, spec), fused)
         super().__init__(groups, defaults)
         if model is not None and spec is None and self._driver.placement.has_places:
@@ -167,6 +170,8 @@ class NFNOptimizer(Optimizer):
         Parameters of the model that the optimizer was made from are read as its spec says. Without
         the model, parameters that do not continue the chain are read alone.
         """
+        if "lr" not in param_group:
+            param_group = {**param_group, "lr": rate_in(param_group.get("lr_unit"), self.defaults)}
         group = {**self.defaults, **param_group}
         check_options(group)
         known = named_params(self.param_groups)

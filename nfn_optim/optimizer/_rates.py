@@ -22,6 +22,18 @@ def rate_of(group: Mapping[str, Any]) -> Any:
     return group["lr"] / ADAMS_LR if group["lr_unit"] == "adam" else group["lr"]
 
 
+def whole_rate(unit: Unit | None) -> float:
+    """The rate that leaves learned steps as they are."""
+    return ADAMS_LR if unit == "adam" else 1.0
+
+
+def rate_in(unit: Unit | None, defaults: Mapping[str, Any]) -> Any:
+    """The default rate for a group that gives none: in its own unit, where it has one."""
+    if unit in (None, defaults["lr_unit"]):
+        return defaults["lr"]
+    return rate_of(defaults) * whole_rate(unit)
+
+
 def kept_share(group: Mapping[str, Any], step_size: float | Tensor) -> Any:
     """What decoupled weight decay leaves of a group's parameters in a step: AdamW's formula.
 

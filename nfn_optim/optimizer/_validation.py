@@ -37,8 +37,8 @@ def check_options(group: Group) -> None:
     if isinstance(group["lr"], Tensor) and group["lr"].numel() != 1:
         raise ValueError(f"Tensor lr must be 1-element; got shape {tuple(group['lr'].shape)}.")
     for name in ("lr", "weight_decay"):
-        if group[name] < 0:
-            raise ValueError(f"{name} must not be negative; got {group[name]}.")
+        if not group[name] >= 0:
+            raise ValueError(f"{name} must be a number that is not negative; got {group[name]}.")
     if group["lr_unit"] not in (None, *UNITS):
         raise ValueError(
             f"lr_unit must be {' or '.join(map(repr, UNITS))}, or None to leave it to the rates; "

@@ -247,7 +247,7 @@ def test_nonfinite_gradients_skip_the_step_and_warn_once():
 
 @pytest.mark.parametrize("option", ["lr", "weight_decay"])
 def test_negative_options_are_rejected(option):
-    with pytest.raises(ValueError, match=f"{option} must not be negative; got -1"):
+    with pytest.raises(ValueError, match=f"{option} must be a number that is not negative; got -1"):
         NFNOptimizer(network(), **{option: -1.0})
 
 
@@ -327,7 +327,7 @@ def test_a_group_that_continues_no_chain_leaves_the_others_as_they_are():
 def test_a_rejected_group_changes_nothing():
     model = network()
     optimizer = NFNOptimizer(list(model.parameters()))
-    with pytest.raises(ValueError, match="lr must not be negative"):
+    with pytest.raises(ValueError, match="lr must be a number that is not negative"):
         optimizer.add_param_group({"params": [torch.ones(2, 2, requires_grad=True)], "lr": -1.0})
     assert len(optimizer.param_groups) == 1
     train(model, optimizer, range(1))

@@ -200,3 +200,32 @@ def test_options_that_ask_for_nothing_or_for_what_there_is_are_not_named():
 def test_options_that_adam_has_not_are_refused():
     with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
         NFNOptimizer(network(), momentum=0.9)
+
+
+@pytest.mark.parametrize("lr_unit", [None, "relative", "adam"])
+def test_without_a_rate_learned_steps_are_as_they_are_in_any_unit(lr_unit):
+    assert_same(trained(lr_unit=lr_unit), trained(lr=1.0))
+
+
+@pytest.mark.filterwarnings("ignore:lr=0.001 looks like")
+@pytest.mark.parametrize("lr_unit", [None, "relative", "adam"])
+def test_a_group_that_joins_without_a_rate_has_that_of_learned_steps(lr_unit):
+    model = network()
+    optimizer = NFNOptimizer([{"params": model[0].parameters(), "lr": 1e-3}], model=model)
+    own = {} if lr_unit is None else {"lr_unit": lr_unit}
+    optimizer.add_param_group({"params": model[2].parameters(), **own})
+    assert_same(train(model, optimizer), trained())
+
+
+def test_a_group_with_a_unit_and_no_rate_has_the_default_one_in_its_unit():
+    model = network()
+    groups = [
+        {"params": model[0].parameters(), "lr_unit": "adam"},
+        {"params": model[2].parameters()},
+    ]
+    assert_same(train(model, NFNOptimizer(groups, 0.5, model=model)), trained(lr=0.5))
+
+
+def test_a_rate_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="lr must be a number that is not negative; got nan"):
+        NFNOptimizer(network(), lr=float("nan"))
