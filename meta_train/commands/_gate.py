@@ -56,6 +56,8 @@ def gate(
     from ..support import check_overwrite
 
     check_overwrite(json)
+    if record and not checkpoint.is_file():
+        raise ValueError(f"--record needs a file to write into, and there is no {checkpoint}.")
     candidate = replace(learned(checkpoint), name=_CANDIDATE)
     chosen = find_tasks(tasks, num_steps=steps)
     with progress_bars() as bars:

@@ -60,7 +60,7 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is truncated, of another version, or not a rule.
     """
-    if checkpoint == UNTRAINED:
+    if str(checkpoint) == UNTRAINED:
         return _untrained()
     path = checkpoint_path(checkpoint)
     header, tensors = _read(path)
@@ -96,7 +96,7 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
     Raises:
         FileNotFoundError: If there is no such file.
     """
-    if checkpoint in (DEFAULT, SMALL):
+    if str(checkpoint) in (DEFAULT, SMALL):
         return Path(str(files("nfn_optim") / "checkpoints" / f"{checkpoint}.safetensors"))
     path = Path(checkpoint)
     if not path.is_file():

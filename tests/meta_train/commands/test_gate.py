@@ -35,6 +35,13 @@ def test_a_rule_without_learning_is_not_shipped_and_its_card_says_why(
         torch.testing.assert_close(load_rule(path).state_dict()[name], weight, rtol=0, atol=0)
 
 
+def test_findings_are_recorded_in_files_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(("gate", "small", "--record", *TASKS))
+    assert ended.value.code == 2
+    assert "there is no small" in capsys.readouterr().err
+
+
 def test_a_checkpoint_that_is_not_there_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

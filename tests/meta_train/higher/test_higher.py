@@ -98,7 +98,7 @@ def test_a_state_of_other_weights_is_refused():
     model = make_mlp()
     saved = NFNOptimizer(model).state_dict()
     optimizer = NFNOptimizer(model, checkpoint=perturbed_rule())
-    with pytest.raises(ValueError, match="this state was made with meta-trained weights"):
+    with pytest.raises(ValueError, match="this state was made with another rule"):
         optimizer.load_state_dict(saved)
 
 

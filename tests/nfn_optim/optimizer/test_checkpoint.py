@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,11 @@ def test_round_trip_keeps_weights_config_and_card(tmp_path):
 def test_bundled_weights_have_a_card(name):
     assert isinstance(load_rule(name), NFNRule)
     assert {"family", "command", "outer_steps", "wall_seconds"} <= set(read_card(name))
+
+
+@pytest.mark.parametrize("name", ["default", "small", "untrained"])
+def test_names_may_be_paths(name):
+    assert rule_hash(load_rule(Path(name))) == rule_hash(load_rule(name))
 
 
 def test_the_default_has_passed_the_gate_or_learned_nothing():
