@@ -102,8 +102,8 @@ def check_saved(
         if saved.get("rule") != own["rule"]:
             raise ValueError(
                 f"this state was made with another rule ({saved.get('rule')}, the optimizer has "
-                f"{own['rule']}). Construct it with the same checkpoint: 'small' has the weights that "
-                "were the default before."
+                f"{own['rule']}). Construct it with the same checkpoint: 'small' has the "
+                "weights that were the default before."
             )
         names = saved.get("param_names", own["param_names"])
         if _without_wrappers(names) != _without_wrappers(own["param_names"]):
