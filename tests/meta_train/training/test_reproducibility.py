@@ -23,8 +23,8 @@ RUNS = [  # seed, horizon, networks
     (1491434855, 788, 20),
 ]
 DIGITS = 2e-2  # relative: processors differ in the last bits, and inner runs amplify that
-META_LOSSES = [1.0575597, 1.0493160, -0.3465158, -0.6619407, 0.4232270, 0.9118084]
-CHECKSUMS = {"read.neurons": 61.08278, "write.entry": 0.0025814, "schedule.bias": 4.29424}
+META_LOSSES = [1.0532, 1.0493, -0.3352, -0.6619, 0.3817, 0.9118]
+CHECKSUMS = {"read.neurons": 61.08278, "write.entry": 0.0024894, "schedule.bias": 4.29424}
 
 
 @pytest.mark.parametrize("seed", TASKS)
