@@ -96,7 +96,10 @@ class Entry:
     def gradient(self) -> Tensor:
         """Of what is to become smaller; if not of the parameter's type, of its accumulators'."""
         assert self.param.grad is not None
-        grad, dtype = as_real(self.param.grad.resolve_conj()), self.values.dtype
+        found, dtype = self.param.grad, self.values.dtype
+        if found._is_zerotensor():  # autograd's stand-in for zeros, which has no memory
+            found = found.clone()
+        grad = as_real(found.resolve_conj())
         if grad.dtype != dtype:
             grad = grad.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)
         return -grad if self.group["maximize"] else grad
