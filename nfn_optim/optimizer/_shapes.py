@@ -96,6 +96,11 @@ def check_gradient(name: str, param: Tensor) -> None:
             f"parameter {name!r} is on the meta device, where there are no numbers to train. Move "
             "the model with .to_empty(device=...) and initialize it."
         )
+    if param.is_inference() and not torch.is_inference_mode_enabled():
+        raise ValueError(
+            f"parameter {name!r} was made in torch.inference_mode(), and cannot be changed outside "
+            "of it. Make the model outside, or give it a .clone() that was made there."
+        )
     if param.dtype not in _TYPES:
         raise ValueError(
             f"parameter {name!r} is {param.dtype}; the optimizer trains "

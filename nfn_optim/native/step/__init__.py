@@ -115,7 +115,8 @@ def prepare(
 
 
 def _write_back(layout: Layout, held: list[Tensor], laid: list[Tensor]) -> None:
-    """Copies go back to what they are copies of."""
-    for i, (tensor, used) in enumerate(zip(held, laid, strict=True)):
-        if used is not tensor and layout.tensors[i].is_written:
-            tensor.copy_(layout.put_back(i, used))
+    """Copies go back to what they are copies of, which may have been made in inference mode."""
+    with torch.inference_mode():
+        for i, (tensor, used) in enumerate(zip(held, laid, strict=True)):
+            if used is not tensor and layout.tensors[i].is_written:
+                tensor.copy_(layout.put_back(i, used))
