@@ -28,6 +28,7 @@ def by_name(
 
     Raises:
         TypeError: If there is something else than tensors.
+        ValueError: If a parameter has no shape yet.
     """
     entries = [params] if isinstance(params, Tensor) else list(params)
     named: dict[str, Tensor] = {}
@@ -36,6 +37,11 @@ def by_name(
         if not isinstance(param, Tensor):
             raise TypeError(f"NFNOptimizer trains tensors; got {type(param).__name__}.")
         name = names.get(param) or name or str(position)
+        if isinstance(param, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"parameter {name!r} has no shape yet, as those of lazy layers before the first "
+                "call. Run the model once on a batch, then make the optimizer."
+            )
         is_used = name in taken or name in named  # two models whose parameters have the same names
         named[f"{name}#{position}" if is_used else name] = param
     return named
