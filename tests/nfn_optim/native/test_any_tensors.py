@@ -356,7 +356,8 @@ def take_round(one, seed, ours, theirs):
         if all(p.untyped_storage().nbytes() or p.is_meta for p in net.parameters() if p.numel()):
             set_gradients(net, one["grads"], one["dtypes"], seed)
         alter, *arguments = one["change"]
-        alter(net, optimizer, *arguments)
+        if not any(p.is_meta for p in net.parameters()):
+            alter(net, optimizer, *arguments)
     starts = [everything(*each)[0] for each in (ours, theirs)]
     found, expected = [], []
     for result, (net, optimizer) in ((found, ours), (expected, theirs)):
