@@ -54,7 +54,8 @@ class Keeping(nn.Module):
         super().__init__()
         self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
         self.code = code
-        vars(self).update(attributes)
+        for name, value in attributes.items():
+            setattr(self, name, value)
 
     def forward(self, x):
         hidden = self.first(x)
@@ -157,6 +158,7 @@ SETTING = {
     "replaces numbers": lambda m, h: [store(p, "data", p.data + 1) for p in m.parameters()],
     "replaces gradients": lambda m, h: m.zero_grad(),
     "replaces parameters": lambda m, h: store(m.last, "weight", nn.Parameter(torch.ones(2, 4))),
+    "writes to all": lambda m, h: [p.mul_(2) for p in m.parameters() if not p.requires_grad],
     "turns gradients off": lambda m, h: torch.set_grad_enabled(False),
     "default type": lambda m, h: torch.set_default_dtype(torch.float64),
     "raises": lambda m, h: (m.requires_grad_(False), m.seen.append(h), 1 / 0),
@@ -165,7 +167,7 @@ SETTING = {
 
 @pytest.mark.parametrize("code", SETTING.values(), ids=SETTING.keys())
 def test_what_forward_code_sets_is_put_back(code, untouched):
-    model = Keeping(code, seen=[])
+    model = Keeping(code, seen=[], frozen=nn.Linear(2, 2).requires_grad_(False))
     for param in model.parameters():
         param.grad = torch.ones_like(param)
     with untouched(model):
