@@ -106,7 +106,8 @@ def check_saved(
                 "weights that were the default before."
             )
         names = saved.get("param_names", own["param_names"])
-        if _without_wrappers(names) != _without_wrappers(own["param_names"]):
+        is_named = not all(name.isdigit() for name in names)  # else by their position alone
+        if is_named and _without_wrappers(names) != _without_wrappers(own["param_names"]):
             raise ValueError(
                 f"this state belongs to parameters {names}, the optimizer has "
                 f"{own['param_names']}. Construct it from the same model."
