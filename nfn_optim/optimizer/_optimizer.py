@@ -201,7 +201,8 @@ class NFNOptimizer(Optimizer):
         named = by_name(group["params"], placement.names, known)
         for name, param in named.items():
             check_parameter(name, param)
-        super().add_param_group({**param_group, "params": list(named.items())})
+        whole = {**param_group, "params": list(named.items()), "param_names": list(named)}
+        super().add_param_group(whole)
         new = {n: p for n, p in named.items() if not placement.knows(n)}
         if new:
             self._driver.extend(shapes_of(known), shapes_of(new))

@@ -151,6 +151,19 @@ def test_groups_beside_their_model_are_driven_as_the_model_is():
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_a_group_may_be_empty():
+    """As of factories that sort parameters into groups, and find none for some."""
+    ours, theirs = network(), network()
+    params = list(ours.parameters())
+    groups = [{"params": []}, {"params": params[:2]}, {"params": []}, {"params": params[2:]}]
+    optimizer = NFNOptimizer(groups, model=ours)
+    optimizer.add_param_group({"params": []})
+    optimizer.load_state_dict(optimizer.state_dict())
+    train(ours, optimizer)
+    train(theirs, NFNOptimizer(theirs))
+    assert_same(ours, theirs)
+
+
 def test_groups_keep_their_own_decay():
     model = network()
     groups = [
