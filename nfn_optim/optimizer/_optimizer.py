@@ -14,7 +14,7 @@ from ..native import step as native_step
 from ..rules import NFNRule
 from ..symmetry import NetworkSpec
 from ._checkpoint import DEFAULT, load_rule, rule_hash
-from ._coverage import Coverage, warn_mostly_alone
+from ._coverage import Coverage, Row, placed_share, warn_mostly_alone
 from ._driver import Driver
 from ._groups import (
     BETAS,
@@ -153,8 +153,7 @@ class NFNOptimizer(Optimizer):
         super().__init__(groups, defaults)
         self._is_unit_decided = lr_unit is not None  # else groups that join have a say
         if model is not None and spec is None and self._driver.placement.has_places:
-            known = named_params(self.param_groups)
-            warn_mostly_alone([r for r in self.coverage().rows if known[r.name].requires_grad])
+            warn_mostly_alone(self._trained())
 
     @classmethod
     def reading(cls, model: nn.Module) -> type[NFNOptimizer]:
@@ -211,18 +210,24 @@ class NFNOptimizer(Optimizer):
         """Which place every parameter has in the network, and why; printed, it is a table."""
         return self._driver.placement.coverage(shapes_of(named_params(self.param_groups)))
 
+    def _trained(self) -> list[Row]:
+        """The rows of the table of what is not frozen."""
+        known = named_params(self.param_groups)
+        trained = {name: param for name, param in known.items() if param.requires_grad}
+        return list(self._driver.placement.rows(shapes_of(trained)))
+
     def stats(self) -> dict[str, float]:
         """Numbers to log, read when asked for.
 
         Returns:
-            `steps` taken, `skipped_steps` since construction, `placed_share` of all entries, and
-            `update_norm`, the norm of the last update.
+            `steps` taken, `skipped_steps` since construction, `placed_share` of the entries that
+            are trained, and `update_norm`, the norm of the last update.
         """
         steps = [float(slots["step"]) for slots in self.state.values() if "step" in slots]
         return {
             "steps": max(steps, default=0.0),
             "skipped_steps": float(self.skipped_steps),
-            "placed_share": self.coverage().share,
+            "placed_share": placed_share(self._trained()),
             "update_norm": update_norm(self._driver.norms),
         }
 

@@ -111,7 +111,8 @@ def main() -> None:
     ).stdout.strip()
     record = Record(
         title="Adam at 1e-3 beside NFNOptimizer, with nothing tuned",
-        protocol="Both train every case from the same start on the same batches, float32, one thread.",
+        protocol="Both train every case from the same start on the same batches, "
+        "float32, one thread.",
         command="make cases",
         commit=commit[:10],
         date=date.today(),

@@ -213,6 +213,20 @@ def test_what_is_frozen_or_described_by_hand_is_not_told_of():
     NFNOptimizer(model)
 
 
+def test_the_share_that_is_logged_is_of_what_is_trained():
+    """As of adapters that are read alone, on a large frozen network that is not."""
+    model = nn.Sequential(nn.Linear(6, 6), Loop())
+    model[0].requires_grad_(False)
+    with pytest.warns(UserWarning, match="reads 0% of the entries that are trained"):
+        optimizer = NFNOptimizer(model)
+    assert optimizer.stats()["placed_share"] == 0
+    assert optimizer.coverage().share > 0
+    model[0].requires_grad_(True)
+    assert optimizer.stats()["placed_share"] == optimizer.coverage().share
+    model.requires_grad_(False)
+    assert optimizer.stats()["placed_share"] == 0
+
+
 def test_one_tensor_is_refused():
     with pytest.raises(
         TypeError, match="iterable of Tensors or dicts; got one tensor. Put it into a list"

@@ -59,7 +59,7 @@ def test_lightning_automatic_optimization(tmp_path: Path, handed_on: str):
             return loss
 
         def configure_optimizers(self):
-            optimizer = NFNOptimizer(self.net if handed_on == "model" else self.parameters())
+            optimizer = NFNOptimizer(self if handed_on == "model" else self.parameters())
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
             return {
                 "optimizer": optimizer,
