@@ -144,7 +144,11 @@ def warn_skipped(count: int) -> None:
 
 _HERE_ALWAYS = ("decoupled_weight_decay",)
 _ADAMS = ("betas", "eps", "amsgrad", "foreach", "capturable", "differentiable")
-# Under these names torch.compile, data parallelism and checkpointing keep the module they wrap.
-_WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# Under these names torch.compile, data parallelism, checkpointing and Lightning's Fabric keep the
+# module they wrap.
+_WRAPPERS = {
+    *("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
+    "_forward_module",
+}
 _ORIGINAL = "This is the state of another network; make the optimizer from the model it belongs to."
 _WHOLE = "NFNOptimizer reads whole weight matrices, so it needs whole parameters on every process."
