@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ..symmetry import Shape
 
 BETAS = (0.9, 0.999)  # schedulers that cycle a momentum write them; nothing reads them
+_ITERATORS = (nn.Module.parameters.__code__, nn.Module.named_parameters.__code__)
 OLDER = {"lr_unit": None, "betas": BETAS}  # what groups of older states do not have
 
 
@@ -50,6 +52,21 @@ def by_name(
 def names_in(model: nn.Module | None) -> dict[Tensor, str]:
     """Names of a model's parameters."""
     return {} if model is None else {p: n for n, p in model.named_parameters()}
+
+
+def model_of(params: Any) -> nn.Module | None:
+    """The model whose `parameters()` or `named_parameters()` these are, filtered or not.
+
+    A script that hands on what a model's iterator yields hands on the model, too: the iterator
+    knows it. None for lists, groups, and iterators that are used up or are somebody else's.
+    """
+    while isinstance(params, filter):
+        reduced: Any = params.__reduce__()  # (filter, (condition, iterator))
+        params = reduced[1][1]
+    if inspect.isgenerator(params) and params.gi_code in _ITERATORS:
+        model: nn.Module | None = inspect.getgeneratorlocals(params).get("self")
+        return model
+    return None
 
 
 def as_groups(
