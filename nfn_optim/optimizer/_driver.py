@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,10 +14,14 @@ from torch import Tensor
 from ..native import step as native_step
 from ..rules import NFNRule, Params, RuleState, Slots
 from ..symmetry import NetworkSpec
-from ._groups import Entry, as_real
+from ._groups import Entry, all_usable, as_real, by_device
+from ._local import is_sharded, local
 from ._placement import Placement
 from ._rates import kept_share, rate_of
 from ._shapes import check_live
+
+if TYPE_CHECKING:
+    from .sharded import Groups, Teams
 
 _MOST_SPECS = 32  # of the sets of parameters with gradients: experts and layers come and go
 
@@ -43,13 +47,14 @@ class Driver:
     norms: list[tuple[Tensor, float]] = field(default_factory=list)
     _specs: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
     _slots: dict[tuple[Any, ...], dict[str, Tensor]] = field(default_factory=dict)
+    _groups: Groups | None = None
 
     def expected_slots(self, param: Tensor) -> dict[str, Tensor]:
         """Slots such as the rule gives a parameter, without memory: shapes and types."""
         key = (param.shape, param.dtype)
         if key not in self._slots:
-            empty = torch.empty_like(as_real(param.detach()), device="meta")
-            self._slots[key] = self.rule.init_slots(empty, 0)
+            empty = torch.empty(param.shape, dtype=param.dtype, device="meta")
+            self._slots[key] = self.rule.init_slots(as_real(empty), 0)
         return self._slots[key]
 
     def extend(self, known: dict[str, Any], added: dict[str, Any]) -> None:
@@ -68,29 +73,48 @@ class Driver:
             ValueError: If no step can be taken on one of the parameters, see `check_live`; then
                 nothing has changed.
         """
-        devices = {entry.param.device for entry in entries}
-        # The native step first: other devices take the rule's weights away from the CPU.
-        ordered = sorted(devices, key=lambda device: device.type != "cpu")
-        parts = [self._part(device, entries, state) for device in ordered]
+        parts = [self._part(here, state) for here in by_device(entries).values()]
         ready = [self._prepare(part) for part in parts]
         self.taken_steps += 1
         self.norms = []
         for part, native in zip(parts, ready, strict=True):
             self._move(part, native)
             for entry in part.entries:
-                state[entry.param].update(part.slots[entry.name])
+                _write(state[entry.param], part.slots[entry.name], entry.param)
 
-    def _part(
-        self, device: torch.device, entries: Sequence[Entry], state: Mapping[Tensor, Any]
-    ) -> _Part:
+    def can_step(self, entries: Sequence[Entry]) -> bool:
+        """Whether all gradients are finite and small enough; of all processes, where cut."""
+        usable = all_usable([entry.gradient for entry in entries])
+        teams = [(self._teams(here), device) for device, here in by_device(entries).items()]
+        return all([usable, *(t.all_agree(usable, device) for t, device in teams if t is not None)])
+
+    def _teams(self, entries: Sequence[Entry]) -> Teams | None:
+        """The processes among which parameters are cut, if any are."""
+        if not any(is_sharded(entry.param) for entry in entries):
+            return None
+        if self._groups is None:
+            from .sharded import Groups  # a second to import, which others do not wait for
+
+            self._groups = Groups()
+        params = {entry.name: entry.param for entry in entries}
+        dtypes = {n: self.expected_slots(p)["square"].dtype for n, p in params.items()}
+        return self._groups.teams(params, dtypes)
+
+    def _part(self, entries: Sequence[Entry], state: Mapping[Tensor, Any]) -> _Part:
         """Looks the parameters on a device up; nothing is written."""
-        here = [entry for entry in entries if entry.param.device == device]
-        slots = {
-            entry.name: dict(state.get(entry.param, ()))
-            or self.rule.new_slots(entry.values, num_steps=entry.group["num_steps"])
-            for entry in here
-        }
-        return _Part(here, self._spec(tuple(entry.name for entry in here)), slots)
+        teams = self._teams(entries)
+        known = {e.name: {k: local(x) for k, x in state.get(e.param, {}).items()} for e in entries}
+        new = {e.name: e for e in entries if not known[e.name]}
+        steps = {name: entry.group["num_steps"] for name, entry in new.items()}
+        if teams is None:
+            made = {n: self.rule.new_slots(e.values, num_steps=steps[n]) for n, e in new.items()}
+        else:
+            from .sharded import init_slots
+
+            params = {n: e.param for n, e in new.items()}
+            made = init_slots(self.rule, params, steps, teams)
+        spec = self._spec(tuple(entry.name for entry in entries))
+        return _Part(list(entries), spec, known | made, teams)
 
     def _prepare(self, part: _Part) -> native_step.Step | None:
         """The native step, if it is wanted, possible, and, if not asked for, to be had.
@@ -98,7 +122,7 @@ class Driver:
         Raises:
             ValueError: If it is not, and torch cannot take the step either.
         """
-        if self.fused is not False and part.device.type == "cpu":
+        if self.fused is not False and part.device.type == "cpu" and part.teams is None:
             _place(self.rule, part.device)
             native = native_step.prepare(self.rule, part.params, part.grads, part.slots, part.spec)
             if native is not None and (self.fused or native_step.LIBRARY.can_load()):
@@ -106,9 +130,9 @@ class Driver:
                 return native
         for entry in part.entries:
             stored = self.placement.shape_of(entry.name)
-            expected = self.expected_slots(entry.param)
-            slots = part.slots[entry.name]
-            check_live(entry.name, entry.values, entry.gradient, slots, stored, expected)
+            expected = self.expected_slots(local(entry.param))
+            tensors = entry.values, entry.gradient, part.slots[entry.name]
+            check_live(entry.name, entry.shape, *tensors, stored, expected)
         return None
 
     def _move(self, part: _Part, native: native_step.Step | None) -> None:
@@ -117,18 +141,31 @@ class Driver:
         groups = [entry.group for entry in part.entries]
         rates = [(rate_of(group), kept_share(group, size)) for group in groups]
         if native is not None:
-            norms: Sequence[Tensor] = native.take(rates)
+            norms = native.take(rates)
         else:
             _place(self.rule, part.device)
-            delta, new = self.rule(part.params, part.grads, RuleState(part.slots, part.spec))
-            norms = torch._foreach_norm(list(delta.values()))
-            part.slots.update(new.slots)
+            delta, norms = self._delta(part)
             for (name, param), (lr, keep) in zip(part.params.items(), rates, strict=True):
                 if keep != 1:
                     param.mul_(keep)
                 param.add_(delta[name], alpha=lr)
         lrs = (lr for lr, _ in rates)
         self.norms.extend(zip(norms, lrs, strict=True))
+
+    def _delta(self, part: _Part) -> tuple[Params, Sequence[Tensor]]:
+        """What the rule adds to parameters, and norms; slots are taken over."""
+        state = RuleState(part.slots, part.spec)
+        if part.teams is None:
+            delta, new = self.rule(part.params, part.grads, state)
+            part.slots.update(new.slots)
+            return delta, torch._foreach_norm(list(delta.values()))
+        from .sharded import move
+
+        delta, slots = move(self.rule, part.params, part.grads, state, part.teams)
+        part.slots.update(slots)
+        norms = torch.stack(torch._foreach_norm([delta[n] for n in part.params]))
+        _, whole = part.teams.totals(list(part.params), norms[None][:0], norms[None])
+        return delta, whole[0].unbind()
 
     def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""
@@ -147,11 +184,13 @@ class _Part:
         entries: The parameters.
         spec: The spec of them alone.
         slots: Their state; new slots where there are none yet.
+        teams: The processes among which they are cut, if they are.
     """
 
     entries: list[Entry]
     spec: NetworkSpec
     slots: Slots
+    teams: Teams | None
 
     @property
     def device(self) -> torch.device:
@@ -174,3 +213,12 @@ def _place(rule: NFNRule, device: torch.device) -> None:
     first = next(chain(rule.parameters(), rule.buffers()), None)
     if first is not None and first.device != device:
         rule.to(device)
+
+
+def _write(state: MutableMapping[str, Any], slots: Mapping[str, Tensor], param: Tensor) -> None:
+    if is_sharded(param):
+        from .sharded import write_slots
+
+        write_slots(state, slots, param)
+    else:
+        state.update(slots)

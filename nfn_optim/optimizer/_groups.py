@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..symmetry import Shape
+from ._local import is_sharded, local, local_gradient
 
 BETAS = (0.9, 0.999)  # schedulers that cycle a momentum write them; nothing reads them
 OLDER = {"lr_unit": None, "betas": BETAS}  # what groups of older states do not have
@@ -87,19 +88,32 @@ class Entry:
     param: Tensor
     group: Mapping[str, Any]
 
+    @property
+    def shape(self) -> Shape:
+        """Of all of the parameter, in real numbers."""
+        shape = tuple(self.param.shape)
+        return (*shape, 2) if self.param.is_complex() else shape
+
     @cached_property
     def values(self) -> Tensor:
-        """The parameter in real numbers, in the same memory."""
-        return as_real(self.param)
+        """What is here of the parameter, in real numbers, in the same memory."""
+        return as_real(local(self.param))
 
     @cached_property
     def gradient(self) -> Tensor:
         """Of what is to become smaller; if not of the parameter's type, of its accumulators'."""
-        assert self.param.grad is not None
-        grad, dtype = as_real(self.param.grad.resolve_conj()), self.values.dtype
+        grad, dtype = as_real(local_gradient(self.param).resolve_conj()), self.values.dtype
         if grad.dtype != dtype:
             grad = grad.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)
         return -grad if self.group["maximize"] else grad
+
+
+def by_device(entries: Sequence[Entry]) -> dict[torch.device, list[Entry]]:
+    """Parameters on each device, the CPU first: others take the rule's weights away from there."""
+    found: dict[torch.device, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: entry.param.device.type != "cpu"):
+        found.setdefault(entry.param.device, []).append(entry)
+    return found
 
 
 def with_gradients(groups: Sequence[dict[str, Any]]) -> list[Entry]:
@@ -128,7 +142,7 @@ def as_real(tensor: Tensor) -> Tensor:
 
 def shapes_of(params: Mapping[str, Tensor]) -> dict[str, Shape]:
     """Shapes by name, in real numbers."""
-    return {name: tuple(as_real(param.detach()).shape) for name, param in params.items()}
+    return {n: (*p.shape, 2) if p.is_complex() else tuple(p.shape) for n, p in params.items()}
 
 
 def all_usable(grads: list[Tensor]) -> bool:
@@ -166,9 +180,19 @@ def restore_slots(
         for key, param in zip(of["params"], group["params"], strict=True):
             for slot, value in saved["state"].get(key, {}).items():
                 dtype = like(param)[slot].dtype
-                state[param][slot] = value.to(param.device, dtype, copy=True)
+                copy = value.to(param.device, dtype, copy=True)
+                state[param][slot] = _cut_like(copy, param)
 
 
 def update_norm(norms: Sequence[tuple[Tensor, float]]) -> float:
     """Norm of an update, from each parameter's before the learning rate, and the rate."""
     return sum(float(norm * lr) ** 2 for norm, lr in norms) ** 0.5
+
+
+def _cut_like(slot: Tensor, param: Tensor) -> Tensor:
+    """A slot that is loaded, cut as its parameter is; it may have been whole, or cut otherwise."""
+    if not is_sharded(slot) and not is_sharded(param):
+        return slot
+    from .sharded import like_shards  # a second to import, which others do not wait for
+
+    return like_shards(slot, param)

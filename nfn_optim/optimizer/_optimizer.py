@@ -19,7 +19,6 @@ from ._driver import Driver
 from ._groups import (
     BETAS,
     OLDER,
-    all_usable,
     as_groups,
     by_name,
     named_params,
@@ -226,7 +225,7 @@ class NFNOptimizer(Optimizer):
             check_gradient(entry.name, entry.param)
         if not entries:
             return loss
-        if all_usable([entry.gradient for entry in entries]):
+        if self._driver.can_step(entries):
             self._driver.step(entries, self.state)
             if self._driver.taken_steps == LOOKED_AT == self.stats()["steps"]:
                 warn_of_small(self.param_groups)

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ..symmetry import Shape
+from ._local import is_sharded
 
 _ANEW = "Make a new NFNOptimizer for the model as it is now, or clear its state of this parameter."
 
 
 def check_live(
     name: str,
+    shape: Shape,
     param: Tensor,
     grad: Tensor,
     slots: Mapping[str, Any],
@@ -25,7 +27,8 @@ def check_live(
 
     Args:
         name: The parameter.
-        param: Its values, in real numbers.
+        shape: Of all of it, in real numbers.
+        param: Its values that are here, likewise.
         grad: Its gradient, likewise.
         slots: Its state.
         stored: Its shape when the optimizer was made, where that is known.
@@ -34,9 +37,9 @@ def check_live(
     Raises:
         ValueError: If a shape, type or device is another than it was.
     """
-    if stored is not None and param.shape != stored:
+    if stored is not None and shape != stored:
         raise ValueError(
-            f"parameter {name!r} has shape {tuple(param.shape)}; when the optimizer was made, it "
+            f"parameter {name!r} has shape {shape}; when the optimizer was made, it "
             f"had {tuple(stored)}. Make a new NFNOptimizer for the model as it is now."
         )
     if not param.is_contiguous() and is_expanded(param):
@@ -76,6 +79,11 @@ def check_gradient(name: str, param: Tensor) -> None:
         )
     found, wanted = (grad.shape, grad.device), (param.shape, param.device)
     is_like = grad.is_complex() if param.is_complex() else grad.is_floating_point()
+    if is_sharded(grad) != is_sharded(param):
+        raise ValueError(
+            f"the gradient of {name!r} is a {type(grad).__name__}, the parameter a "
+            f"{type(param).__name__}. Leave gradients as backward() gives them."
+        )
     if found != wanted or not is_like:
         raise ValueError(
             f"the gradient of {name!r} is {grad.dtype} of shape {tuple(grad.shape)} on "

@@ -15,6 +15,8 @@ from ._limits import Limits as Limits
 from ._nfn import NFNRule as NFNRule
 from ._relative import default_size as default_size
 from ._relative import default_sizes as default_sizes
+from ._share import Share as Share
+from ._slots import accumulate as accumulate
 
 __all__ = [  # the other names are for the folders above
     "AdamRule",

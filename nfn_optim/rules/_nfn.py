@@ -112,11 +112,11 @@ class NFNRule(UpdateRule):
         context = known.context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in here}
         pooled = {n: self._pool(w) for n, w in work.items()}
-        first = share.means(roles, pooled, constants.ENTRY_CHANNELS)
+        first = share.means(roles, pooled, context.new_zeros(constants.ENTRY_CHANNELS, 1))
         terms = self.read.terms(roles, first, context)
         hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
         of_hidden = {n: pooled for n, (_, pooled) in hidden.items()}
-        second = share.means(roles, of_hidden, self.config.hidden)
+        second = share.means(roles, of_hidden, context.new_zeros(self.config.hidden, 1))
         last = self.write.terms(roles, second, context)
         if self.config.centred:
             for n, w in work.items():
@@ -153,12 +153,13 @@ class NFNRule(UpdateRule):
             share: Knows the other entries.
             point: Makes directions of the momenta of all parameters that are matrices.
         """
-        dtype = self.schedule.bias.dtype
+        roles, dtype = roles_of(state.spec), self.schedule.bias.dtype
+        slots = {p.name: state.slots[p.name] for p in roles.parameters}
         shown = self.config.limits.weight_size, self.config.first_share
-        args = (state.spec, params, grads, state.slots, self.direction, *shown, share)
+        args = (roles.spec, params, grads, slots, self.direction, *shown, share)
         known, scales = _inputs.describe(*args)
-        paces, slots = self.schedule.pace(known), known.noted(state.slots)
-        matrices = self.direction.matrices(state.spec)
+        paces, slots = self.schedule.pace(known), known.noted(slots)
+        matrices = self.direction.matrices(roles.spec)
         pointed = point({n: slots[n]["momenta"][0] for n in params if n in matrices})
         delta: dict[str, Tensor] = {}
         for i, (name, slot) in enumerate(slots.items()):

@@ -22,13 +22,13 @@ class Share:
         """
         return sums, norms
 
-    def means(self, roles: Roles, pooled: Mapping[str, Means], channels: int) -> dict[str, Means]:
+    def means(self, roles: Roles, pooled: Mapping[str, Means], none: Tensor) -> dict[str, Means]:
         """Means of all parameters, from those of the parameters that are here.
 
         Args:
             roles: Of the network.
             pooled: What is known here.
-            channels: Of each mean.
+            none: Zeros `(c, 1)`, as the mean of a neuron of which nothing is known.
         """
         return dict(pooled)
 
