@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..native import step as native_step
-from ..rules import NFNRule, Params, RuleState, Slots
+from ..rules import Kept, NFNRule, Params, RuleState, Slots, keeping
 from ..symmetry import NetworkSpec
-from ._groups import Entry, all_usable, as_real, by_device
+from ._groups import Entry, all_usable, as_real, by_device, truths
 from ._local import is_sharded, local
 from ._placement import Placement
 from ._rates import kept_share, rate_of
@@ -34,19 +34,25 @@ class Driver:
         rule: The rule.
         placement: Where every parameter stands in the network.
         fused: Whether steps are native: where they can be had (None), always, or never.
+        capturable: Whether the host never waits for a device: steps go through whatever gradients
+            are, and the device drops those that are not usable.
         taken_steps: Steps that were taken.
         skipped_steps: Steps that were not taken because of their gradients.
+        dropped_steps: Of these, what the device knows.
         norms: Of each update of the last step before the rate, and the rate.
     """
 
     rule: NFNRule
     placement: Placement
     fused: bool | None
+    capturable: bool = False
     taken_steps: int = 0
     skipped_steps: int = 0
+    dropped_steps: Tensor | None = None
     norms: list[tuple[Tensor, float]] = field(default_factory=list)
     _specs: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
     _slots: dict[tuple[Any, ...], dict[str, Tensor]] = field(default_factory=dict)
+    _kept: Kept = field(default_factory=dict)
     _groups: Groups | None = None
 
     def expected_slots(self, param: Tensor) -> dict[str, Tensor]:
@@ -81,6 +87,53 @@ class Driver:
             self._move(part, native)
             for entry in part.entries:
                 _write(state[entry.param], part.slots[entry.name], entry.param)
+
+    def step_on_device(self, entries: Sequence[Entry], state: MutableMapping[Tensor, Any]) -> None:
+        """As `step`, and nothing if gradients are not usable, which only the device finds out.
+
+        State stays in the memory where it is, so that a CUDA graph can take the step again.
+
+        Raises:
+            ValueError: As for `step`, or if parameters are on several devices.
+        """
+        found = by_device(entries)
+        if len(found) > 1:
+            raise ValueError(
+                f"capturable=True takes parameters on one device; these are on {list(found)}. "
+                "Make an optimizer for each device, or leave capturable out."
+            )
+        with keeping(self._kept):
+            part = self._part(entries, state)
+            self._prepare(part)
+            for entry in entries:
+                if not state[entry.param]:
+                    state[entry.param].update(part.slots[entry.name])
+            _place(self.rule, part.device)
+            usable = torch.stack(truths([entry.gradient for entry in entries])).all()
+            self._note(usable)
+            self._move_if(usable, part, state)
+
+    def _note(self, usable: Tensor) -> None:
+        self.taken_steps += 1
+        if self.dropped_steps is None:
+            self.dropped_steps = torch.zeros_like(usable, dtype=torch.int64)
+        self.dropped_steps.add_(~usable)
+
+    def _move_if(self, usable: Tensor, part: _Part, state: Mapping[Tensor, Any]) -> None:
+        """Writes parameters and their state, in place, with what they were if it is not usable."""
+        size = self.rule.schedule.bias[0].exp()
+        delta, norms = self._delta(part)
+        self.norms = []
+        for entry, norm in zip(part.entries, norms, strict=True):
+            lr, values = rate_of(entry.group), entry.values
+            moved = values + lr * delta[entry.name].to(values.dtype)
+            if entry.group["weight_decay"]:
+                moved = moved - (1 - kept_share(entry.group, size)) * values
+            values.copy_(torch.where(usable, moved, values))
+            for key, slot in part.slots[entry.name].items():
+                known = state[entry.param][key]
+                known.copy_(torch.where(usable, slot, known))
+            self.norms.append((torch.where(usable, norm, 0), lr))
 
     def can_step(self, entries: Sequence[Entry]) -> bool:
         """Whether all gradients are finite and small enough; of all processes, where cut."""
@@ -122,7 +175,8 @@ class Driver:
         Raises:
             ValueError: If it is not, and torch cannot take the step either.
         """
-        if self.fused is not False and part.device.type == "cpu" and part.teams is None:
+        may_be = self.fused is not False and not self.capturable and part.teams is None
+        if may_be and part.device.type == "cpu":
             _place(self.rule, part.device)
             native = native_step.prepare(self.rule, part.params, part.grads, part.slots, part.spec)
             if native is not None and (self.fused or native_step.LIBRARY.can_load()):

@@ -146,20 +146,22 @@ def shapes_of(params: Mapping[str, Tensor]) -> dict[str, Shape]:
 
 
 def all_usable(grads: list[Tensor]) -> bool:
-    """Whether all gradients are finite and small enough to be squared and summed.
+    """Whether all gradients are finite and small enough to be squared and summed."""
+    return all(map(bool, truths(grads)))
 
-    One number a gradient, one transfer a device and type.
-    """
+
+def truths(grads: list[Tensor]) -> list[Tensor]:
+    """The same of the gradients of each device and type, as one number there."""
     alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for grad in grads:
         alike.setdefault((grad.device, grad.dtype), []).append(grad)
-    return all(_are_usable(found, dtype) for (_, dtype), found in alike.items())
+    return [_are_usable(found, dtype) for (_, dtype), found in alike.items()]
 
 
-def _are_usable(grads: list[Tensor], dtype: torch.dtype) -> bool:
+def _are_usable(grads: list[Tensor], dtype: torch.dtype) -> Tensor:
     wide, limit = (torch.float64, 1e150) if dtype == torch.float64 else (torch.float32, 1e18)
     norms = torch.stack(torch._foreach_norm(grads, 2, wide))
-    return bool((norms < limit).all())
+    return (norms < limit).all()
 
 
 def restore_slots(

@@ -41,6 +41,10 @@ from ._validation import (
     warn_skipped,
 )
 
+_EITHER = (
+    "fused=True asks for steps in native code on a CPU, capturable=True for such as a CUDA graph "
+    "records. Give one of them."
+)
 ParamsLike = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Group]
 
 
@@ -81,13 +85,18 @@ class NFNOptimizer(Optimizer):
         fused: Whether float32 parameters on a CPU take their step in native code, which is the same
             to rounding and several times faster. It is compiled at the first step on a machine
             (some seconds) and kept. None: where there is a C++ compiler; True: or else raise.
+        capturable: Whether steps are such as a CUDA graph records: the host waits for nothing, and
+            state stays in its memory. They are torch operations. A rate that is to change in a
+            graph has to be a tensor on the device.
         **adams: What else Adam takes, such as `betas`; without a meaning here.
 
     Raises:
         RuntimeError: If `fused` is True and the native step cannot be compiled.
-        ValueError: If `lr` or `weight_decay` is negative or NaN, `num_steps` is not positive, the
-            checkpoint is no rule, or the spec describes other parameters (`SpecError`).
-        TypeError: If a parameter is a shard, or an option is known to neither this class nor Adam.
+        ValueError: If `fused` and `capturable` are both True, `lr` or `weight_decay` is negative or
+            NaN, `num_steps` is not positive, the checkpoint is no rule, or the spec describes other
+            parameters (`SpecError`).
+        TypeError: If a parameter is a part of several in one or a summand, or an option is known to
+            neither this class nor Adam.
 
     Warns:
         UserWarning: If all that is trained, or more than half of it, is read alone; if rates are
@@ -114,8 +123,11 @@ class NFNOptimizer(Optimizer):
         maximize: bool = False,
         num_steps: int | None = None,
         fused: bool | None = None,
+        capturable: bool = False,
         **adams: Any,
     ) -> None:
+        if fused and capturable:
+            raise ValueError(_EITHER)
         if fused:
             native_step.LIBRARY.load()
         if isinstance(params, nn.Module):
@@ -142,7 +154,7 @@ class NFNOptimizer(Optimizer):
         defaults["lr_unit"] = unit = lr_unit or unit_for(defaults["lr"], groups)
         if lr is None:
             defaults["lr"] = whole_rate(unit)
-        self._driver = Driver(rule, Placement.of(shapes, model, spec), fused)
+        self._driver = Driver(rule, Placement.of(shapes, model, spec), fused, capturable)
         super().__init__(groups, defaults)
         if model is not None and spec is None and self._driver.placement.has_places:
             known = named_params(self.param_groups)
@@ -161,7 +173,8 @@ class NFNOptimizer(Optimizer):
     @property
     def skipped_steps(self) -> int:
         """Steps that were not taken, because a gradient was not finite or too large to square."""
-        return self._driver.skipped_steps
+        dropped = self._driver.dropped_steps
+        return self._driver.skipped_steps + (0 if dropped is None else int(dropped))
 
     def add_param_group(self, param_group: Group) -> None:
         """Adds parameters, as for any optimizer; errors as for the class, and nothing changes then.
@@ -177,7 +190,7 @@ class NFNOptimizer(Optimizer):
         placement = self._driver.placement
         named = by_name(group["params"], placement.names, known)
         for name, param in named.items():
-            check_parameter(name, param)
+            check_parameter(name, param, self._driver.capturable)
         super().add_param_group({**param_group, "params": list(named.items())})
         new = {n: p for n, p in named.items() if not placement.knows(n)}
         if new:
@@ -225,7 +238,9 @@ class NFNOptimizer(Optimizer):
             check_gradient(entry.name, entry.param)
         if not entries:
             return loss
-        if self._driver.can_step(entries):
+        if self._driver.capturable:
+            self._driver.step_on_device(entries, self.state)
+        elif self._driver.can_step(entries):
             self._driver.step(entries, self.state)
             if self._driver.taken_steps == LOOKED_AT == self.stats()["steps"]:
                 warn_of_small(self.param_groups)

@@ -71,7 +71,7 @@ def check_adams(given: Mapping[str, Any], groups: Sequence[Group]) -> None:
         warnings.warn(f"NFNOptimizer: {', '.join(ignored)} {are} ignored.", stacklevel=3)
 
 
-def check_parameter(name: str, param: Tensor) -> None:
+def check_parameter(name: str, param: Tensor, capturable: bool = False) -> None:
     """Refuses parameters that no step can be taken on.
 
     Raises:
@@ -84,6 +84,11 @@ def check_parameter(name: str, param: Tensor) -> None:
         from .sharded import check_shards  # a second to import, which others do not wait for
 
         check_shards(name, param)
+        if capturable:
+            raise TypeError(
+                f"parameter {name!r} is a DTensor. capturable=True takes whole parameters: on "
+                "shards, processes have to agree in every step. Leave capturable out."
+            )
 
 
 def check_saved(

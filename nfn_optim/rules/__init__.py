@@ -8,6 +8,8 @@ from ._base import UpdateRule as UpdateRule
 from ._config import NFNRuleConfig as NFNRuleConfig
 from ._direction import Spectral as Spectral
 from ._elementwise import ElementwiseRule as ElementwiseRule
+from ._fixed import Kept as Kept
+from ._fixed import keeping as keeping
 from ._hand import AdamRule as AdamRule
 from ._hand import SGDRule as SGDRule
 from ._inputs import log_fans as log_fans

@@ -18,6 +18,7 @@ from ..symmetry import NetworkSpec
 from ._base import Params, Slots
 from ._direction import Spectral
 from ._fading import follow, log_fading
+from ._fixed import fixed
 from ._opening import agreement, opened_further
 from ._relative import default_sizes, fan_in_of
 from ._share import ALONE, Share
@@ -205,7 +206,7 @@ def describe(
         for n in names
     ]
     sums, norms = share.totals(names, *(_by_kind(kind) for kind in zip(*found, strict=True)))
-    counts = norms.new_tensor([math.prod(spec.shapes[n]) for n in names])
+    counts = fixed([math.prod(spec.shapes[n]) for n in names], norms)
     square = sums[0] / counts
     size, last, loudness = (_rms(norm, counts) for norm in (norms[0], norms[1], norms[2:5]))
     corrections = _corrections(step.to(square.dtype))
@@ -213,10 +214,10 @@ def describe(
     ratios = torch.cat([loudness * corrections[:-1], last.unsqueeze(0)]) / (level + TINY).sqrt()
     shown = size.clamp(max=largest).unsqueeze(0)
     logs = torch.log(torch.cat([shown, ratios]) + 1e-4)
-    fixed = step.new_tensor([log_fans(spec, n) for n in names]).T
-    fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(names)).expand(-1, *step.shape)
-    context = torch.cat([logs, fixed])
-    schedule = torch.cat([_time(step), _left(step, num_steps), fixed])
+    fans = fixed([log_fans(spec, n) for n in names], step).T
+    fans = fans.reshape(-1, *(1,) * (step.dim() - 1), len(names)).expand(-1, *step.shape)
+    context = torch.cat([logs, fans])
+    schedule = torch.cat([_time(step), _left(step, num_steps), fans])
     inverse = corrections[-1] / (level + TINY)
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
@@ -225,8 +226,8 @@ def describe(
         agreed = agreement(sums[1], norms[1] * norms[5])
         opened = opened_further(opened, agreed, first_share)
     known = (
-        start.new_tensor(default_sizes(spec, names, direction.matrices(spec))),
-        start.new_tensor(direction.log_shares(spec, names, start.device.type)),
+        fixed(default_sizes(spec, names, direction.matrices(spec)), start),
+        fixed(direction.log_shares(spec, names, start.device.type), start),
         *(loud, loudest, opened),
     )
     trend = _trend(logs[1:4], log_fading(loud, loudest, 1))
@@ -290,7 +291,7 @@ def log_fans(spec: NetworkSpec, name: str) -> list[float]:
 
 
 def _time(step: Tensor) -> Tensor:
-    scales = step.new_tensor(TIMES).reshape(-1, *(1,) * step.dim())
+    scales = fixed(TIMES, step).reshape(-1, *(1,) * step.dim())
     return torch.tanh(step / scales - 1)
 
 
@@ -309,7 +310,7 @@ def _trend(loudness: Tensor, left: Tensor) -> Tensor:
 
 def _corrections(step: Tensor) -> Tensor:
     """Adam's bias corrections `1 / (1 - decay^step)` of momenta and square: `(4, *step)`."""
-    logs = step.new_tensor([math.log(d) for d in (*DECAYS, SQUARE_DECAY)])
+    logs = fixed([math.log(d) for d in (*DECAYS, SQUARE_DECAY)], step)
     return -1 / torch.expm1(step * logs.reshape(-1, *(1,) * step.dim()))
 
 
