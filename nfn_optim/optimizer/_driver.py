@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,7 @@ class Driver:
                 f"capturable=True takes parameters on one device; these are on {list(found)}. "
                 "Make an optimizer for each device, or leave capturable out."
             )
-        with keeping(self._kept):
+        with nullcontext() if torch.compiler.is_compiling() else keeping(self._kept):
             part = self._part(entries, state)
             self._prepare(part)
             for entry in entries:
@@ -251,12 +251,12 @@ class _Part:
         """Where the parameters are."""
         return self.entries[0].param.device
 
-    @cached_property
+    @property
     def params(self) -> Params:
         """Tensors by name."""
         return {entry.name: entry.values for entry in self.entries}
 
-    @cached_property
+    @property
     def grads(self) -> Params:
         """Gradients by name."""
         return {entry.name: entry.gradient for entry in self.entries}

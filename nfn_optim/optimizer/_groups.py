@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ..symmetry import Shape
 from ._local import is_sharded, local, local_gradient
+from ._shapes import check_gradient
 
 BETAS = (0.9, 0.999)  # schedulers that cycle a momentum write them; nothing reads them
 OLDER = {"lr_unit": None, "betas": BETAS}  # what groups of older states do not have
@@ -82,11 +82,13 @@ class Entry:
         name: The parameter's.
         param: The parameter, which has a gradient; its state stands under it.
         group: The options of its group.
+        gradient: What is here of its gradient, in real numbers, downhill.
     """
 
     name: str
     param: Tensor
     group: Mapping[str, Any]
+    gradient: Tensor
 
     @property
     def shape(self) -> Shape:
@@ -94,18 +96,10 @@ class Entry:
         shape = tuple(self.param.shape)
         return (*shape, 2) if self.param.is_complex() else shape
 
-    @cached_property
+    @property
     def values(self) -> Tensor:
         """What is here of the parameter, in real numbers, in the same memory."""
         return as_real(local(self.param))
-
-    @cached_property
-    def gradient(self) -> Tensor:
-        """Of what is to become smaller; if not of the parameter's type, of its accumulators'."""
-        grad, dtype = as_real(local_gradient(self.param).resolve_conj()), self.values.dtype
-        if grad.dtype != dtype:
-            grad = grad.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)
-        return -grad if self.group["maximize"] else grad
 
 
 def by_device(entries: Sequence[Entry]) -> dict[torch.device, list[Entry]]:
@@ -117,13 +111,33 @@ def by_device(entries: Sequence[Entry]) -> dict[torch.device, list[Entry]]:
 
 
 def with_gradients(groups: Sequence[dict[str, Any]]) -> list[Entry]:
-    """Parameters that have a gradient."""
-    return [
-        Entry(name, param, group)
+    """Parameters that have a gradient.
+
+    Raises:
+        RuntimeError: If a gradient is sparse.
+        ValueError: If a gradient does not fit its parameter.
+    """
+    found = [
+        (name, param, group)
         for group in groups
         for name, param in zip(group["param_names"], group["params"], strict=True)
         if param.grad is not None and (param.numel() or param.grad.numel())
     ]
+    for name, param, _ in found:
+        check_gradient(name, param)
+    return [
+        Entry(name, param, group, _gradient(param, group["maximize"]))
+        for name, param, group in found
+    ]
+
+
+def _gradient(param: Tensor, maximize: bool) -> Tensor:
+    """Of what is to become smaller; if not of the parameter's type, of its accumulators'."""
+    grad = as_real(local_gradient(param).resolve_conj())
+    dtype = param.dtype.to_real() if param.is_complex() else param.dtype
+    if grad.dtype != dtype:
+        grad = grad.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)
+    return -grad if maximize else grad
 
 
 def named_params(groups: Sequence[dict[str, Any]]) -> dict[str, Tensor]:

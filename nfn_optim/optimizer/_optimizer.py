@@ -30,7 +30,6 @@ from ._groups import (
 )
 from ._placement import Placement
 from ._rates import LOOKED_AT, Unit, rate_in, unit_for, warn_of_small, whole_rate
-from ._shapes import check_gradient
 from ._validation import (
     Group,
     check_adams,
@@ -234,8 +233,6 @@ class NFNOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         entries = with_gradients(self.param_groups)
-        for entry in entries:
-            check_gradient(entry.name, entry.param)
         if not entries:
             return loss
         if self._driver.capturable:

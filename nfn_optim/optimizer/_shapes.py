@@ -120,7 +120,9 @@ def check_slots(
 
 def is_in_memory(tensor: Tensor) -> bool:
     """Whether the storage of a tensor reaches as far as the tensor does."""
-    if tensor.device.type == "meta" or not tensor.is_contiguous() or not tensor.numel():
+    if torch.compiler.is_compiling() or tensor.device.type == "meta":
+        return True
+    if not tensor.is_contiguous() or not tensor.numel():
         return True
     end = tensor.storage_offset() * tensor.itemsize + tensor.nbytes
     return end <= tensor.untyped_storage().nbytes()

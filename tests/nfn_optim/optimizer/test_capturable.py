@@ -149,3 +149,19 @@ def test_parameters_on_two_devices_are_refused_before_anything_moves():
         optimizer.step()
     assert torch.equal(model[0].weight, before)
     assert not optimizer.state
+
+
+def test_a_compiler_takes_the_step_whole():
+    torch.manual_seed(0)
+    first = nn.Linear(3, 4).double()
+    second = copy.deepcopy(first)
+    optimizers = [NFNOptimizer(first, capturable=True), NFNOptimizer(second, fused=False)]
+    compiled = torch.compile(optimizers[0].step, fullgraph=True, backend="eager")
+    for step in range(3):
+        for model in (first, second):
+            model.zero_grad()
+            model(torch.full((2, 3), 1.0 + step).double()).square().sum().backward()
+        compiled()
+        optimizers[1].step()
+    assert torch.allclose(first.weight, second.weight, atol=1e-12)
+    assert not torch.equal(first.weight.grad, torch.zeros_like(first.weight))
