@@ -17,7 +17,6 @@ from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import DTensor, Partial, Replicate
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -316,6 +315,8 @@ def wrapped() -> str:
 
 def zero_redundancy() -> float:
     """How far processes end from each other under ZeroRedundancyOptimizer."""
+    from torch.distributed.optim import ZeroRedundancyOptimizer  # warns where it is imported
+
     torch.manual_seed(0)
     model = mlp()
     its = ZeroRedundancyOptimizer(model.parameters(), optimizer_class=NFNOptimizer, model=model)
