@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..native import step as native_step
-from ..rules import Kept, NFNRule, Params, RuleState, Slots, keeping
+from ..rules import Kept, NFNRule, Params, RuleState, Slots, accumulate, keeping
 from ..symmetry import NetworkSpec
 from ._groups import Entry, all_usable, as_real, by_device, truths
 from ._local import is_sharded, local
@@ -52,8 +52,12 @@ class Driver:
     norms: list[tuple[Tensor, float]] = field(default_factory=list)
     _specs: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
     _slots: dict[tuple[Any, ...], dict[str, Tensor]] = field(default_factory=dict)
+    _alone: tuple[list[tuple[int, int]], bool] = ([], False)
     _kept: Kept = field(default_factory=dict)
     _groups: Groups | None = None
+
+    def __post_init__(self) -> None:
+        self._is_alone()
 
     def expected_slots(self, param: Tensor) -> dict[str, Tensor]:
         """Slots such as the rule gives a parameter, without memory: shapes and types."""
@@ -208,18 +212,35 @@ class Driver:
 
     def _delta(self, part: _Part) -> tuple[Params, Sequence[Tensor]]:
         """What the rule adds to parameters, and norms; slots are taken over."""
-        state = RuleState(part.slots, part.spec)
-        if part.teams is None:
-            delta, new = self.rule(part.params, part.grads, state)
-            part.slots.update(new.slots)
-            return delta, torch._foreach_norm(list(delta.values()))
-        from .sharded import move
+        params, grads, state = part.params, part.grads, RuleState(part.slots, part.spec)
+        if part.teams is not None:
+            from .sharded import move
 
-        delta, slots = move(self.rule, part.params, part.grads, state, part.teams)
+            delta, slots = move(self.rule, params, grads, state, part.teams, self._is_alone())
+            part.slots.update(slots)
+            norms = torch.stack(torch._foreach_norm([delta[n] for n in params]))
+            _, whole = part.teams.totals(list(params), norms[None][:0], norms[None])
+            return delta, whole[0].unbind()
+        if self._is_alone():
+            slots = {n: accumulate(state.slots[n], grads[n]) for n in params}
+            delta, slots = self.rule.move_parts(params, grads, RuleState(slots, part.spec))
+        else:
+            delta, new = self.rule(params, grads, state)
+            slots = new.slots
         part.slots.update(slots)
-        norms = torch.stack(torch._foreach_norm([delta[n] for n in part.params]))
-        _, whole = part.teams.totals(list(part.params), norms[None][:0], norms[None])
-        return delta, whole[0].unbind()
+        return delta, torch._foreach_norm([delta[n] for n in params])
+
+    def _is_alone(self) -> bool:
+        """Whether steps can do without NF-Layers; looked at when the rule has changed."""
+        if torch.compiler.is_compiling():
+            return self._alone[1]
+        rule, weights = self.rule, list(self.rule.write.parameters())
+        if type(rule).forward is not NFNRule.forward or any(w.is_inference() for w in weights):
+            return False
+        seen = [(id(weight), weight._version) for weight in weights]
+        if self._alone[0] != seen:
+            self._alone = seen, rule.reads_alone
+        return self._alone[1] and rule._compiled_call_impl is None
 
     def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""

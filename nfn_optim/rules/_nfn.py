@@ -20,6 +20,7 @@ from ..layers.relational import (
     add_terms,
     roles_of,
 )
+from ..symmetry import NetworkSpec
 from . import _inputs, _slots, constants
 from ._averaging import ScheduleFree
 from ._base import Params, RuleState, Slots, UpdateRule
@@ -141,17 +142,17 @@ class NFNRule(UpdateRule):
         params: Params,
         grads: Params,
         state: RuleState,
-        share: Share,
-        point: Callable[[Params], Params],
+        share: Share = ALONE,
+        point: Callable[[Params], Params] | None = None,
     ) -> tuple[Params, Slots]:
-        """As `move`, where `reads_alone`: of any entries of each parameter, in any shape.
+        """As `move` without NF-Layers, where `reads_alone`: of any entries of each parameter.
 
         Args:
             params: What is here of all parameters, as many axes as are stored.
             grads: Likewise.
             state: Slots that hold the gradients already, likewise.
             share: Knows the other entries.
-            point: Makes directions of the momenta of all parameters that are matrices.
+            point: As `point`, if not all entries are here.
         """
         roles, dtype = roles_of(state.spec), self.schedule.bias.dtype
         slots = {p.name: state.slots[p.name] for p in roles.parameters}
@@ -160,7 +161,8 @@ class NFNRule(UpdateRule):
         known, scales = _inputs.describe(*args)
         paces, slots = self.schedule.pace(known), known.noted(slots)
         matrices = self.direction.matrices(roles.spec)
-        pointed = point({n: slots[n]["momenta"][0] for n in params if n in matrices})
+        momenta = {n: slots[n]["momenta"][0] for n in params if n in matrices}
+        pointed = point(momenta) if point else self.point(state.spec, momenta)
         delta: dict[str, Tensor] = {}
         for i, (name, slot) in enumerate(slots.items()):
             size, recency, _ = paces.of(i, params[name].dim())
@@ -170,6 +172,12 @@ class NFNRule(UpdateRule):
             slot["lead"] = lead.to(slot["square"].dtype)
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
+
+    def point(self, spec: NetworkSpec, momenta: Params) -> Params:
+        """Directions of whole matrices, from momenta as they are stored, and like them."""
+        spec = roles_of(spec).spec
+        found = self.direction(spec, {n: spec.view(n, x) for n, x in momenta.items()})
+        return {n: spec.unview(n, x) for n, x in found.items()}
 
     @property
     def reads_alone(self) -> bool:

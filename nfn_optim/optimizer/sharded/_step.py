@@ -10,7 +10,6 @@ from math import prod
 
 import torch
 
-from ...layers.relational import roles_of
 from ...rules import NFNRule, Params, RuleState, Slots, accumulate
 from ...rules.constants import SCALARS
 from ...symmetry import NetworkSpec
@@ -25,6 +24,7 @@ def move(
     grads: Params,
     state: RuleState,
     teams: Teams,
+    is_alone: bool,
 ) -> tuple[Params, Slots]:
     """One step, equal to the rule's own on whole parameters.
 
@@ -37,28 +37,27 @@ def move(
         grads: Likewise.
         state: Likewise.
         teams: Who holds the rest.
+        is_alone: What `rule.reads_alone` is.
 
     Returns:
         What is here of changes and new slots.
     """
     slots = {name: accumulate(state.slots[name], grads[name]) for name in params}
     held = RuleState(slots, state.spec)
-    step = _move_parts if rule.reads_alone else _move_whole
+    step = _move_parts if is_alone else _move_whole
     return step(rule, params, grads, held, teams)
 
 
 def _move_parts(
     rule: NFNRule, params: Params, grads: Params, state: RuleState, teams: Teams
 ) -> tuple[Params, Slots]:
-    spec = roles_of(state.spec).spec
-
     def work(whole: Params) -> Params:
-        momenta = {n: spec.view(n, x[0]) for n, x in whole.items()}
-        return {n: spec.unview(n, x)[None] for n, x in rule.direction(spec, momenta).items()}
+        found = rule.point(state.spec, {n: x[0] for n, x in whole.items()})
+        return {n: x[None] for n, x in found.items()}
 
     def point(momenta: Params) -> Params:
         sent = {n: x[None] for n, x in momenta.items()}
-        return {n: x[0] for n, x in teams.at_owners(sent, _costs(spec), work, 1).items()}
+        return {n: x[0] for n, x in teams.at_owners(sent, _costs(state.spec), work, 1).items()}
 
     return rule.move_parts(params, grads, state, teams, point)
 
