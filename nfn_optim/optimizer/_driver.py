@@ -112,7 +112,7 @@ class Driver:
             for entry in entries:
                 if not state[entry.param]:
                     state[entry.param].update(part.slots[entry.name])
-            _place(self.rule, part.device)
+            self._place(part.device)
             usable = torch.stack(truths([entry.gradient for entry in entries])).all()
             self._note(usable)
             self._move_if(usable, part, state)
@@ -181,7 +181,7 @@ class Driver:
         """
         may_be = self.fused is not False and not self.capturable and part.teams is None
         if may_be and part.device.type == "cpu":
-            _place(self.rule, part.device)
+            self._place(part.device)
             native = native_step.prepare(self.rule, part.params, part.grads, part.slots, part.spec)
             if native is not None and (self.fused or native_step.LIBRARY.can_load()):
                 native_step.LIBRARY.load()  # raises here, where nothing has moved
@@ -201,7 +201,7 @@ class Driver:
         if native is not None:
             norms = native.take(rates)
         else:
-            _place(self.rule, part.device)
+            self._place(part.device)
             delta, norms = self._delta(part)
             for (name, param), (lr, keep) in zip(part.params.items(), rates, strict=True):
                 if keep != 1:
@@ -230,17 +230,29 @@ class Driver:
         part.slots.update(slots)
         return delta, torch._foreach_norm([delta[n] for n in params])
 
+    def _place(self, device: torch.device) -> None:
+        """As `rule.to(device)`, which takes a while even where nothing is to be moved."""
+        first = next(chain(self.rule.parameters(), self.rule.buffers()), None)
+        if first is not None and first.device != device:
+            is_alone = self._is_alone()
+            self.rule.to(device)
+            self._alone = self._seen(), is_alone
+
     def _is_alone(self) -> bool:
         """Whether steps can do without NF-Layers; looked at when the rule has changed."""
         if torch.compiler.is_compiling():
             return self._alone[1]
-        rule, weights = self.rule, list(self.rule.write.parameters())
-        if type(rule).forward is not NFNRule.forward or any(w.is_inference() for w in weights):
-            return False
-        seen = [(id(weight), weight._version) for weight in weights]
+        seen = self._seen()
         if self._alone[0] != seen:
-            self._alone = seen, rule.reads_alone
-        return self._alone[1] and rule._compiled_call_impl is None
+            self._alone = seen, bool(seen) and self.rule.reads_alone
+        return self._alone[1] and self.rule._compiled_call_impl is None
+
+    def _seen(self) -> list[tuple[int, int]]:
+        """Changes when what the rule writes for entries may have; nothing where that is unknown."""
+        weights = list(self.rule.write.parameters())
+        if type(self.rule).forward is not NFNRule.forward or any(w.is_inference() for w in weights):
+            return []
+        return [(id(weight), weight._version) for weight in weights]
 
     def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""
@@ -281,13 +293,6 @@ class _Part:
     def grads(self) -> Params:
         """Gradients by name."""
         return {entry.name: entry.gradient for entry in self.entries}
-
-
-def _place(rule: NFNRule, device: torch.device) -> None:
-    """As `rule.to(device)`, which takes a while even where nothing is to be moved."""
-    first = next(chain(rule.parameters(), rule.buffers()), None)
-    if first is not None and first.device != device:
-        rule.to(device)
 
 
 def _write(state: MutableMapping[str, Any], slots: Mapping[str, Tensor], param: Tensor) -> None:
