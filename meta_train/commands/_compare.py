@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..support import check_overwrite
-from ._console import progress_bars, write_json
+from ._console import evaluation_progress, write_json
 
 if TYPE_CHECKING:
     from ..evaluation import Contender, EvaluationTask
@@ -40,8 +40,7 @@ def compare(
 
     check_overwrite(page, json)
     try:
-        with progress_bars() as bars:
-            bar = bars.add_task("preparing", total=None)
+        with evaluation_progress() as on_progress:
             evaluation = run(
                 checkpoint,
                 tasks,
@@ -51,9 +50,7 @@ def compare(
                 extensions=EXTENSIONS if extensions is None else extensions,
                 cache=cache,
                 processes=processes,
-                on_progress=lambda label, done, total: bars.update(
-                    bar, description=label, completed=done, total=total
-                ),
+                on_progress=on_progress,
             )
     except KeyboardInterrupt:
         print(f"Finished runs are kept in {cache}: give the same command again to go on.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,16 @@ def progress_bars() -> Iterator[progress.Progress]:
     )
     with shown(bars, _line):
         yield bars
+
+
+@contextmanager
+def evaluation_progress() -> Iterator[Callable[[str, float, float], None]]:
+    """A bar of what `evaluate` tells: what is running, how much is done, and how much there is."""
+    with progress_bars() as bars:
+        bar = bars.add_task("preparing", total=None)
+        yield lambda label, done, total: bars.update(
+            bar, description=label, completed=done, total=total
+        )
 
 
 def _line(task: progress.Task) -> str:

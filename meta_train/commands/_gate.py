@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -13,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ._console import progress_bars, write_json
+from ._console import evaluation_progress, write_json
 
 if TYPE_CHECKING:
     from ..evaluation import Condition, Evaluation
@@ -52,16 +51,15 @@ def gate(
     """
     from ..evaluation import evaluate, find_tasks, to_json
     from ..evaluation import gate as conditions
-    from ..evaluation.contenders import UNTRAINED, learned, shipped
-    from ..support import check_overwrite
+    from ..evaluation.contenders import UNTRAINED, learned, name_of_default
+    from ..support import check_overwrite, clean
 
     check_overwrite(json)
     if record and not checkpoint.is_file():
         raise ValueError(f"--record needs a file to write into, and there is no {checkpoint}.")
     candidate = replace(learned(checkpoint), name=_CANDIDATE)
     chosen = find_tasks(tasks, num_steps=steps)
-    with progress_bars() as bars:
-        bar = bars.add_task("preparing", total=None)
+    with evaluation_progress() as on_progress:
         evaluation = evaluate(
             candidate,
             chosen,
@@ -70,19 +68,18 @@ def gate(
             costs=False,
             cache=out / "cache",
             processes=processes,
-            on_progress=lambda label, done, total: bars.update(
-                bar, description=label, completed=done, total=total
-            ),
+            on_progress=on_progress,
         )
-    others = tuple(dict.fromkeys((UNTRAINED, shipped())))
+    others = tuple(dict.fromkeys((UNTRAINED, name_of_default())))
     found = conditions(evaluation, _CANDIDATE, *others)
     is_good = all(condition.holds for condition in found)
+    plain = clean([asdict(condition) for condition in found])
     Console().print(_by_task(evaluation, others))
     Console().print(_conditions(found))
     print(f"{'Ship' if is_good else 'Do not ship'}: {checkpoint}")
     if record:
-        _record(checkpoint, found, tasks, steps, seeds)
-    write_json(json, to_json(evaluation) | {"gate": _plain(found)})
+        _record(checkpoint, plain, tasks, steps, seeds)
+    write_json(json, to_json(evaluation) | {"gate": plain})
     if not is_good:
         sys.exit(DO_NOT_SHIP)
 
@@ -106,17 +103,9 @@ def _conditions(found: Sequence[Condition]) -> Table:
     return table
 
 
-def _plain(found: Sequence[Condition]) -> list[dict[str, object]]:
-    """JSON values; a figure that is not finite becomes None."""
-    return [
-        asdict(each) | {"figure": each.figure if math.isfinite(each.figure) else None}
-        for each in found
-    ]
-
-
 def _record(
     checkpoint: Path,
-    found: Sequence[Condition],
+    conditions: list[dict[str, object]],
     tasks: Sequence[str],
     steps: int | None,
     seeds: int,
@@ -125,6 +114,6 @@ def _record(
     from nfn_optim import load_rule, read_card, save_rule
 
     settings = {"tasks": list(tasks), "steps": steps, "seeds": seeds}
-    card = read_card(checkpoint) | {"gate": settings | {"conditions": _plain(found)}}
+    card = read_card(checkpoint) | {"gate": settings | {"conditions": conditions}}
     save_rule(load_rule(checkpoint), checkpoint, card)
     print(f"Recorded in the card of {checkpoint}.")

@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"nfn-optim {__version__}")
             else:
                 _parse(given or ["--help"])()
+    except SystemExit as ended:
+        _leave(int(ended.code or 0))
+        raise
     except Exception as error:
         text, status = explain(error)
         print(text, file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -10,7 +9,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation import Evaluation, evaluate, evaluation_tasks
+from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio
 from ..evaluation.contenders import ADAMW, UNTRAINED, learned
 from ..training import MetaTrainer
 from ._console import progress_bars
@@ -108,8 +107,4 @@ def _between(value: int, limits: tuple[int, int]) -> int:
 
 def _ratios(found: Evaluation, name: str) -> list[float]:
     """End losses over those of the untrained rule, one a task; infinite where a run failed."""
-    ratios = []
-    for own, reference in zip(found.of(name), found.of(UNTRAINED), strict=True):
-        loss, base = own.end_loss.mean, reference.end_loss.mean
-        ratios.append(loss / base if math.isfinite(loss) and base else math.inf)
-    return ratios
+    return [loss_ratio(*rows) for rows in zip(found.of(name), found.of(UNTRAINED), strict=True)]

@@ -47,35 +47,20 @@ def gate(
     tasks = [task.name for task in evaluation.tasks]
     pairs = list(zip(own, base, strict=True))
     speedups, losses = ([measure(a, b) for a, b in pairs] for measure in (speedup, loss_ratio))
-    slowest, highest = int(np.argmin(speedups)), int(np.argmax(losses))
-    median, worst = float(np.median(speedups)), speedups[slowest]
+    worst, highest = int(np.argmin(speedups)), int(np.argmax(losses))
+    over, of = f"speed-up over {untrained}", f"end loss over that of {untrained}"
     found = [
-        Condition(
-            f"median speed-up over {untrained} >= {_MEDIAN_SPEEDUP}",
-            median,
-            median >= _MEDIAN_SPEEDUP,
-        ),
-        Condition(
-            f"worst speed-up over {untrained} >= {_WORST_SPEEDUP}",
-            worst,
-            worst >= _WORST_SPEEDUP,
-            tasks[slowest],
-        ),
+        _at_least(f"median {over}", float(np.median(speedups)), _MEDIAN_SPEEDUP),
+        _at_least(f"worst {over}", speedups[worst], _WORST_SPEEDUP, tasks[worst]),
         _median_loss(losses, untrained),
-        Condition(
-            f"highest end loss over that of {untrained} <= {_WORST_LOSS}",
-            losses[highest],
-            losses[highest] <= _WORST_LOSS,
-            tasks[highest],
-        ),
+        _at_most(f"highest {of}", losses[highest], _WORST_LOSS, tasks[highest]),
     ]
     if default is not None:
         beside = zip(own, evaluation.of(default), strict=True)
         found.append(_median_loss([loss_ratio(a, b) for a, b in beside], default))
     diverged = sum(row.num_diverged for row in own)
     allowed = sum(row.num_diverged for row in base)
-    found.append(Condition(f"diverged runs <= {allowed}", diverged, diverged <= allowed))
-    return found
+    return [*found, _at_most("diverged runs", diverged, allowed)]
 
 
 def speedup(own: Row, base: Row) -> float:
@@ -104,5 +89,12 @@ def loss_ratio(own: Row, base: Row) -> float:
 
 
 def _median_loss(ratios: Sequence[float], name: str) -> Condition:
-    ratio = float(np.median(ratios))
-    return Condition(f"median end loss over that of {name} <= 1", ratio, ratio <= 1)
+    return _at_most(f"median end loss over that of {name}", float(np.median(ratios)), 1)
+
+
+def _at_least(what: str, figure: float, bound: float, where: str = "") -> Condition:
+    return Condition(f"{what} >= {bound}", figure, figure >= bound, where)
+
+
+def _at_most(what: str, figure: float, bound: float, where: str = "") -> Condition:
+    return Condition(f"{what} <= {bound}", figure, figure <= bound, where)

@@ -42,10 +42,6 @@ class Processes:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def owns(self, index: int) -> bool:
-        """Whether the item of this index is this process's work."""
-        return index % self.size == self.rank
-
     def check_even(self, name: str, count: int) -> None:
         """Holds the processes to equal shares.
 

@@ -76,6 +76,8 @@ class Losses:
         if not all(map(_are_close, at_once, expected)):
             return replace(found, obstacle="torch.func.vmap computes other numbers")
         native = replace(found, chain=None if self.carried else chain_of(self.loss))
+        if native.chain is None:
+            return found
         with torch.enable_grad():
             return native if all(map(_are_close, native._look(*few), expected)) else found
 

@@ -4,12 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-// Numbers of `a`, which count from zero, and of `b`, which count on.
-#if defined(__clang__)
-#define NFN_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define NFN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Places{__VA_ARGS__})
-#endif
+#include "shuffle.h"
 
 namespace nfn {
 
@@ -21,10 +16,13 @@ inline void transpose_four(const float* from, long from_stride, float* to, long 
   typedef float Anywhere __attribute__((vector_size(16), aligned(4), may_alias));
   Four x[4];
   for (long i = 0; i < 4; ++i) x[i] = *reinterpret_cast<const Anywhere*>(from + i * from_stride);
-  const Four a = NFN_SHUFFLE(x[0], x[1], 0, 4, 1, 5), b = NFN_SHUFFLE(x[2], x[3], 0, 4, 1, 5);
-  const Four c = NFN_SHUFFLE(x[0], x[1], 2, 6, 3, 7), d = NFN_SHUFFLE(x[2], x[3], 2, 6, 3, 7);
-  const Four columns[] = {NFN_SHUFFLE(a, b, 0, 1, 4, 5), NFN_SHUFFLE(a, b, 2, 3, 6, 7),
-                          NFN_SHUFFLE(c, d, 0, 1, 4, 5), NFN_SHUFFLE(c, d, 2, 3, 6, 7)};
+  const Four a = NFN_SHUFFLE(Places, x[0], x[1], 0, 4, 1, 5);
+  const Four b = NFN_SHUFFLE(Places, x[2], x[3], 0, 4, 1, 5);
+  const Four c = NFN_SHUFFLE(Places, x[0], x[1], 2, 6, 3, 7);
+  const Four d = NFN_SHUFFLE(Places, x[2], x[3], 2, 6, 3, 7);
+  const Four columns[] = {
+      NFN_SHUFFLE(Places, a, b, 0, 1, 4, 5), NFN_SHUFFLE(Places, a, b, 2, 3, 6, 7),
+      NFN_SHUFFLE(Places, c, d, 0, 1, 4, 5), NFN_SHUFFLE(Places, c, d, 2, 3, 6, 7)};
   for (long j = 0; j < 4; ++j) *reinterpret_cast<Anywhere*>(to + j * to_stride) = columns[j];
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from ._groups import Entry, all_usable, as_real, by_device, truths
 from ._local import is_sharded, local
 from ._placement import Placement
 from ._rates import kept_share, rate_of
-from ._shapes import check_live
+from ._shapes import check_live, check_values
 
 if TYPE_CHECKING:
     from .sharded import Groups, Teams
@@ -126,7 +126,8 @@ class Driver:
     def _move_if(self, usable: Tensor, part: _Part, state: Mapping[Tensor, Any]) -> None:
         """Writes parameters and their state, in place, with what they were if it is not usable."""
         size = self.rule.schedule.bias[0].exp()
-        delta, norms = self._delta(part)
+        with _without_autocast(part.device):
+            delta, norms = self._delta(part)
         self.norms = []
         for entry, norm in zip(part.entries, norms, strict=True):
             lr, values = rate_of(entry.group), entry.values
@@ -163,6 +164,8 @@ class Driver:
         known = {e.name: {k: local(x) for k, x in state.get(e.param, {}).items()} for e in entries}
         new = {e.name: e for e in entries if not known[e.name]}
         steps = {name: entry.group["num_steps"] for name, entry in new.items()}
+        for name, entry in new.items():
+            check_values(name, entry.shape, entry.values, self.placement.shape_of(name))
         if teams is None:
             made = {n: self.rule.new_slots(e.values, num_steps=steps[n]) for n, e in new.items()}
         else:
@@ -202,7 +205,8 @@ class Driver:
             norms = native.take(rates)
         else:
             self._place(part.device)
-            delta, norms = self._delta(part)
+            with _without_autocast(part.device):
+                delta, norms = self._delta(part)
             for (name, param), (lr, keep) in zip(part.params.items(), rates, strict=True):
                 if keep != 1:
                     param.mul_(keep)
@@ -302,3 +306,9 @@ def _write(state: MutableMapping[str, Any], slots: Mapping[str, Tensor], param: 
         write_slots(state, slots, param)
     else:
         state.update(slots)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Steps are taken in the types of the tensors, wherever a user calls them."""
+    is_on = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if is_on else nullcontext()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from ._local import is_sharded, local, local_gradient
 from ._shapes import check_gradient
 
 BETAS = (0.9, 0.999)  # schedulers that cycle a momentum write them; nothing reads them
+_ITERATORS = (nn.Module.parameters.__code__, nn.Module.named_parameters.__code__)
 OLDER = {"lr_unit": None, "betas": BETAS}  # what groups of older states do not have
 
 
@@ -29,6 +31,7 @@ def by_name(
 
     Raises:
         TypeError: If there is something else than tensors.
+        ValueError: If a parameter has no shape yet.
     """
     entries = [params] if isinstance(params, Tensor) else list(params)
     named: dict[str, Tensor] = {}
@@ -37,6 +40,11 @@ def by_name(
         if not isinstance(param, Tensor):
             raise TypeError(f"NFNOptimizer trains tensors; got {type(param).__name__}.")
         name = names.get(param) or name or str(position)
+        if isinstance(param, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"parameter {name!r} has no shape yet, as those of lazy layers before the first "
+                "call. Run the model once on a batch, then make the optimizer."
+            )
         is_used = name in taken or name in named  # two models whose parameters have the same names
         named[f"{name}#{position}" if is_used else name] = param
     return named
@@ -45,6 +53,21 @@ def by_name(
 def names_in(model: nn.Module | None) -> dict[Tensor, str]:
     """Names of a model's parameters."""
     return {} if model is None else {p: n for n, p in model.named_parameters()}
+
+
+def model_of(params: Any) -> nn.Module | None:
+    """The model whose `parameters()` or `named_parameters()` these are, filtered or not.
+
+    A script that hands on what a model's iterator yields hands on the model, too: the iterator
+    knows it. None for lists, groups, and iterators that are used up or are somebody else's.
+    """
+    while isinstance(params, filter):
+        reduced: Any = params.__reduce__()  # (filter, (condition, iterator))
+        params = reduced[1][1]
+    if inspect.isgenerator(params) and params.gi_code in _ITERATORS:
+        model: nn.Module | None = inspect.getgeneratorlocals(params).get("self")
+        return model
+    return None
 
 
 def as_groups(
@@ -133,7 +156,10 @@ def with_gradients(groups: Sequence[dict[str, Any]]) -> list[Entry]:
 
 def _gradient(param: Tensor, maximize: bool) -> Tensor:
     """Of what is to become smaller; if not of the parameter's type, of its accumulators'."""
-    grad = as_real(local_gradient(param).resolve_conj())
+    grad = local_gradient(param)
+    if not torch.compiler.is_compiling() and grad._is_zerotensor():
+        grad = grad.clone()  # autograd's stand-in for zeros, which has no memory
+    grad = as_real(grad.resolve_conj())
     dtype = param.dtype.to_real() if param.is_complex() else param.dtype
     if grad.dtype != dtype:
         grad = grad.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)

@@ -114,7 +114,8 @@ def check_saved(
                 "weights that were the default before."
             )
         names = saved.get("param_names", own["param_names"])
-        if _without_wrappers(names) != _without_wrappers(own["param_names"]):
+        is_named = not all(name.isdigit() for name in names)  # else by their position alone
+        if is_named and _without_wrappers(names) != _without_wrappers(own["param_names"]):
             raise ValueError(
                 f"this state belongs to parameters {names}, the optimizer has "
                 f"{own['param_names']}. Construct it from the same model."
@@ -151,8 +152,12 @@ def warn_skipped(count: int) -> None:
 
 _HERE_ALWAYS = ("decoupled_weight_decay",)
 _ADAMS = ("betas", "eps", "amsgrad", "foreach", "capturable", "differentiable")
-# Under these names torch.compile, data parallelism and checkpointing keep the module they wrap.
-_WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# Under these names torch.compile, data parallelism, checkpointing and Lightning's Fabric keep the
+# module they wrap.
+_WRAPPERS = {
+    *("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
+    "_forward_module",
+}
 _ORIGINAL = "This is the state of another network; make the optimizer from the model it belongs to."
 _WHOLE = (
     "NFNOptimizer reads which matrix an entry is in, so it needs parameters apart. Use fully_shard "

@@ -24,9 +24,8 @@ from torch.distributed.fsdp import fully_shard
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from step_bench import Block
-
 from nfn_optim import NFNOptimizer
+from step_bench import Block
 
 
 class Counter:

@@ -10,7 +10,7 @@ from ._find import require_packages as require_packages
 from ._muon import MuonWithAdamW as MuonWithAdamW
 from ._ours import UNTRAINED as UNTRAINED
 from ._ours import learned as learned
-from ._ours import shipped as shipped
+from ._ours import name_of_default as name_of_default
 from ._ours import untrained as untrained
 from ._ours import with_references as with_references
 from ._peers import ADAM as ADAM

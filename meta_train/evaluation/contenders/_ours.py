@@ -66,7 +66,7 @@ def with_references(judged: Contender) -> tuple[Contender, ...]:
     return tuple(found.values())
 
 
-def shipped() -> str:
+def name_of_default() -> str:
     """What the default is called: `UNTRAINED` where it has learned nothing."""
     default, nothing = load_rule(_DEFAULT), load_rule(UNTRAINED)
     weights = default.state_dict()
@@ -76,7 +76,7 @@ def shipped() -> str:
 
 def _name_of(checkpoint: str | Path) -> str:
     if str(checkpoint) == _DEFAULT:
-        return shipped()
+        return name_of_default()
     stem = Path(checkpoint).stem
     is_taken = stem in (SHIPPED, UNTRAINED) and str(checkpoint) != UNTRAINED
     return str(checkpoint) if is_taken else stem

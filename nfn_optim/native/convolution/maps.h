@@ -5,23 +5,15 @@
 #include <vector>
 
 #include "lanes.h"
-
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_shufflevector)
-#define NFN_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#endif
-#endif
-#ifndef NFN_SHUFFLE
-#define NFN_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Ints{__VA_ARGS__})
-#endif
+#include "shuffle.h"
 
 namespace nfn {
 
 // Exchanges the lanes of `a` that have the bit `H` with those of `b` that do not.
 template <int H, int... I>
 NFN_INLINE void exchange(Vec& a, Vec& b, std::integer_sequence<int, I...>) {
-  const Vec low = NFN_SHUFFLE(a, b, (I & H ? int(LANES) + I - H : I)...);
-  b = NFN_SHUFFLE(a, b, (I & H ? int(LANES) + I : I + H)...);
+  const Vec low = NFN_SHUFFLE(Ints, a, b, (I & H ? int(LANES) + I - H : I)...);
+  b = NFN_SHUFFLE(Ints, a, b, (I & H ? int(LANES) + I : I + H)...);
   a = low;
 }
 

@@ -2,13 +2,10 @@
 
 import ctypes
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
-
-from nfn_optim.native import Library
 
 pytestmark = pytest.mark.usefixtures("native_step")
 
@@ -41,15 +38,9 @@ Function = Callable[[Tensor], Tensor]
 
 
 @pytest.fixture(scope="module")
-def functions(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Function]:
+def functions(compiled: Callable[[str], ctypes.CDLL]) -> Callable[[str], Function]:
     """Of numbers `(n,)`, `n` a multiple of 16."""
-    folder = tmp_path_factory.mktemp("lanes")
-    source = Path(folder / "functions.cpp")
-    source.write_text(_SOURCE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("NFN_CACHE", raising=False)
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        library = Library(source).load()
+    library = compiled(_SOURCE)
 
     def named(name: str) -> Function:
         def call(x: Tensor) -> Tensor:

@@ -1,12 +1,9 @@
 """A matrix and the same the other way round, of any size and anywhere in memory."""
 
 import ctypes
-from pathlib import Path
 
 import pytest
 import torch
-
-from nfn_optim.native import Library
 
 pytestmark = pytest.mark.usefixtures("native_step")
 
@@ -20,14 +17,8 @@ extern "C" void turn(const float* from, long stride, long rows, long columns, fl
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("transpose")
-    source = Path(folder / "turn.cpp")
-    source.write_text(_SOURCE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("NFN_CACHE", raising=False)
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        return Library(source).load()
+def library(compiled):
+    return compiled(_SOURCE)
 
 
 def test_rows_become_columns_and_nothing_else_changes(library):

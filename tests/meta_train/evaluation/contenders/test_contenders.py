@@ -17,8 +17,8 @@ from meta_train.evaluation.contenders import (
     _ours,
     find_contender,
     learned,
+    name_of_default,
     require_packages,
-    shipped,
     untrained,
     with_references,
 )
@@ -130,7 +130,7 @@ def test_a_default_that_has_learned_something_stands_beside_the_untrained_rule(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_ours, "_DEFAULT", "small")
-    assert learned("small").name == shipped() == "shipped"
+    assert learned("small").name == name_of_default() == "shipped"
     assert [c.name for c in with_references(learned(AdamRule(0.1)))] == [
         "AdamRule",
         "untrained",
