@@ -160,5 +160,7 @@ def check_slots(
 
 
 def _is_there(tensor: Tensor) -> bool:
-    """Whether every entry has memory; a compiler works without."""
-    return torch.compiler.is_compiling() or not tensor.numel() or has_memory(tensor)
+    """Whether every entry has memory; a compiler works without, and `check_gradient` knows meta."""
+    if torch.compiler.is_compiling() or tensor.is_meta or not tensor.numel():
+        return True
+    return has_memory(tensor)
