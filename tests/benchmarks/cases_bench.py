@@ -2,7 +2,7 @@
 
     make cases
 
-It takes ten minutes on one core. Times are processor time of the step alone, medians of a run.
+It takes some minutes on one core. Times are processor time of the step alone, medians of a run.
 """
 
 from __future__ import annotations
