@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -17,7 +18,7 @@ from ..symmetry import NetworkSpec
 from ._groups import Entry, as_real
 from ._placement import Placement
 from ._rates import kept_share, rate_of
-from ._shapes import check_live
+from ._shapes import check_live, check_values
 
 _MOST_SPECS = 32  # of the sets of parameters with gradients: experts and layers come and go
 
@@ -86,11 +87,13 @@ class Driver:
         """Looks the parameters on a device up; nothing is written."""
         here = [entry for entry in entries if entry.param.device == device]
         slots = {
-            entry.name: dict(state.get(entry.param, ()))
-            or self.rule.new_slots(entry.values, num_steps=entry.group["num_steps"])
-            for entry in here
+            entry.name: dict(state.get(entry.param, ())) or self._new_slots(entry) for entry in here
         }
         return _Part(here, self._spec(tuple(entry.name for entry in here)), slots)
+
+    def _new_slots(self, entry: Entry) -> dict[str, Tensor]:
+        check_values(entry.name, entry.values, self.placement.shape_of(entry.name))
+        return self.rule.new_slots(entry.values, num_steps=entry.group["num_steps"])
 
     def _prepare(self, part: _Part) -> native_step.Step | None:
         """The native step, if it is wanted, possible, and, if not asked for, to be had.
@@ -120,7 +123,8 @@ class Driver:
             norms: Sequence[Tensor] = native.take(rates)
         else:
             _place(self.rule, part.device)
-            delta, new = self.rule(part.params, part.grads, RuleState(part.slots, part.spec))
+            with _without_autocast(part.device):
+                delta, new = self.rule(part.params, part.grads, RuleState(part.slots, part.spec))
             norms = torch._foreach_norm(list(delta.values()))
             part.slots.update(new.slots)
             for (name, param), (lr, keep) in zip(part.params.items(), rates, strict=True):
@@ -174,3 +178,9 @@ def _place(rule: NFNRule, device: torch.device) -> None:
     first = next(chain(rule.parameters(), rule.buffers()), None)
     if first is not None and first.device != device:
         rule.to(device)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Steps are taken in the types of the tensors, wherever a user calls them."""
+    is_on = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if is_on else nullcontext()

@@ -30,6 +30,7 @@ def by_name(
 
     Raises:
         TypeError: If there is something else than tensors.
+        ValueError: If a parameter has no shape yet.
     """
     entries = [params] if isinstance(params, Tensor) else list(params)
     named: dict[str, Tensor] = {}
@@ -38,6 +39,11 @@ def by_name(
         if not isinstance(param, Tensor):
             raise TypeError(f"NFNOptimizer trains tensors; got {type(param).__name__}.")
         name = names.get(param) or name or str(position)
+        if isinstance(param, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"parameter {name!r} has no shape yet, as those of lazy layers before the first "
+                "call. Run the model once on a batch, then make the optimizer."
+            )
         is_used = name in taken or name in named  # two models whose parameters have the same names
         named[f"{name}#{position}" if is_used else name] = param
     return named
@@ -113,7 +119,10 @@ class Entry:
     def gradient(self) -> Tensor:
         """Of what is to become smaller; if not of the parameter's type, of its accumulators'."""
         assert self.param.grad is not None
-        grad, dtype = as_real(self.param.grad.resolve_conj()), self.values.dtype
+        found, dtype = self.param.grad, self.values.dtype
+        if found._is_zerotensor():  # autograd's stand-in for zeros, which has no memory
+            found = found.clone()
+        grad = as_real(found.resolve_conj())
         if grad.dtype != dtype:
             grad = grad.to(torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype)
         return -grad if self.group["maximize"] else grad
