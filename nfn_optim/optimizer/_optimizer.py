@@ -19,7 +19,6 @@ from ._driver import Driver
 from ._groups import (
     BETAS,
     OLDER,
-    all_usable,
     as_groups,
     by_name,
     model_of,
@@ -32,7 +31,6 @@ from ._groups import (
 )
 from ._placement import Placement
 from ._rates import Unit, default_rate, unit_for, with_rate
-from ._shapes import check_gradient
 from ._validation import (
     Group,
     check_adams,
@@ -44,6 +42,10 @@ from ._validation import (
 )
 from ._watch import RateWatch
 
+_EITHER = (
+    "fused=True asks for steps in native code on a CPU, capturable=True for such as a CUDA graph "
+    "records. Give one of them."
+)
 ParamsLike = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Group]
 
 
@@ -84,13 +86,18 @@ class NFNOptimizer(Optimizer):
         fused: Whether float32 parameters on a CPU take their step in native code, which is the same
             to rounding and several times faster. It is compiled at the first step on a machine
             (some seconds) and kept. None: where there is a C++ compiler; True: or else raise.
+        capturable: Whether steps are such as a CUDA graph records: the host waits for nothing, and
+            state stays in its memory. They are torch operations. A rate that is to change in a
+            graph has to be a tensor on the device.
         **adams: What else Adam takes, such as `betas`; without a meaning here.
 
     Raises:
         RuntimeError: If `fused` is True and the native step cannot be compiled.
-        ValueError: If `lr` or `weight_decay` is negative or NaN, `num_steps` is not positive, the
-            checkpoint is no rule, or the spec describes other parameters (`SpecError`).
-        TypeError: If a parameter is a shard, or an option is known to neither this class nor Adam.
+        ValueError: If `fused` and `capturable` are both True, `lr` or `weight_decay` is negative or
+            NaN, `num_steps` is not positive, the checkpoint is no rule, or the spec describes other
+            parameters (`SpecError`).
+        TypeError: If a parameter is a part of several in one or a summand, or an option is known to
+            neither this class nor Adam.
 
     Warns:
         UserWarning: If all that is trained, or more than half of it, is read alone; if rates are
@@ -117,8 +124,11 @@ class NFNOptimizer(Optimizer):
         maximize: bool = False,
         num_steps: int | None = None,
         fused: bool | None = None,
+        capturable: bool = False,
         **adams: Any,
     ) -> None:
+        if fused and capturable:
+            raise ValueError(_EITHER)
         if fused:
             native_step.LIBRARY.load()
         if isinstance(params, nn.Module):
@@ -149,7 +159,7 @@ class NFNOptimizer(Optimizer):
         defaults["lr"] = default_rate(lr, lr_unit, unit)
         for group in groups:
             group["lr_unit"] = group.get("lr_unit") or unit
-        self._driver = Driver(rule, Placement.of(shapes, model, spec), fused)
+        self._driver = Driver(rule, Placement.of(shapes, model, spec), fused, capturable)
         super().__init__(groups, defaults)
         self._is_unit_decided = lr_unit is not None  # else groups that join have a say
         if model is not None and spec is None and self._driver.placement.has_places:
@@ -184,7 +194,8 @@ class NFNOptimizer(Optimizer):
     @property
     def skipped_steps(self) -> int:
         """Steps that were not taken, because a gradient was not finite or too large to square."""
-        return self._driver.skipped_steps
+        dropped = self._driver.dropped_steps
+        return self._driver.skipped_steps + (0 if dropped is None else int(dropped))
 
     def add_param_group(self, param_group: Group) -> None:
         """Adds parameters, as for any optimizer; errors as for the class, and nothing changes then.
@@ -199,7 +210,7 @@ class NFNOptimizer(Optimizer):
         placement = self._driver.placement
         named = by_name(group["params"], placement.names, known)
         for name, param in named.items():
-            check_parameter(name, param)
+            check_parameter(name, param, self._driver.capturable)
         whole = {**param_group, "params": list(named.items()), "param_names": list(named)}
         super().add_param_group(whole)
         new = {n: p for n, p in named.items() if not placement.knows(n)}
@@ -250,11 +261,11 @@ class NFNOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         entries = with_gradients(self.param_groups)
-        for entry in entries:
-            check_gradient(entry.name, entry.param)
         if not entries:
             return loss
-        if all_usable([entry.gradient for entry in entries]):
+        if self._driver.capturable:
+            self._driver.step_on_device(entries, self.state)
+        elif self._driver.can_step(entries):
             self._watch.look(self.param_groups)
             self._driver.step(entries, self.state)
         else:

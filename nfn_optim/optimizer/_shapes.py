@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..native import has_memory, has_own_entries
 from ..symmetry import Shape
+from ._local import is_sharded, local
 
 _TYPES = (
     *(torch.float32, torch.float64, torch.bfloat16, torch.float16),
@@ -21,6 +22,7 @@ _ANEW = "Make a new NFNOptimizer for the model as it is now, or clear its state 
 
 def check_live(
     name: str,
+    shape: Shape,
     param: Tensor,
     grad: Tensor,
     slots: Mapping[str, Any],
@@ -31,7 +33,8 @@ def check_live(
 
     Args:
         name: The parameter.
-        param: Its values, in real numbers.
+        shape: Of all of it, in real numbers.
+        param: Its values that are here, likewise.
         grad: Its gradient, likewise.
         slots: Its state.
         stored: Its shape when the optimizer was made, where that is known.
@@ -40,7 +43,7 @@ def check_live(
     Raises:
         ValueError: If a shape, type or device is another than it was.
     """
-    check_values(name, param, stored)
+    check_values(name, shape, param, stored)
     check_slots(name, slots, expected, _ANEW)
     for key, like in expected.items():
         found, wanted = (slots[key].dtype, slots[key].device), (like.dtype, param.device)
@@ -49,29 +52,30 @@ def check_live(
                 f"slot {key!r} of parameter {name!r} is {found[0]} on {found[1]}; the optimizer "
                 f"needs {wanted[0]} on {wanted[1]}. {_ANEW}"
             )
-    if not all(map(has_memory, (grad, *[slots[key] for key in expected]))):
+    if not all(map(_is_there, (grad, *[slots[key] for key in expected]))):
         raise ValueError(
             f"there is no memory for gradient or state of parameter {name!r}. {_WHILE_THERE}"
         )
 
 
-def check_values(name: str, param: Tensor, stored: Shape | None) -> None:
+def check_values(name: str, shape: Shape, param: Tensor, stored: Shape | None) -> None:
     """Refuses parameters that no step can read or write.
 
     Args:
         name: The parameter.
-        param: Its values, in real numbers.
+        shape: Of all of it, in real numbers.
+        param: Its values that are here, likewise.
         stored: Its shape when the optimizer was made, where that is known.
 
     Raises:
         ValueError: If the shape is another, entries share memory, or there is no memory.
     """
-    if stored is not None and param.shape != stored:
+    if stored is not None and shape != stored:
         raise ValueError(
-            f"parameter {name!r} has shape {tuple(param.shape)}; when the optimizer was made, it "
+            f"parameter {name!r} has shape {shape}; when the optimizer was made, it "
             f"had {tuple(stored)}. Make a new NFNOptimizer for the model as it is now."
         )
-    if not has_memory(param):
+    if not _is_there(param):
         raise ValueError(f"there is no memory for parameter {name!r}. {_WHILE_THERE}")
     if not param.is_contiguous() and not has_own_entries(param):
         raise ValueError(
@@ -96,7 +100,8 @@ def check_gradient(name: str, param: Tensor) -> None:
             f"parameter {name!r} is on the meta device, where there are no numbers to train. Move "
             "the model with .to_empty(device=...) and initialize it."
         )
-    if param.is_inference() and not torch.is_inference_mode_enabled():
+    is_compiling = torch.compiler.is_compiling()
+    if not is_compiling and param.is_inference() and not torch.is_inference_mode_enabled():
         raise ValueError(
             f"parameter {name!r} was made in torch.inference_mode(), and cannot be changed outside "
             "of it. Make the model outside, or give it a .clone() that was made there."
@@ -113,13 +118,18 @@ def check_gradient(name: str, param: Tensor) -> None:
         )
     found, wanted = (grad.shape, grad.device), (param.shape, param.device)
     is_like = grad.is_complex() if param.is_complex() else grad.is_floating_point()
+    if is_sharded(grad) != is_sharded(param):
+        raise ValueError(
+            f"the gradient of {name!r} is a {type(grad).__name__}, the parameter a "
+            f"{type(param).__name__}. Leave gradients as backward() gives them."
+        )
     if found != wanted or not is_like:
         raise ValueError(
             f"the gradient of {name!r} is {grad.dtype} of shape {tuple(grad.shape)} on "
             f"{grad.device}, the parameter has shape {tuple(param.shape)} and is on "
             f"{param.device}. Call zero_grad() after a change of the parameter."
         )
-    if not grad._is_zerotensor() and not has_memory(grad):
+    if not _is_there(local(grad)) and not grad._is_zerotensor():
         raise ValueError(f"there is no memory for the gradient of {name!r}. {_WHILE_THERE}")
 
 
@@ -147,3 +157,10 @@ def check_slots(
             f"slot {key!r} of parameter {name!r} is {kind}; the optimizer needs {like.dtype} of "
             f"shape {tuple(like.shape)}. {remedy}"
         )
+
+
+def _is_there(tensor: Tensor) -> bool:
+    """Whether every entry has memory; a compiler works without, and `check_gradient` knows meta."""
+    if torch.compiler.is_compiling() or tensor.is_meta or not tensor.numel():
+        return True
+    return has_memory(tensor)
