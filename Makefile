@@ -48,7 +48,7 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
-# Adam beside ours on all kinds of networks, ten minutes on one core: docs/cases.md.
+# Adam beside ours on all kinds of networks, some minutes on one core: docs/cases.md.
 cases: $(STAMP)
 	PYTHONPATH=docs/tools $(BIN)/python tests/benchmarks/cases_bench.py results/cases.json
 	$(BIN)/python docs/tools/build_results.py
