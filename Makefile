@@ -18,8 +18,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/nfn-optim demo
 
+# Two processes, a file at a time, so that what a file prepares once is prepared once.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The tests of native code under GCC's sanitizers, without registers that they do not see into. Left
 # out are those of the compiler's calls, and one that asks for more memory than a sanitizer bears.
