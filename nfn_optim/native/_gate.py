@@ -95,17 +95,22 @@ def table(numbers: array[int] | array[float]) -> ctypes.Array[ctypes.c_char]:
 
 
 def _are_whole(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
+    others = [t for t in tensors if not t.is_contiguous()]
     beyond = [
         t.storage_offset() * t.itemsize + t.nbytes - t.untyped_storage().nbytes()
         for t in tensors
         if t.is_contiguous()
     ]
-    if max(beyond, default=0) > 0:
+    if max(beyond, default=0) > 0 or not all(map(_is_in_storage, others)):
         return False
-    if len(beyond) == len(tensors):
-        return True
-    written = [t for t, e in zip(tensors, expected, strict=True) if e.is_written]
+    written = [t for t, e in zip(tensors, expected, strict=True) if e.is_written] if others else []
     return all(t.is_contiguous() or 0 not in t.stride() for t in written)
+
+
+def _is_in_storage(tensor: Tensor) -> bool:
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = tensor.storage_offset() + sum((size - 1) * stride for size, stride in steps)
+    return tensor.numel() == 0 or (last + 1) * tensor.itemsize <= tensor.untyped_storage().nbytes()
 
 
 def _describe(tensor: Tensor) -> str:

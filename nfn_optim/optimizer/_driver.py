@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..native import step as native_step
-from ..rules import NFNRule, Params, RuleState, Slots
+from ..rules import NFNRule, Params, Reads, RuleState, Slots, with_length
 from ..symmetry import NetworkSpec
 from ._groups import Entry, as_real
 from ._placement import Placement
@@ -44,12 +44,13 @@ class Driver:
     _specs: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
     _slots: dict[tuple[Any, ...], dict[str, Tensor]] = field(default_factory=dict)
 
-    def expected_slots(self, param: Tensor) -> dict[str, Tensor]:
+    def expected_slots(self, name: str, param: Tensor) -> dict[str, Tensor]:
         """Slots such as the rule gives a parameter, without memory: shapes and types."""
-        key = (param.shape, param.dtype)
+        reads = self._reads(name)
+        key = (param.shape, param.dtype, reads)
         if key not in self._slots:
             empty = torch.empty_like(as_real(param.detach()), device="meta")
-            self._slots[key] = self.rule.init_slots(empty, 0)
+            self._slots[key] = self.rule.init_slots(empty, 0, reads)
         return self._slots[key]
 
     def extend(self, known: dict[str, Any], added: dict[str, Any]) -> None:
@@ -87,7 +88,10 @@ class Driver:
         here = [entry for entry in entries if entry.param.device == device]
         slots = {
             entry.name: dict(state.get(entry.param, ()))
-            or self.rule.new_slots(entry.values, num_steps=entry.group["num_steps"])
+            or with_length(
+                self.rule.init_slots(entry.values, 0, self._reads(entry.name)),
+                entry.group["num_steps"],
+            )
             for entry in here
         }
         return _Part(here, self._spec(tuple(entry.name for entry in here)), slots)
@@ -106,7 +110,7 @@ class Driver:
                 return native
         for entry in part.entries:
             stored = self.placement.shape_of(entry.name)
-            expected = self.expected_slots(entry.param)
+            expected = self.expected_slots(entry.name, entry.param)
             slots = part.slots[entry.name]
             check_live(entry.name, entry.values, entry.gradient, slots, stored, expected)
         return None
@@ -129,6 +133,9 @@ class Driver:
                 param.add_(delta[name], alpha=lr)
         lrs = (lr for lr, _ in rates)
         self.norms.extend(zip(norms, lrs, strict=True))
+
+    def _reads(self, name: str) -> Reads:
+        return self.rule.reads(self.placement.spec, name)
 
     def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""

@@ -7,7 +7,7 @@ Every channel is unchanged when the loss is multiplied by a constant. Shapes: te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from ..symmetry import NetworkSpec
 from ._base import Params
 from ._direction import Spectral
 from ._fading import follow, log_fading
+from ._hand import expand
 from ._opening import agreement, opened_further
 from ._relative import default_sizes, fan_in_of
 from ._slots import norm_of
@@ -73,10 +74,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What is known of whole parameters.
+    """What the pace of whole parameters depends on.
 
     Attributes:
-        context: Sizes, loudness and fans `(CONTEXT_CHANNELS, *batch, parameters)`.
         schedule: How far the run is, and the fans `(SCHEDULE_CHANNELS, *batch, parameters)`;
             nothing that steps can change, or a large step could ask for a larger one.
         trend: How much gradients agree, over tens and over hundreds of steps, and how much of the
@@ -91,7 +91,6 @@ class Descriptors:
         opened: Likewise, see `opened_further`.
     """
 
-    context: Tensor
     schedule: Tensor
     trend: Tensor
     step: Tensor
@@ -101,6 +100,11 @@ class Descriptors:
     loud: Tensor
     loudest: Tensor
     opened: Tensor
+
+    def slots(self, parameter: int) -> dict[str, Tensor]:
+        """Those of one parameter."""
+        found = {"loud": self.loud, "loudest": self.loudest, "opened": self.opened}
+        return {key: value[..., parameter] for key, value in found.items()}
 
     @property
     def log_fan_in(self) -> Tensor:
@@ -121,7 +125,7 @@ def read(
     direction: Spectral,
     largest: float,
     first_share: float,
-) -> tuple[dict[str, Reading], Descriptors]:
+) -> tuple[dict[str, Reading], Tensor, Descriptors]:
     """Reads parameters whose slots already hold their gradients, in the order of `params`.
 
     Args:
@@ -132,29 +136,27 @@ def read(
         direction: Where steps point.
         largest: Root mean square as which larger parameters are shown.
         first_share: What the first steps are of their full size.
+
+    Returns:
+        Each parameter's reading, the context of layers, which is sizes, loudness and fans
+        `(CONTEXT_CHANNELS, *batch, parameters)`, and what is known of paces.
     """
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
-    step, num_steps, start, loud, loudest, opened = (
-        torch.stack([slots[n][key] for n in params], -1) for key in SCALARS
-    )  # (*batch, parameters)
+    step = torch.stack([slots[n]["step"] for n in params], -1)  # (*batch, parameters)
     square = torch.stack(
         [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
     )
-    counts = square.new_tensor([math.prod(spec.shapes[n]) for n in params])
-    norms = [
-        torch.stack([norm_of(t[i], sizes[n]) for n, t in tensors.items()], -1) for i in (0, 1, 3)
-    ]
-    size, last, loudness = (_rms(norm, counts) for norm in norms)
+    counts = _counts(spec, params, square)
+    size, last, loudness = (
+        _rms(_norms({n: t[i] for n, t in tensors.items()}, sizes), counts) for i in (0, 1, 3)
+    )
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
     ratios = torch.cat([loudness * corrections[:-1], last.unsqueeze(0)]) / (level + TINY).sqrt()
     shown = size.clamp(max=largest).unsqueeze(0)
     logs = torch.log(torch.cat([shown, ratios]) + 1e-4)
-    fixed = step.new_tensor([log_fans(spec, n) for n in params]).T
-    fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(params)).expand(-1, *step.shape)
-    context = torch.cat([logs, fixed])
-    schedule = torch.cat([_time(step), _left(step, num_steps), fixed])
+    context = torch.cat([logs, _fixed(spec, params, step)])
     inverse = corrections[-1] / (level + TINY)
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
@@ -164,18 +166,104 @@ def read(
         n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
         for (n, view), s in zip(views.items(), scales, strict=True)
     }
-    loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
-    if first_share < 1:
-        leads = {n: slots[n]["lead"] for n in params}
-        agreed = _agreement({n: t[1] for n, t in tensors.items()}, norms[1], leads, sizes)
-        opened = opened_further(opened, agreed, first_share)
-    known = (
-        start.new_tensor(default_sizes(spec, list(params), direction.matrices(spec))),
-        start.new_tensor(direction.log_shares(spec, list(params), start.device.type)),
-        *(loud, loudest, opened),
+    steadiness = logs[2:4] - logs[1:2]
+    loud = loudness[0] * corrections[0]
+    known = _describe(spec, grads, slots, direction, first_share, loud, steadiness)
+    return readings, context, known
+
+
+def point(
+    spec: NetworkSpec,
+    grads: Params,
+    slots: Mapping[str, dict[str, Tensor]],
+    direction: Spectral,
+    first_share: float,
+) -> tuple[dict[str, Tensor], Descriptors]:
+    """Directions of parameters, and what is known of paces, where nothing else is read.
+
+    Arguments are as for `read`, in the order of `grads`.
+
+    Returns:
+        Directions `(*batch, *axes)`, and what is known; how steady gradients are is not.
+    """
+    momenta = {n: slots[n]["momenta"][0] for n in grads}
+    step = torch.stack([slots[n]["step"] for n in grads], -1)
+    sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in grads}
+    norms = _norms(momenta, sizes)
+    corrections = _corrections(step.to(norms.dtype))
+    loud = _rms(norms, _counts(spec, grads, norms)) * corrections[0]
+    steadiness = loud.new_zeros(len(DECAYS) - 1, *loud.shape)
+    known = _describe(spec, grads, slots, direction, first_share, loud, steadiness)
+    views = {n: spec.view(n, momentum) for n, momentum in momenta.items()}
+    pointed = direction(spec, views)
+    for i, (name, view) in enumerate(views.items()):
+        if name not in pointed:
+            correct, correct_square = (expand(corrections[k][..., i], view) for k in (0, -1))
+            square = spec.view(name, slots[name]["square"])
+            pointed[name] = view * (square * correct_square + TINY).rsqrt() * correct
+    return {n: hardtanh_(pointed[n], -CLIP, CLIP) for n in views}, known
+
+
+def _describe(
+    spec: NetworkSpec,
+    grads: Params,
+    slots: Mapping[str, dict[str, Tensor]],
+    direction: Spectral,
+    first_share: float,
+    loudness: Tensor,
+    steadiness: Tensor,
+) -> Descriptors:
+    """What is known of paces.
+
+    Args:
+        spec: The network's spec.
+        grads: Gradients.
+        slots: The parameters' accumulators.
+        direction: Where steps point.
+        first_share: What the first steps are of their full size.
+        loudness: Root mean square of the shortest momentum, without its bias
+            `(*batch, parameters)`.
+        steadiness: Logs of that of the longer ones over it `(2, *batch, parameters)`.
+    """
+    names = list(grads)
+    step, num_steps, start, loud, loudest, opened = (
+        torch.stack([slots[n][key] for n in names], -1) for key in SCALARS
     )
-    trend = _trend(logs[1:4], log_fading(loud, loudest, 1))
-    return readings, Descriptors(context, schedule, trend, step, start, *known)
+    schedule = torch.cat([_time(step), _left(step, num_steps), _fixed(spec, names, step)])
+    loud, loudest = follow(loud, loudest, loudness, step)
+    if first_share < 1:
+        sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in names}
+        leads = {n: slots[n]["lead"] for n in names}
+        last = {n: grads[n].to(leads[n].dtype) for n in names}
+        opened = opened_further(opened, _agreement(last, leads, sizes), first_share)
+    left = log_fading(loud, loudest, 1).unsqueeze(0)
+    return Descriptors(
+        schedule,
+        torch.cat([steadiness, left]).clamp(-CLIP, CLIP),
+        step,
+        start,
+        start.new_tensor(default_sizes(spec, names, direction.matrices(spec))),
+        start.new_tensor(direction.log_shares(spec, names, start.device.type)),
+        loud,
+        loudest,
+        opened,
+    )
+
+
+def _norms(tensors: Mapping[str, Tensor], dims: Mapping[str, tuple[int, ...]]) -> Tensor:
+    """Norms over the axes of parameters, `(..., parameters)`."""
+    return torch.stack([norm_of(tensor, dims[n]) for n, tensor in tensors.items()], -1)
+
+
+def _counts(spec: NetworkSpec, names: Iterable[str], like: Tensor) -> Tensor:
+    """Entries of each parameter."""
+    return like.new_tensor([math.prod(spec.shapes[n]) for n in names])
+
+
+def _fixed(spec: NetworkSpec, names: Collection[str], step: Tensor) -> Tensor:
+    """`log_fans` of each parameter, `(3, *batch, parameters)` like the steps so far."""
+    fixed = step.new_tensor([log_fans(spec, n) for n in names]).T
+    return fixed.reshape(-1, *(1,) * (step.dim() - 1), len(names)).expand(-1, *step.shape)
 
 
 def _tensors(
@@ -218,22 +306,11 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
     return known * torch.stack([known, left, (left + LAST).log() / -math.log(LAST)])
 
 
-def _agreement(
-    grads: Params, norms: Tensor, leads: Params, dims: Mapping[str, tuple[int, ...]]
-) -> Tensor:
-    """Of gradients, whose norms are known `(*batch, parameters)`, with leads."""
-    slopes, lengths = [], []
-    for name, lead in leads.items():
-        product, over = grads[name] * lead, dims[name]
-        slopes.append(product.sum(over) if over else product)
-        lengths.append(norm_of(lead, over))
-    return agreement(torch.stack(slopes, -1), norms * torch.stack(lengths, -1))
-
-
-def _trend(loudness: Tensor, left: Tensor) -> Tensor:
-    """Of the logs of momenta's loudness, shortest first, and that of what is left of it."""
-    steadiness = loudness[1:] - loudness[:1]
-    return torch.cat([steadiness, left.unsqueeze(0)]).clamp(-CLIP, CLIP)
+def _agreement(grads: Params, leads: Params, dims: Mapping[str, tuple[int, ...]]) -> Tensor:
+    """Of gradients with leads."""
+    products = {n: grads[n] * lead for n, lead in leads.items()}
+    slopes = [p.sum(dims[n]) if dims[n] else p for n, p in products.items()]
+    return agreement(torch.stack(slopes, -1), _norms(grads, dims) * _norms(leads, dims))
 
 
 def _corrections(step: Tensor) -> Tensor:

@@ -69,10 +69,38 @@ class NFNRule(UpdateRule):
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
         self.schedule = Pace(self.config)
+        self._seen: tuple[list[Any], bool] = [], True
 
-    def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
-        """Step counts, momenta and mean square of the gradient, and the lead, as float32."""
-        return _slots.init_slots(param, batch_dims)
+    def init_slots(
+        self, param: Tensor, batch_dims: int, reads: _slots.Reads = _slots.ALL
+    ) -> dict[str, Tensor]:
+        """Step counts, momenta and mean square of the gradient, and the lead, as float32.
+
+        Args:
+            param: The parameter.
+            batch_dims: Its leading batch axes.
+            reads: What there is to be; see the method of this name.
+        """
+        return _slots.init_slots(param, batch_dims, reads)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether weights count with which layers write, or with which trends are read.
+
+        Those that are being learned do, too. Without them the rule is its hand-designed part, but
+        for what its schedule makes of the time and of layers' sizes.
+        """
+        weights = [*self.write._parameters.values(), self.schedule.weight]
+        seen = [(id(w), w.requires_grad, w.is_inference() or w._version) for w in weights]
+        if self._seen[0] != seen:  # looking at numbers takes longer than all else here
+            trends = self.schedule.weight[:, constants.SCHEDULE_CHANNELS : -1]
+            read = [*self.write.parameters(), trends]
+            self._seen = seen, any(w.requires_grad or bool(w.any()) for w in read)
+        return self._seen[1]
+
+    def reads(self, spec: NetworkSpec, name: str) -> _slots.Reads:
+        """Which slots steps of a parameter depend on, with the weights as they are now."""
+        return _slots.Reads.of(self.is_learned, name in self.direction.matrices(spec))
 
     def heading(self, params: Params, state: RuleState) -> Params:
         """The fast iterate."""
@@ -80,6 +108,8 @@ class NFNRule(UpdateRule):
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step, see the class."""
+        if all(map(_slots.is_narrow, state.slots.values())):
+            return self._keep_pace(params, grads, state)
         roles, dtype = roles_of(state.spec), self.schedule.bias.dtype
         spec = roles.spec
         slots = {
@@ -87,8 +117,11 @@ class NFNRule(UpdateRule):
         }
         ordered = {p.name: params[p.name] for p in roles.parameters}
         shown = self.config.limits.weight_size, self.config.first_share
-        readings, known = _inputs.read(spec, ordered, grads, slots, self.direction, *shown)
-        context = known.context.to(dtype)
+        grads = {p.name: grads[p.name] for p in roles.parameters}
+        readings, context, known = _inputs.read(
+            spec, ordered, grads, slots, self.direction, *shown
+        )
+        context = context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in roles.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}
         terms = self.read.terms(roles, pooled, context)
@@ -103,12 +136,32 @@ class NFNRule(UpdateRule):
             pace = paces.of(i, w.axes)
             moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
             moved, lead = (spec.unview(name, move) for move in moves)
-            slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
-            for key in ("loud", "loudest", "opened"):
-                slots[name][key] = getattr(known, key)[..., i]
+            slots[name] |= known.slots(i) | {"lead": lead.to(slots[name]["square"].dtype)}
             delta[name] = moved.to(params[name].dtype)
         new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
         return {n: delta[n] for n in params}, new
+
+    def _keep_pace(
+        self, params: Params, grads: Params, state: RuleState
+    ) -> tuple[Params, RuleState]:
+        """One step where layers write nothing."""
+        spec, dtype = state.spec, self.schedule.bias.dtype
+        slots = {n: _slots.accumulate(state.slots[n], grads[n]) for n in params}
+        grads = {n: grads[n] for n in params}
+        directions, known = _inputs.point(
+            spec, grads, slots, self.direction, self.config.first_share
+        )
+        paces = self.schedule.pace(known)
+        delta: dict[str, Tensor] = {}
+        for i, (name, direction) in enumerate(directions.items()):
+            size, recency, _ = paces.of(i, len(spec.shapes[name]))
+            lead = spec.view(name, slots[name]["lead"])
+            step = size.exp() * direction.to(dtype)
+            moves = self.averaging.move(lead.to(dtype), step, recency.sigmoid())
+            moved, ahead = (spec.unview(name, move) for move in moves)
+            slots[name] |= known.slots(i) | {"lead": ahead.to(lead.dtype)}
+            delta[name] = moved.to(params[name].dtype)
+        return delta, RuleState(slots, state.spec, state.batch_dims)
 
     def _pool(self, work: _Work) -> Means:
         return Means.join([self.read.pool(work.parameter, x) for x in work.slices])

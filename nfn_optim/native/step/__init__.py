@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...rules import NFNRule, Params
-from ...symmetry import NetworkSpec
+from ...rules import NFNRule, Params, is_narrow
+from ...symmetry import NetworkSpec, Shape
 from .. import dense, fit, pointer, table
 from ._layout import SLOTS as SLOTS
 from ._layout import Layout as Layout
@@ -56,7 +56,9 @@ class Step:
             The norm of each parameter's `delta`, likewise.
         """
         layout, weights = self.layout, list(map(dense, self.weights))
-        laid = [layout.lay(i, tensor) for i, tensor in enumerate(self.held)]
+        orders = [order for order in layout.orders(self.held) for _ in range(2 + len(SLOTS))]
+        given = enumerate(zip(self.held, orders, strict=True))
+        laid = [layout.lay(i, tensor, order) for i, (tensor, order) in given]
         by_name = dict(zip(self.order, rates, strict=True))
         factors = [factor for name in layout.names for factor in by_name[name]]
         norms = torch.empty(len(layout.names), dtype=torch.float32, device="cpu")
@@ -75,10 +77,17 @@ class Step:
             ctypes.c_int(torch.get_num_threads()),
             ctypes.c_void_p(pointer(norms)),
         )
-        _write_back(layout, self.held, laid)
+        self._write_back(laid, orders)
         torch.autograd.graph.increment_version(self.held[:: 2 + len(SLOTS)])
         found = dict(zip(layout.names, norms.unbind(), strict=True))
         return [found[name] for name in self.order]
+
+    def _write_back(self, laid: list[Tensor], orders: list[Shape | None]) -> None:
+        """Copies go back to what they are copies of."""
+        for i, (tensor, used) in enumerate(zip(self.held, laid, strict=True)):
+            is_copy = used is not tensor and used.data_ptr() != tensor.data_ptr()
+            if is_copy and self.layout.tensors[i].is_written:
+                tensor.copy_(self.layout.put_back(i, used, orders[i]))
 
 
 def prepare(
@@ -103,18 +112,12 @@ def prepare(
     """
     if type(rule) is not NFNRule or torch.compiler.is_compiling():
         return None
-    layout = layout_of(spec, rule.direction)
-    weights = weights_in(rule)
-    if not all(slots[name].keys() >= set(SLOTS) for name in layout.names):
+    is_learned = not all(map(is_narrow, slots.values()))
+    if rule.is_learned and not is_learned:
         return None
+    layout = layout_of(spec, rule.direction, is_learned)
+    weights = weights_in(rule)
     held = layout.held(params, grads, slots)
     if not (fit(held, layout.tensors) and fit(weights, weights_of(rule.config.hidden))):
         return None
     return Step(rule, layout, weights, held, list(params))
-
-
-def _write_back(layout: Layout, held: list[Tensor], laid: list[Tensor]) -> None:
-    """Copies go back to what they are copies of."""
-    for i, (tensor, used) in enumerate(zip(held, laid, strict=True)):
-        if used is not tensor and layout.tensors[i].is_written:
-            tensor.copy_(layout.put_back(i, used))
