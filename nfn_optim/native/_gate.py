@@ -82,11 +82,26 @@ def dense(tensor: Tensor) -> Tensor:
     return tensor.contiguous() if not tensor.is_neg() else tensor.resolve_neg().contiguous()
 
 
+def are_dense(tensors: Sequence[Tensor]) -> bool:
+    """Whether `dense` copies none of them."""
+    return all([t.is_contiguous() and not t.is_neg() for t in tensors])
+
+
 def pointer(tensor: Tensor) -> int:
     """Where the numbers of a dense tensor are that fits."""
     assert tensor.is_contiguous()
     assert tensor.is_cpu
     return tensor.data_ptr()
+
+
+def pointers(tensors: Sequence[Tensor]) -> array[int]:
+    """Where those of many are, which `are_dense`."""
+    return array("Q", [t.data_ptr() for t in tensors])
+
+
+def is_copy(tensor: Tensor, of: Tensor) -> bool:
+    """Whether one of two tensors of the same numbers does not lie where the other does."""
+    return tensor is not of and tensor.data_ptr() != of.data_ptr()
 
 
 def table(numbers: array[int] | array[float]) -> ctypes.Array[ctypes.c_char]:
@@ -95,16 +110,17 @@ def table(numbers: array[int] | array[float]) -> ctypes.Array[ctypes.c_char]:
 
 
 def _are_whole(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
-    others = [t for t in tensors if not t.is_contiguous()]
     beyond = [
         t.storage_offset() * t.itemsize + t.nbytes - t.untyped_storage().nbytes()
         for t in tensors
         if t.is_contiguous()
     ]
-    if max(beyond, default=0) > 0 or not all(map(_is_in_storage, others)):
+    if max(beyond, default=0) > 0:
         return False
-    written = [t for t, e in zip(tensors, expected, strict=True) if e.is_written] if others else []
-    return all(t.is_contiguous() or 0 not in t.stride() for t in written)
+    if len(beyond) == len(tensors):
+        return True
+    scattered = [(t, e) for t, e in zip(tensors, expected, strict=True) if not t.is_contiguous()]
+    return all(_is_in_storage(t) and not (e.is_written and 0 in t.stride()) for t, e in scattered)
 
 
 def _is_in_storage(tensor: Tensor) -> bool:

@@ -32,7 +32,7 @@ class Driver:
         fused: Whether steps are native: where they can be had (None), always, or never.
         taken_steps: Steps that were taken.
         skipped_steps: Steps that were not taken because of their gradients.
-        norms: Of each update of the last step before the rate, and the rate.
+        norms: Of the updates of the last step before the rates, and the rates, for each device.
     """
 
     rule: NFNRule
@@ -40,7 +40,7 @@ class Driver:
     fused: bool | None
     taken_steps: int = 0
     skipped_steps: int = 0
-    norms: list[tuple[Tensor, float]] = field(default_factory=list)
+    norms: list[tuple[Tensor, list[Any]]] = field(default_factory=list)
     _specs: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
     _slots: dict[tuple[Any, ...], dict[str, Tensor]] = field(default_factory=dict)
 
@@ -121,24 +121,28 @@ class Driver:
         groups = [entry.group for entry in part.entries]
         rates = [(rate_of(group), kept_share(group, size)) for group in groups]
         if native is not None:
-            norms: Sequence[Tensor] = native.take(rates)
+            norms = native.take(rates)
         else:
             _place(self.rule, part.device)
             delta, new = self.rule(part.params, part.grads, RuleState(part.slots, part.spec))
-            norms = torch._foreach_norm(list(delta.values()))
+            norms = torch.stack([n.float() for n in torch._foreach_norm(list(delta.values()))])
             part.slots.update(new.slots)
             for (name, param), (lr, keep) in zip(part.params.items(), rates, strict=True):
                 if keep != 1:
                     param.mul_(keep)
                 param.add_(delta[name], alpha=lr)
-        lrs = (lr for lr, _ in rates)
-        self.norms.extend(zip(norms, lrs, strict=True))
+        self.norms.append((norms, [lr for lr, _ in rates]))
 
     def _reads(self, name: str) -> Reads:
         return self.rule.reads(self.placement.spec, name)
 
     def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
-        """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""
+        """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere.
+
+        A rule that has learned nothing reads each of them alone, and takes that of all.
+        """
+        if not self.rule.is_learned:
+            return self.placement.spec
         if names not in self._specs:
             while len(self._specs) >= _MOST_SPECS:
                 del self._specs[next(iter(self._specs))]

@@ -170,6 +170,7 @@ def restore_slots(
                 state[param][slot] = value.to(param.device, dtype, copy=True)
 
 
-def update_norm(norms: Sequence[tuple[Tensor, float]]) -> float:
-    """Norm of an update, from each parameter's before the learning rate, and the rate."""
-    return sum(float(norm * lr) ** 2 for norm, lr in norms) ** 0.5
+def update_norm(norms: Sequence[tuple[Tensor, Sequence[Any]]]) -> float:
+    """Norm of an update, from those of parameters before the learning rates, and the rates."""
+    pairs = (pair for found, rates in norms for pair in zip(found, rates, strict=True))
+    return sum(float(norm * rate) ** 2 for norm, rate in pairs) ** 0.5

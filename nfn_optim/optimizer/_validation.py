@@ -151,5 +151,8 @@ _HERE_ALWAYS = ("decoupled_weight_decay",)
 _ADAMS = ("betas", "eps", "amsgrad", "foreach", "capturable", "differentiable")
 # Under these names torch.compile, data parallelism and checkpointing keep the module they wrap.
 _WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-_ORIGINAL = "This is the state of another network; make the optimizer from the model it belongs to."
+_ORIGINAL = (
+    "This is the state of another network, or of weights that read less of it; make the optimizer "
+    "from the model it belongs to."
+)
 _WHOLE = "NFNOptimizer reads whole weight matrices, so it needs whole parameters on every process."

@@ -14,11 +14,11 @@ from ._hand import SGDRule as SGDRule
 from ._inputs import log_fans as log_fans
 from ._limits import Limits as Limits
 from ._nfn import NFNRule as NFNRule
+from ._relative import default_size as default_size
+from ._relative import default_sizes as default_sizes
 from ._slots import Reads as Reads
 from ._slots import is_narrow as is_narrow
 from ._slots import narrowed as narrowed
-from ._relative import default_size as default_size
-from ._relative import default_sizes as default_sizes
 
 __all__ = [  # the other names are for the folders above
     "AdamRule",

@@ -118,9 +118,7 @@ class NFNRule(UpdateRule):
         ordered = {p.name: params[p.name] for p in roles.parameters}
         shown = self.config.limits.weight_size, self.config.first_share
         grads = {p.name: grads[p.name] for p in roles.parameters}
-        readings, context, known = _inputs.read(
-            spec, ordered, grads, slots, self.direction, *shown
-        )
+        readings, context, known = _inputs.read(spec, ordered, grads, slots, self.direction, *shown)
         context = context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in roles.parameters}
         pooled = {n: self._pool(w) for n, w in work.items()}

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ...rules import NFNRule, Params, is_narrow
-from ...symmetry import NetworkSpec, Shape
-from .. import dense, fit, pointer, table
+from ...symmetry import NetworkSpec
+from .. import dense, fit, pointer, pointers, table
 from ._layout import SLOTS as SLOTS
 from ._layout import Layout as Layout
 from ._layout import layout_of as layout_of
@@ -46,19 +46,17 @@ class Step:
     held: list[Tensor]
     order: list[str]
 
-    def take(self, rates: Sequence[tuple[float, float]]) -> Sequence[Tensor]:
+    def take(self, rates: Sequence[tuple[float, float]]) -> Tensor:
         """Takes the step, in place: parameters become `keep * param + rate * delta`.
 
         Args:
             rates: `(rate, keep)` of each parameter, in the order in which they were given.
 
         Returns:
-            The norm of each parameter's `delta`, likewise.
+            The norm of each parameter's `delta`, likewise `(parameters)`.
         """
         layout, weights = self.layout, list(map(dense, self.weights))
-        orders = [order for order in layout.orders(self.held) for _ in range(2 + len(SLOTS))]
-        given = enumerate(zip(self.held, orders, strict=True))
-        laid = [layout.lay(i, tensor, order) for i, (tensor, order) in given]
+        laid = layout.laid(self.held)
         by_name = dict(zip(self.order, rates, strict=True))
         factors = [factor for name in layout.names for factor in by_name[name]]
         norms = torch.empty(len(layout.names), dtype=torch.float32, device="cpu")
@@ -69,25 +67,20 @@ class Step:
             table(layout.fans),
             ctypes.c_long(len(layout.sizes)),
             table(layout.sizes),
-            table(array("Q", map(pointer, laid))),
+            table(pointers(laid)),
             table(array("d", factors)),
-            table(array("Q", map(pointer, weights))),
+            table(pointers(weights)),
             table(array("f", settings_of(self.rule))),
             ctypes.c_int(self.rule.config.hidden),
             ctypes.c_int(torch.get_num_threads()),
             ctypes.c_void_p(pointer(norms)),
         )
-        self._write_back(laid, orders)
+        layout.write_back(laid, self.held)
         torch.autograd.graph.increment_version(self.held[:: 2 + len(SLOTS)])
-        found = dict(zip(layout.names, norms.unbind(), strict=True))
-        return [found[name] for name in self.order]
-
-    def _write_back(self, laid: list[Tensor], orders: list[Shape | None]) -> None:
-        """Copies go back to what they are copies of."""
-        for i, (tensor, used) in enumerate(zip(self.held, laid, strict=True)):
-            is_copy = used is not tensor and used.data_ptr() != tensor.data_ptr()
-            if is_copy and self.layout.tensors[i].is_written:
-                tensor.copy_(self.layout.put_back(i, used, orders[i]))
+        if list(layout.names) == self.order:
+            return norms
+        places = {name: i for i, name in enumerate(layout.names)}
+        return norms[[places[name] for name in self.order]]
 
 
 def prepare(
@@ -104,7 +97,8 @@ def prepare(
         params: Tensors by name, as the spec stores them.
         grads: Their gradients.
         slots: Their state, which is written to.
-        spec: The network's spec.
+        spec: The network's spec. It may have other parameters, too, if slots are those of a rule
+            that has learned nothing.
 
     Returns:
         None where the step has to be torch's, or nobody's: for other rules than `NFNRule` itself,
@@ -116,6 +110,7 @@ def prepare(
     if rule.is_learned and not is_learned:
         return None
     layout = layout_of(spec, rule.direction, is_learned)
+    layout = layout if is_learned else layout.part(params)
     weights = weights_in(rule)
     held = layout.held(params, grads, slots)
     if not (fit(held, layout.tensors) and fit(weights, weights_of(rule.config.hidden))):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from itertools import chain
 from math import prod
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,11 +16,11 @@ from torch import Tensor
 from ...layers.relational import ParameterAxes, Roles, roles_of
 from ...rules import Params, Reads, Spectral, constants, default_sizes, log_fans
 from ...symmetry import Matrices, NetworkSpec, Shape
-from .. import Expected, dense
+from .. import Expected, are_dense, dense, is_copy
 
+T = TypeVar("T")
 SLOTS = ("momenta", "square", "lead", *constants.SCALARS)
-_TENSORS = 2 + len(SLOTS)  # of a parameter
-_OF_ENTRIES = _TENSORS - len(constants.SCALARS)  # of these, such as have its axes
+_TENSORS, _NUMBERS, _FANS = 2 + len(SLOTS), 12, 5  # of a parameter
 _NONE = torch.empty(0, dtype=torch.float32, device="cpu")  # in place of a slot that is not kept
 
 
@@ -61,13 +63,50 @@ class Layout:
             )
         ]
 
-    def orders(self, held: Sequence[Tensor]) -> list[Shape | None]:
-        """The order in which each parameter's axes lie in memory, where native code can take it.
+    def part(self, names: Collection[str]) -> Layout:
+        """That of some of the parameters, where each is read alone."""
+        if len(names) == len(self.names):
+            return self
+        chosen = [i for i, name in enumerate(self.names) if name in names]
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in chosen),
+            numbers=array("q", _parts(self.numbers, chosen, _NUMBERS)),
+            fans=array("f", _parts(self.fans, chosen, _FANS)),
+            tensors=list(_parts(self.tensors, chosen, _TENSORS)),
+            reordered=list(_parts(self.reordered, chosen, _TENSORS)),
+            loose=[self.loose[i] for i in chosen],
+        )
 
-        So it is for convolutions in `torch.channels_last`; None: as they are stored.
+    def laid(self, held: list[Tensor]) -> list[Tensor]:
+        """All tensors as native code has them, see `lay`."""
+        if not self._is_reordered and are_dense(held):
+            return held
+        orders = self._orders(held)
+        return [
+            self.lay(i, t, order) for i, (t, order) in enumerate(zip(held, orders, strict=True))
+        ]
+
+    def write_back(self, laid: list[Tensor], held: list[Tensor]) -> None:
+        """Copies that were written to go back to what they are copies of."""
+        if laid is held:
+            return
+        for i, order in enumerate(self._orders(held)):
+            if self.tensors[i].is_written and is_copy(laid[i], held[i]):
+                held[i].copy_(self.put_back(i, laid[i], order))
+
+    @cached_property
+    def _is_reordered(self) -> bool:
+        return any(self.reordered)
+
+    def _orders(self, held: list[Tensor]) -> list[Shape | None]:
+        """For each tensor the order in which the parameter's axes lie, where it can be taken so.
+
+        It is for convolutions in `torch.channels_last`; None: as they are stored.
         """
-        values = held[::_TENSORS]
-        return [_order(v) if loose else None for v, loose in zip(values, self.loose, strict=True)]
+        values = zip(held[::_TENSORS], self.loose, strict=True)
+        orders = [_order(value) if is_loose else None for value, is_loose in values]
+        return [order for order in orders for _ in range(_TENSORS)]
 
     def lay(self, index: int, tensor: Tensor, order: Shape | None = None) -> Tensor:
         """The tensor of this index in `tensors` as native code has it: dense, copied if need be."""
@@ -120,10 +159,10 @@ def layout_of(spec: NetworkSpec, direction: Spectral, is_learned: bool = True) -
         p.name if p.name in spec.orders and not _is_turned(spec, p) else None
         for p in roles.parameters
     ]
+    of_tensors = [order for order in orders for _ in range(_TENSORS)]
     reordered = [
-        order
-        for name in orders
-        for order in (*[name] * _OF_ENTRIES, *[None] * len(constants.SCALARS))
+        order if prod(one.shape) and one.shape else None
+        for order, one in zip(of_tensors, tensors, strict=True)
     ]
     loose = [not is_learned and _is_loose(spec, name, matrices.get(name)) for name in names]
     return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered, loose)
@@ -151,6 +190,11 @@ def _permuted(tensor: Tensor, order: Shape) -> Tensor:
     """The last axes in another order."""
     lead = tensor.dim() - len(order)
     return tensor.permute(*range(lead), *(lead + axis for axis in order))
+
+
+def _parts(items: Sequence[T], chosen: Sequence[int], each: int) -> Iterator[T]:
+    """Those of the chosen parameters, which have so many each."""
+    return chain.from_iterable(items[each * i : each * (i + 1)] for i in chosen)
 
 
 def _is_turned(spec: NetworkSpec, p: ParameterAxes) -> bool:

@@ -90,6 +90,14 @@ def test_the_gate_refuses_tensors_whose_storage_was_cut():
         check([tensor], [weight()])
 
 
+def test_the_gate_refuses_scattered_tensors_whose_storage_was_cut():
+    tensor = torch.zeros(3, 2).mT
+    check([tensor], [weight()])
+    tensor.untyped_storage().resize_(20)
+    with pytest.raises(ValueError, match="the weight: "):
+        check([tensor], [weight()])
+
+
 def test_pointers_are_taken_in_the_gate_alone():
     root = Path(nfn_optim.__file__).parents[1]
     sources = [path for name in ("nfn_optim", "meta_train") for path in (root / name).rglob("*.py")]

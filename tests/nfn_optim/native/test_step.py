@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nfn_optim import Heads, NetworkSpec, NFNOptimizer, load_rule
+from nfn_optim.native import is_copy
 from nfn_optim.native import step as _native
 from nfn_optim.native.step._layout import SLOTS, layout_of
 from nfn_optim.rules import Limits, NFNRule, NFNRuleConfig, Spectral
@@ -222,6 +223,37 @@ def test_gradients_of_zero_move_nothing():
     take(rule, ours, {n: 0 * p for n, p in start.items()}, slots, spec, [(1.0, 1.0)] * 4)
     for name in ours:
         torch.testing.assert_close(ours[name], start[name], rtol=0, atol=1e-6)
+
+
+def test_channels_last_is_not_copied_where_nothing_is_learned():
+    spec, rule = chain_spec([3, 16, 10], [(3, 3), ()]), NFNRule().requires_grad_(False)
+    start = draw(spec, 0)
+    start["0.weight"] = start["0.weight"].to(memory_format=torch.channels_last)
+    slots = {n: rule.init_slots(p, 0, rule.reads(spec, n)) for n, p in start.items()}
+    grads = {n: torch.randn_like(p) for n, p in start.items()}
+    step = _native.prepare(rule, start, grads, slots, spec)
+    laid = step.layout.laid(step.held)
+    assert not start["0.weight"].is_contiguous()
+    assert not any(is_copy(a, b) for a, b in zip(laid, step.held, strict=True))
+
+
+@pytest.mark.parametrize("which", ["value", "gradient", "lead"])
+def test_tensors_may_lie_in_different_orders(which):
+    spec, rule = chain_spec([3, 16, 10], [(3, 3), ()]), NFNRule().requires_grad_(False)
+    results = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        params, grads = draw(spec, 0), draw(spec, 1)
+        slots = {n: rule.init_slots(p, 0, rule.reads(spec, n)) for n, p in params.items()}
+        at, key = {
+            "value": (params, "0.weight"),
+            "gradient": (grads, "0.weight"),
+            "lead": (slots["0.weight"], "lead"),
+        }[which]
+        at[key] = at[key].clone(memory_format=memory_format)
+        for _ in range(3):
+            take(rule, params, grads, slots, spec, [(1.0, 1.0)] * len(params))
+        results.append((params, slots))
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-5)
 
 
 def convolutional(memory_format=torch.contiguous_format):
