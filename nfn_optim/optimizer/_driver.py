@@ -139,10 +139,10 @@ class Driver:
     def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere.
 
-        A rule that has learned nothing reads each of them alone, and takes that of all.
+        A rule that has learned nothing reads each of them alone, so that one spec serves all sets.
         """
         if not self.rule.is_learned:
-            return self.placement.spec
+            names = tuple(n for n, shape in self.placement.spec.stored.items() if 0 not in shape)
         if names not in self._specs:
             while len(self._specs) >= _MOST_SPECS:
                 del self._specs[next(iter(self._specs))]

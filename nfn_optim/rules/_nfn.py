@@ -19,6 +19,7 @@ from ..layers.relational import (
     add_terms,
     roles_of,
 )
+from ..symmetry import NetworkSpec
 from . import _inputs, _slots, constants
 from ._averaging import ScheduleFree
 from ._base import Params, RuleState, UpdateRule
@@ -90,7 +91,8 @@ class NFNRule(UpdateRule):
         Those that are being learned do, too. Without them the rule is its hand-designed part, but
         for what its schedule makes of the time and of layers' sizes.
         """
-        weights = [*self.write._parameters.values(), self.schedule.weight]
+        weights = [w for w in self.write._parameters.values() if w is not None]
+        weights.append(self.schedule.weight)
         seen = [(id(w), w.requires_grad, w.is_inference() or w._version) for w in weights]
         if self._seen[0] != seen:  # looking at numbers takes longer than all else here
             trends = self.schedule.weight[:, constants.SCHEDULE_CHANNELS : -1]

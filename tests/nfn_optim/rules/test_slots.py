@@ -73,14 +73,12 @@ def test_a_rule_has_learned_where_any_weight_of_its_last_layer_counts(name):
     assert rule.is_learned
 
 
-@pytest.mark.parametrize(
-    ("channel", "is_learned"), [(0, False), (-3, True), (-2, True), (-1, False)]
-)
+@pytest.mark.parametrize(("channel", "is_learned"), [(0, 0), (-3, 1), (-2, 1), (-1, 0)])
 def test_a_schedule_reads_momenta_through_trends_alone(channel, is_learned):
     rule = untrained()
     assert rule.schedule.in_features == SCHEDULE_CHANNELS + 3
     rule.schedule.weight[0, channel] = 1.0
-    assert rule.is_learned is is_learned
+    assert rule.is_learned == is_learned
 
 
 def test_a_rule_that_is_being_learned_reads_all():
