@@ -91,7 +91,7 @@ class NFNRule(UpdateRule):
         Those that are being learned do, too. Without them the rule is its hand-designed part, but
         for what its schedule makes of the time and of layers' sizes.
         """
-        weights = [w for w in self.write._parameters.values() if w is not None]
+        weights: list[Tensor] = [w for w in self.write._parameters.values() if w is not None]
         weights.append(self.schedule.weight)
         seen = [(id(w), w.requires_grad, w.is_inference() or w._version) for w in weights]
         if self._seen[0] != seen:  # looking at numbers takes longer than all else here
