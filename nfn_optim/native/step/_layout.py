@@ -21,6 +21,7 @@ from .. import Expected, are_dense, dense, is_copy
 T = TypeVar("T")
 SLOTS = ("momenta", "square", "lead", *constants.SCALARS)
 _TENSORS, _NUMBERS, _FANS = 2 + len(SLOTS), 12, 5  # of a parameter
+_OF_ENTRIES = _TENSORS - len(constants.SCALARS)  # of these, such as have its axes
 _NONE = torch.empty(0, dtype=torch.float32, device="cpu")  # in place of a slot that is not kept
 
 
@@ -161,8 +162,8 @@ def layout_of(spec: NetworkSpec, direction: Spectral, is_learned: bool = True) -
     ]
     of_tensors = [order for order in orders for _ in range(_TENSORS)]
     reordered = [
-        order if prod(one.shape) and one.shape else None
-        for order, one in zip(of_tensors, tensors, strict=True)
+        order if i % _TENSORS < _OF_ENTRIES and one.shape != _NONE.shape else None
+        for i, (order, one) in enumerate(zip(of_tensors, tensors, strict=True))
     ]
     loose = [not is_learned and _is_loose(spec, name, matrices.get(name)) for name in names]
     return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered, loose)
