@@ -196,8 +196,9 @@ def test_steps_beyond_limits_are_alike(limits, careful):
         torch.testing.assert_close(ours[name], delta[name], rtol=1e-3, atol=1e-6)
 
 
-def test_threads_share_the_work_and_change_nothing():
-    rule, spec = random_rule(), chain_spec([60, 200, 150, 7], [(3,), (), (2, 2)])
+@pytest.mark.parametrize("rule", [random_rule, lambda: NFNRule().requires_grad_(False)])
+def test_threads_share_the_work_and_change_nothing(rule):
+    rule, spec = rule(), chain_spec([60, 200, 150, 7], [(3,), (), (2, 2)])
     threads = torch.get_num_threads()
     results = []
     try:

@@ -52,7 +52,7 @@ def floats(slots):
 @pytest.mark.parametrize("fused", [None, False])
 def test_a_rule_that_has_learned_nothing_keeps_two_floats_of_a_matrix_and_three_of_others(fused):
     model = network()
-    optimizer = NFNOptimizer(model, fused=fused)
+    optimizer = NFNOptimizer(model, checkpoint="untrained", fused=fused)
     train(model, optimizer)
     kept = {n: floats(optimizer.state[p]) / p.numel() for n, p in model.named_parameters()}
     assert kept == {"0.weight": 3, "2.weight": 2, "2.bias": 3, "4.weight": 2, "4.bias": 3}
@@ -116,7 +116,7 @@ def test_a_state_with_more_slots_is_gone_on_with():
     more = NFNOptimizer(model, checkpoint=load_rule("untrained").requires_grad_())
     train(model, more)
     twin = deepcopy(model)
-    fewer = NFNOptimizer(twin)
+    fewer = NFNOptimizer(twin, checkpoint="untrained")
     saved = deepcopy(more.state_dict())
     fewer.load_state_dict(saved)
     torch.testing.assert_close(saved["state"], more.state_dict()["state"], rtol=0, atol=0)
@@ -129,7 +129,7 @@ def test_a_state_with_more_slots_is_gone_on_with():
 
 def test_a_state_with_too_few_slots_is_refused():
     model = network()
-    fewer = NFNOptimizer(model)
+    fewer = NFNOptimizer(model, checkpoint="untrained")
     train(model, fewer)
     more = NFNOptimizer(model, checkpoint=load_rule("untrained").requires_grad_())
     with pytest.raises(ValueError, match="slot 'momenta' of .* or of weights that read less"):
