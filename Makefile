@@ -7,7 +7,7 @@ STAMP := .venv/.installed
 NFN_DATA ?= $(if $(wildcard ../shared/data),$(CURDIR)/../shared/data)
 export NFN_DATA
 
-.PHONY: demo test ecosystem lint types bench results api clean
+.PHONY: demo test ecosystem lint types bench cases results api clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -37,7 +37,12 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
-# docs/results.md and its plots, from results/*.json; docs/api.md, from the docstrings.
+# Adam beside ours on all kinds of networks, ten minutes on one core: docs/cases.md.
+cases: $(STAMP)
+	PYTHONPATH=docs/tools $(BIN)/python tests/benchmarks/cases_bench.py results/cases.json
+	$(BIN)/python docs/tools/build_results.py
+
+# docs/results.md, docs/cases.md and plots, from results/*.json; docs/api.md, from the docstrings.
 results: $(STAMP)
 	$(BIN)/python docs/tools/build_results.py
 

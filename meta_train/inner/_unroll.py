@@ -5,21 +5,24 @@ Shape legend: `n` networks, `p` particles (sets of meta-parameters), `k` inner s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
+from torch.utils import _pytree
 from torch.utils.checkpoint import checkpoint
 
 from nfn_optim import NetworkSpec, UpdateRule
 from nfn_optim.native import taped
 from nfn_optim.rules import RuleState
 
-from ..tasks import Batch, Params
+from ..tasks import Batch, Params, stack
 from ._known import times
 from ._losses import Loss, Losses
 
@@ -177,12 +180,36 @@ def _fused(rule: UpdateRule) -> Update:
 
 
 def _particles(rule: UpdateRule, theta: Params) -> Update:
-    """The rule under every particle's meta-parameters, as one stacked computation."""
+    """The rule under every particle's meta-parameters.
+
+    One particle after another takes native steps, and all of them at once take torch's.
+    """
+    has_native = taped.prepare(rule) is not None
+    prepared = [taped.prepare(own) for own in _one_by_one(rule, theta)] if has_native else []
 
     def one(own: Params, params: Params, grads: Params, state: RuleState) -> Any:
         return functional_call(rule, own, (params, grads, state))
 
-    return partial(vmap(one), theta)
+    def update(params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
+        steps = [
+            own and own.step(*_pytree.tree_map(itemgetter(index), (params, grads, state)))
+            for index, own in enumerate(prepared)
+        ]
+        is_native = has_native and all(step is not None for step in steps)
+        found = stack(steps) if is_native else vmap(one)(theta, params, grads, state)
+        return cast(tuple[Params, RuleState], found)
+
+    return update
+
+
+def _one_by_one(rule: UpdateRule, theta: Params) -> Iterator[UpdateRule]:
+    """The rule with each particle's meta-parameters."""
+    for index in range(len(next(iter(theta.values())))):
+        own = deepcopy(rule)
+        for name, weight in own.named_parameters():
+            if name in theta:
+                weight.data = theta[name][index]
+        yield own
 
 
 def _rate(lr: Callable[[int], float | Tensor] | None, k: int) -> float | Tensor:

@@ -7,7 +7,7 @@ Every channel is unchanged when the loss is multiplied by a constant. Shapes: te
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.nn.functional import hardtanh_
 
 from ..symmetry import NetworkSpec
-from ._base import Params
+from ._base import Params, Slots
 from ._direction import Spectral
 from ._fading import follow, log_fading
-from ._hand import expand
+from ._fixed import fixed
 from ._opening import agreement, opened_further
 from ._relative import default_sizes, fan_in_of
+from ._share import ALONE, Share
 from ._slots import norm_of
 from .constants import (
     CLIP,
@@ -74,9 +75,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Descriptors:
-    """What the pace of whole parameters depends on.
+    """What is known of whole parameters.
 
     Attributes:
+        context: Sizes, loudness and fans `(CONTEXT_CHANNELS, *batch, parameters)`.
         schedule: How far the run is, and the fans `(SCHEDULE_CHANNELS, *batch, parameters)`;
             nothing that steps can change, or a large step could ask for a larger one.
         trend: How much gradients agree, over tens and over hundreds of steps, and how much of the
@@ -91,6 +93,7 @@ class Descriptors:
         opened: Likewise, see `opened_further`.
     """
 
+    context: Tensor
     schedule: Tensor
     trend: Tensor
     step: Tensor
@@ -100,11 +103,6 @@ class Descriptors:
     loud: Tensor
     loudest: Tensor
     opened: Tensor
-
-    def slots(self, parameter: int) -> dict[str, Tensor]:
-        """Those of one parameter."""
-        found = {"loud": self.loud, "loudest": self.loudest, "opened": self.opened}
-        return {key: value[..., parameter] for key, value in found.items()}
 
     @property
     def log_fan_in(self) -> Tensor:
@@ -116,6 +114,28 @@ class Descriptors:
         """Log of the fan-out, likewise."""
         return self.schedule[-3]
 
+    def noted(self, slots: Mapping[str, dict[str, Tensor]]) -> Slots:
+        """The slots, with what is known now of each parameter."""
+        found = {"loud": self.loud, "loudest": self.loudest, "opened": self.opened}
+        return {
+            name: {**slot, **{key: value[..., i] for key, value in found.items()}}
+            for i, (name, slot) in enumerate(slots.items())
+        }
+
+
+def aim(slot: Mapping[str, Tensor], scales: Tensor, pointed: Tensor | None) -> Tensor:
+    """The first channel of any entries of a parameter: where steps point.
+
+    Args:
+        slot: Its accumulators, of these entries.
+        scales: As `Reading.scales` `(9)`.
+        pointed: The direction, where it is not Adam's.
+    """
+    if pointed is None:
+        scale = (slot["square"] * scales[3]).add_(TINY).rsqrt_()
+        pointed = (slot["momenta"][0] * scale).mul_(scales[0])
+    return pointed.clamp(-CLIP, CLIP)
+
 
 def read(
     spec: NetworkSpec,
@@ -125,149 +145,129 @@ def read(
     direction: Spectral,
     largest: float,
     first_share: float,
-) -> tuple[dict[str, Reading], Tensor, Descriptors]:
-    """Reads parameters whose slots already hold their gradients, in the order of `params`.
+    share: Share = ALONE,
+) -> tuple[dict[str, Reading], Descriptors]:
+    """Reads parameters whose slots already hold their gradients.
 
     Args:
         spec: The network's spec.
-        params: Its parameters.
+        params: Its parameters, or those of them that are here.
         grads: Their gradients.
-        slots: Their accumulators.
+        slots: Their accumulators, in the order of `Roles`; of all other parameters the `SCALARS`.
         direction: Where steps point.
         largest: Root mean square as which larger parameters are shown.
         first_share: What the first steps are of their full size.
-
-    Returns:
-        Each parameter's reading, the context of layers, which is sizes, loudness and fans
-        `(CONTEXT_CHANNELS, *batch, parameters)`, and what is known of paces.
+        share: Knows the other parameters.
     """
+    known, scales = describe(spec, params, grads, slots, direction, largest, first_share, share)
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
-    sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
-    step = torch.stack([slots[n]["step"] for n in params], -1)  # (*batch, parameters)
-    square = torch.stack(
-        [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
-    )
-    counts = _counts(spec, params, square)
-    size, last, loudness = (
-        _rms(_norms({n: t[i] for n, t in tensors.items()}, sizes), counts) for i in (0, 1, 3)
-    )
+    views = {n: tuple(spec.view(n, tensor) for tensor in t) for n, t in tensors.items()}
+    pointed = direction(spec, {n: momenta[0] for n, (*_, momenta) in views.items()})
+    readings = {
+        n: _reading(len(spec.shapes[n]), view, pointed.get(n), scales[n])
+        for n, view in views.items()
+    }
+    return readings, known
+
+
+def describe(
+    spec: NetworkSpec,
+    params: Params,
+    grads: Params,
+    slots: Mapping[str, dict[str, Tensor]],
+    direction: Spectral,
+    largest: float,
+    first_share: float,
+    share: Share = ALONE,
+) -> tuple[Descriptors, dict[str, Tensor]]:
+    """What is known of whole parameters, and the `Reading.scales` `(9, *batch)` of each.
+
+    Args:
+        spec: As for `read`, like those below.
+        params: Those that are here, or the entries of them that are here.
+        grads: Likewise.
+        slots: Likewise.
+        direction: Where steps point.
+        largest: Root mean square as which larger parameters are shown.
+        first_share: What the first steps are of their full size.
+        share: Knows the other parameters and entries.
+    """
+    names = list(slots)
+    step, num_steps, start, loud, loudest, opened = (
+        torch.stack([slots[n][key] for n in names], -1) for key in SCALARS
+    )  # (*batch, parameters)
+    opens = first_share < 1
+    none = [torch.zeros_like(start[..., 0])]
+    elsewhere = none * (1 + opens), none * (5 + opens)
+    found = [
+        _totals(params[n], grads[n], slots[n], tuple(range(-len(spec.stored[n]), 0)), opens)
+        if n in params
+        else elsewhere
+        for n in names
+    ]
+    sums, norms = share.totals(names, *(_by_kind(kind) for kind in zip(*found, strict=True)))
+    counts = fixed([math.prod(spec.shapes[n]) for n in names], norms)
+    square = sums[0] / counts
+    size, last, loudness = (_rms(norm, counts) for norm in (norms[0], norms[1], norms[2:5]))
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
     ratios = torch.cat([loudness * corrections[:-1], last.unsqueeze(0)]) / (level + TINY).sqrt()
     shown = size.clamp(max=largest).unsqueeze(0)
     logs = torch.log(torch.cat([shown, ratios]) + 1e-4)
-    context = torch.cat([logs, _fixed(spec, params, step)])
+    fans = fixed([log_fans(spec, n) for n in names], step).T
+    fans = fans.reshape(-1, *(1,) * (step.dim() - 1), len(names)).expand(-1, *step.shape)
+    context = torch.cat([logs, fans])
+    schedule = torch.cat([_time(step), _left(step, num_steps), fans])
     inverse = corrections[-1] / (level + TINY)
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
-    views = {n: tuple(spec.view(n, tensor) for tensor in t) for n, t in tensors.items()}
-    pointed = direction(spec, {n: momenta[0] for n, (*_, momenta) in views.items()})
-    readings = {
-        n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
-        for (n, view), s in zip(views.items(), scales, strict=True)
-    }
-    steadiness = logs[2:4] - logs[1:2]
-    loud = loudness[0] * corrections[0]
-    known = _describe(spec, grads, slots, direction, first_share, loud, steadiness)
-    return readings, context, known
+    loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
+    if opens:
+        agreed = agreement(sums[1], norms[1] * norms[5])
+        opened = opened_further(opened, agreed, first_share)
+    known = (
+        fixed(default_sizes(spec, names, direction.matrices(spec)), start),
+        fixed(direction.log_shares(spec, names, start.device.type), start),
+        *(loud, loudest, opened),
+    )
+    trend = _trend(logs[1:4], log_fading(loud, loudest, 1))
+    described = Descriptors(context, schedule, trend, step, start, *known)
+    return described, dict(zip(names, scales, strict=True))
 
 
-def point(
-    spec: NetworkSpec,
-    grads: Params,
-    slots: Mapping[str, dict[str, Tensor]],
-    direction: Spectral,
-    first_share: float,
-) -> tuple[dict[str, Tensor], Descriptors]:
-    """Directions of parameters, and what is known of paces, where nothing else is read.
-
-    Arguments are as for `read`, in the order of `grads`.
+def _totals(
+    param: Tensor, grad: Tensor, slot: Mapping[str, Tensor], over: tuple[int, ...], leads: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Sums `(*batch)` over the entries that are here, and norms.
 
     Returns:
-        Directions `(*batch, *axes)`, and what is known; how steady gradients are is not.
+        Of the mean square and, with leads, of gradients times leads; norms of parameter, gradient,
+        the three momenta and, with leads, those.
     """
-    momenta = {n: slots[n]["momenta"][0] for n in grads}
-    step = torch.stack([slots[n]["step"] for n in grads], -1)
-    sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in grads}
-    norms = _norms(momenta, sizes)
-    corrections = _corrections(step.to(norms.dtype))
-    loud = _rms(norms, _counts(spec, grads, norms)) * corrections[0]
-    steadiness = loud.new_zeros(len(DECAYS) - 1, *loud.shape)
-    known = _describe(spec, grads, slots, direction, first_share, loud, steadiness)
-    views = {n: spec.view(n, momentum) for n, momentum in momenta.items()}
-    pointed = direction(spec, views)
-    for i, (name, view) in enumerate(views.items()):
-        if name not in pointed:
-            correct, correct_square = (expand(corrections[k][..., i], view) for k in (0, -1))
-            square = spec.view(name, slots[name]["square"])
-            pointed[name] = view * (square * correct_square + TINY).rsqrt() * correct
-    return {n: hardtanh_(pointed[n], -CLIP, CLIP) for n in views}, known
+    lead, momenta = slot["lead"], slot["momenta"]
+    param, grad = param.to(lead.dtype), grad.to(lead.dtype)
+    kept = norm_of(momenta, over).unbind()
+    norms = [norm_of(param, over), norm_of(grad, over), *kept]
+    none = torch.zeros_like(kept[0])  # of what is not kept, since nothing reads it
+    norms.extend([none] * (len(DECAYS) - len(kept)))
+    sums = [_sum(slot["square"], over) if "square" in slot else none]
+    if leads:
+        sums.append(_sum(grad * lead, over))
+        norms.append(norm_of(lead, over))
+    return sums, norms
 
 
-def _describe(
-    spec: NetworkSpec,
-    grads: Params,
-    slots: Mapping[str, dict[str, Tensor]],
-    direction: Spectral,
-    first_share: float,
-    loudness: Tensor,
-    steadiness: Tensor,
-) -> Descriptors:
-    """What is known of paces.
-
-    Args:
-        spec: The network's spec.
-        grads: Gradients.
-        slots: The parameters' accumulators.
-        direction: Where steps point.
-        first_share: What the first steps are of their full size.
-        loudness: Root mean square of the shortest momentum, without its bias
-            `(*batch, parameters)`.
-        steadiness: Logs of that of the longer ones over it `(2, *batch, parameters)`.
-    """
-    names = list(grads)
-    step, num_steps, start, loud, loudest, opened = (
-        torch.stack([slots[n][key] for n in names], -1) for key in SCALARS
-    )
-    schedule = torch.cat([_time(step), _left(step, num_steps), _fixed(spec, names, step)])
-    loud, loudest = follow(loud, loudest, loudness, step)
-    if first_share < 1:
-        sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in names}
-        leads = {n: slots[n]["lead"] for n in names}
-        last = {n: grads[n].to(leads[n].dtype) for n in names}
-        opened = opened_further(opened, _agreement(last, leads, sizes), first_share)
-    left = log_fading(loud, loudest, 1).unsqueeze(0)
-    return Descriptors(
-        schedule,
-        torch.cat([steadiness, left]).clamp(-CLIP, CLIP),
-        step,
-        start,
-        start.new_tensor(default_sizes(spec, names, direction.matrices(spec))),
-        start.new_tensor(direction.log_shares(spec, names, start.device.type)),
-        loud,
-        loudest,
-        opened,
-    )
+def _by_kind(found: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Numbers `(*batch)` of each parameter as `(kinds, *batch, parameters)`."""
+    return torch.stack([torch.stack(of, -1) for of in zip(*found, strict=True)])
 
 
-def _norms(tensors: Mapping[str, Tensor], dims: Mapping[str, tuple[int, ...]]) -> Tensor:
-    """Norms over the axes of parameters, `(..., parameters)`."""
-    return torch.stack([norm_of(tensor, dims[n]) for n, tensor in tensors.items()], -1)
-
-
-def _counts(spec: NetworkSpec, names: Iterable[str], like: Tensor) -> Tensor:
-    """Entries of each parameter."""
-    return like.new_tensor([math.prod(spec.shapes[n]) for n in names])
-
-
-def _fixed(spec: NetworkSpec, names: Collection[str], step: Tensor) -> Tensor:
-    """`log_fans` of each parameter, `(3, *batch, parameters)` like the steps so far."""
-    fixed = step.new_tensor([log_fans(spec, n) for n in names]).T
-    return fixed.reshape(-1, *(1,) * (step.dim() - 1), len(names)).expand(-1, *step.shape)
+def _sum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return x.sum(dims) if dims else x
 
 
 def _tensors(
-    param: Tensor, grad: Tensor, slot: dict[str, Tensor]
+    param: Tensor, grad: Tensor, slot: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     square = slot["square"]
     return param.to(square.dtype), grad.to(square.dtype), square, slot["momenta"]
@@ -295,7 +295,7 @@ def log_fans(spec: NetworkSpec, name: str) -> list[float]:
 
 
 def _time(step: Tensor) -> Tensor:
-    scales = step.new_tensor(TIMES).reshape(-1, *(1,) * step.dim())
+    scales = fixed(TIMES, step).reshape(-1, *(1,) * step.dim())
     return torch.tanh(step / scales - 1)
 
 
@@ -306,16 +306,15 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
     return known * torch.stack([known, left, (left + LAST).log() / -math.log(LAST)])
 
 
-def _agreement(grads: Params, leads: Params, dims: Mapping[str, tuple[int, ...]]) -> Tensor:
-    """Of gradients with leads."""
-    products = {n: grads[n] * lead for n, lead in leads.items()}
-    slopes = [p.sum(dims[n]) if dims[n] else p for n, p in products.items()]
-    return agreement(torch.stack(slopes, -1), _norms(grads, dims) * _norms(leads, dims))
+def _trend(loudness: Tensor, left: Tensor) -> Tensor:
+    """Of the logs of momenta's loudness, shortest first, and that of what is left of it."""
+    steadiness = loudness[1:] - loudness[:1]
+    return torch.cat([steadiness, left.unsqueeze(0)]).clamp(-CLIP, CLIP)
 
 
 def _corrections(step: Tensor) -> Tensor:
     """Adam's bias corrections `1 / (1 - decay^step)` of momenta and square: `(4, *step)`."""
-    logs = step.new_tensor([math.log(d) for d in (*DECAYS, SQUARE_DECAY)])
+    logs = fixed([math.log(d) for d in (*DECAYS, SQUARE_DECAY)], step)
     return -1 / torch.expm1(step * logs.reshape(-1, *(1,) * step.dim()))
 
 

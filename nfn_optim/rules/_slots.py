@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ._fixed import fixed
 from .constants import DECAYS, SQUARE_DECAY
 
 
@@ -78,7 +79,7 @@ def narrowed(slot: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str
     """
     found = {key: value for key, value in slot.items() if key in like or key != "square"}
     momenta, wanted = found.get("momenta"), like["momenta"]
-    if isinstance(momenta, Tensor) and momenta.dim() == wanted.dim():
+    if isinstance(momenta, Tensor) and momenta.dim() == wanted.dim() and len(momenta) > len(wanted):
         found["momenta"] = momenta[: len(wanted)]
     return found
 
@@ -87,7 +88,7 @@ def accumulate(slot: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
     """The accumulators after one more gradient."""
     momenta = slot["momenta"]
     grad = grad.to(momenta.dtype)
-    rates = momenta.new_tensor([1 - d for d in DECAYS[: len(momenta)]])
+    rates = fixed([1 - d for d in DECAYS[: len(momenta)]], momenta)
     new = {
         **slot,
         "step": slot["step"] + 1,

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from step_networks import CASES, Case
 from torch import nn
 
 from nfn_optim import NFNOptimizer
+from step_networks import CASES, Case
 
 LARGE = 5_000_000
 METHODS: dict[str, dict[str, Any]] = {

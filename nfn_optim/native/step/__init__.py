@@ -102,7 +102,8 @@ def prepare(
 
     Returns:
         None where the step has to be torch's, or nobody's: for other rules than `NFNRule` itself,
-        while something is compiling, and where a tensor is not as `Layout.tensors` says.
+        while something is compiling, and where a tensor is not as `Layout.tensors` says, or one
+        that is written shares memory with another one.
     """
     if type(rule) is not NFNRule or torch.compiler.is_compiling():
         return None
@@ -113,6 +114,6 @@ def prepare(
     layout = layout if is_learned else layout.part(params)
     weights = weights_in(rule)
     held = layout.held(params, grads, slots)
-    if not (fit(held, layout.tensors) and fit(weights, weights_of(rule.config.hidden))):
+    if not fit([*held, *weights], [*layout.tensors, *weights_of(rule.config.hidden)]):
         return None
     return Step(rule, layout, weights, held, list(params))

@@ -89,12 +89,13 @@ class Layout:
         ]
 
     def write_back(self, laid: list[Tensor], held: list[Tensor]) -> None:
-        """Copies that were written to go back to what they are copies of."""
+        """Copies that were written to go back, to tensors that may be of inference mode."""
         if laid is held:
             return
-        for i, order in enumerate(self._orders(held)):
-            if self.tensors[i].is_written and is_copy(laid[i], held[i]):
-                held[i].copy_(self.put_back(i, laid[i], order))
+        with torch.inference_mode():
+            for i, order in enumerate(self._orders(held)):
+                if self.tensors[i].is_written and is_copy(laid[i], held[i]):
+                    held[i].copy_(self.put_back(i, laid[i], order))
 
     @cached_property
     def _is_reordered(self) -> bool:

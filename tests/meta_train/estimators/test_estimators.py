@@ -187,7 +187,7 @@ def test_all_particles_see_the_same_networks_and_batches():
 
 @pytest.mark.parametrize("rule_type", [NFNRule, ElementwiseRule])
 @pytest.mark.parametrize("estimator", [FullES(0.1, 2), PES(0.1, 2, truncation=5)])
-def test_stacked_particles_equal_particles_one_by_one(rule_type, estimator):
+def test_particles_equal_runs_of_their_own(rule_type, estimator):
     torch.manual_seed(0)
     rule = rule_type().double()
     config = InnerConfig(max_networks=3, min_horizon=5, max_horizon=5)
@@ -204,6 +204,17 @@ def test_stacked_particles_equal_particles_one_by_one(rule_type, estimator):
         TruncatedBPTT(5).estimate(single, alone, META_LOSS)
         for name, param in alone.params.items():
             torch.testing.assert_close(run.params[name][particle], param, rtol=1e-9, atol=1e-9)
+
+
+def test_particles_take_native_steps(monkeypatch):
+    def never(*_):
+        raise AssertionError("a particle's step was torch's")
+
+    rule = NFNRule()
+    run = InnerRun(default_family, rule, InnerConfig(max_networks=2), seed=2)
+    monkeypatch.setattr(NFNRule, "forward", never)
+    found = PES(0.1, 2, truncation=3).estimate(rule, run, META_LOSS)
+    assert math.isfinite(found.loss)
 
 
 def test_a_diverging_particle_is_bad_news_and_not_the_end():

@@ -146,7 +146,7 @@ def test_an_expanded_parameter_takes_no_step(fused):
     model[0].weight.data = torch.ones(1, 4).expand(8, 4)
     optimizer = NFNOptimizer(model, fused=fused)
     backward(model)
-    assert_refuses(optimizer, optimizer.step, "parameter '0.weight' is an expanded .*clone")
+    assert_refuses(optimizer, optimizer.step, "parameter '0.weight' .* expanded .*clone")
 
 
 @FUSED
