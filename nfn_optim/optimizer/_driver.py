@@ -67,12 +67,13 @@ class Driver:
     _groups: Groups | None = None
 
     def __post_init__(self) -> None:
+        self.rule.keep_learned(self.rule.is_learned)  # compilers cannot look
         self._is_alone()
 
     def expected_slots(self, name: str, param: Tensor) -> dict[str, Tensor]:
         """Slots such as the rule gives a parameter, without memory: shapes and types."""
         reads = self._reads(name)
-        key = (param.shape, param.dtype, reads)
+        key = (param.shape, param.dtype, *reads)
         if key not in self._slots:
             empty = torch.empty(param.shape, dtype=param.dtype, device="meta")
             self._slots[key] = self.rule.init_slots(as_real(empty), 0, reads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from ._fixed import fixed
 from .constants import DECAYS, SQUARE_DECAY
 
 
-@dataclass(frozen=True)
-class Reads:
+class Reads(NamedTuple):
     """What a rule reads of a parameter's gradients so far: what it does not read is not kept.
 
     Attributes:
