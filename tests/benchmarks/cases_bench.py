@@ -2,7 +2,7 @@
 
     make cases
 
-It takes ten minutes on one core. Times are processor time of the step alone, medians of a run.
+It takes some minutes on one core. Times are processor time of the step alone, medians of a run.
 """
 
 from __future__ import annotations
@@ -100,21 +100,19 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     seeds, rows = list(range(arguments.seeds)), []
     for name in arguments.only:
         for method in METHODS:
             rows.append(row(name, method, seeds))
             shown = {m: n.mean for m, n in rows[-1].values.items()}
             print(f"{name:34s} {method:13s}", shown, flush=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
     record = Record(
         title="Adam at 1e-3 beside NFNOptimizer, with nothing tuned",
         protocol="Both train every case from the same start on the same batches, "
         "float32, one thread.",
         command="make cases",
-        commit=commit[:10],
+        commit=head.stdout[:10],
         date=date.today(),
         machine=f"one thread, {platform.machine()}, {platform.system()}, torch {torch.__version__}",
         seeds=seeds,

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "border.h"
 #include "channels.h"
 #include "lanes.h"
+#include "parallel.h"
 #include "parameter.h"
 
 namespace nfn {

@@ -5,7 +5,7 @@
 #include <iterator>
 #include <vector>
 
-#include "border.h"
+#include "parallel.h"
 #include "parameter.h"
 #include "polar.h"
 

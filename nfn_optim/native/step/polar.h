@@ -5,9 +5,9 @@
 #include <cmath>
 #include <vector>
 
-#include "border.h"
 #include "constants.h"
 #include "matrix.h"
+#include "parallel.h"
 
 namespace nfn {
 

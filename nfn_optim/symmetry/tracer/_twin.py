@@ -11,7 +11,7 @@ import copy
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -122,11 +122,23 @@ def _address(tensor: Tensor) -> int:
 
 @contextmanager
 def attributes_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Puts back what code may give tensors in place of what they had: numbers, gradients, flags."""
+    """Puts back what code may give tensors in place of what they had: numbers, gradients, flags.
+
+    And how often they were written to, which nothing was: autograd would refuse to go back through
+    a forward pass that the user has made already.
+    """
+    versions = [
+        torch.autograd._unsafe_preserve_version_counter(tensor)
+        for tensor in tensors
+        if not tensor.is_inference()
+    ]
     leaves = [tensor for tensor in tensors if tensor.is_leaf]
     before = [(leaf.data, leaf.grad, leaf.requires_grad) for leaf in leaves]
     try:
-        yield
+        with ExitStack() as stack:
+            for version in versions:
+                stack.enter_context(version)
+            yield
     finally:
         for leaf, (data, grad, requires_grad) in zip(leaves, before, strict=True):
             if _place_of(leaf) != _place_of(data):

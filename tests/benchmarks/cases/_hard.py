@@ -179,7 +179,7 @@ CASES = {
         rows(table("diabetes")[0], table("diabetes")[1][:, None].float()),
         squares,
     ),
-    "counts, log link": Case(lambda: mlp(8, 64, 64, 1), counts, log_linear),
+    "counts under a log link": Case(lambda: mlp(8, 64, 64, 1), counts, log_linear),
     "Cauchy noise": Case(lambda: mlp(4, 64, 64, 1), tails, squares),
     "mixture density": Case(lambda: mlp(1, 64, 64, 15, act=nn.Tanh), inverse_sine, mixture),
     "recurrence over 50 steps": Case(LongMemory, adding, squares),

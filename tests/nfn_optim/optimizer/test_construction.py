@@ -232,3 +232,12 @@ def test_one_tensor_is_refused():
         TypeError, match="iterable of Tensors or dicts; got one tensor. Put it into a list"
     ):
         NFNOptimizer(torch.ones(3, requires_grad=True))
+
+
+@pytest.mark.parametrize("of", [lambda m: m, lambda m: m.parameters(), lambda m: [m[0].weight]])
+def test_lazy_layers_are_to_be_run_before(of):
+    model = nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.LazyLinear(2))
+    with pytest.raises(ValueError, match=r"parameter '(0|0\.weight)' has no shape yet.* Run the"):
+        NFNOptimizer(of(model))
+    model(torch.ones(2, 3))
+    NFNOptimizer(of(model))
