@@ -61,11 +61,15 @@ def plot_scatter(columns: Mapping[str, Tensor], truth: Tensor, what: str, path: 
         what: What is predicted.
         path: Path of the PNG file.
     """
+    everything = torch.cat([truth, *columns.values()])
+    finite = everything[everything.isfinite()]
+    limits = float(finite.min()) - 0.03, float(finite.max()) + 0.03
     with _grid(list(columns), 3.2, path) as panels:
         for panel, predictions in zip(panels, columns.values(), strict=True):
             panel.axline((0, 0), slope=1, color="gray", linewidth=1)
             panel.scatter(truth.numpy(), predictions.numpy(), s=4, alpha=0.5)
             panel.set(xlabel=f"true {what}", ylabel=f"predicted {what}", aspect="equal")
+            panel.set(xlim=limits, ylim=limits)
 
 
 def plot_confusions(
@@ -103,7 +107,7 @@ def _figure(size: tuple[float, float], path: Path) -> Iterator[Any]:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     yield figure
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, bbox_inches="tight")
 
 
 @contextmanager

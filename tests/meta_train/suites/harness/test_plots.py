@@ -37,6 +37,11 @@ def test_panels_of_many_methods_stand_in_lines(count: int, tmp_path: Path) -> No
         assert matplotlib.image.imread(tmp_path / name).shape[1] <= 1500
 
 
+def test_predictions_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    plot_scatter({"np": torch.tensor([0.5, torch.nan])}, torch.rand(2), "a", tmp_path / "a.png")
+    assert (tmp_path / "a.png").exists()
+
+
 def test_values_that_are_all_alike_can_be_drawn(tmp_path: Path) -> None:
     plot_values({"np": torch.ones(1), "pt": torch.ones(3)}, "accuracy", tmp_path / "a.png")
     assert (tmp_path / "a.png").exists()
