@@ -68,6 +68,6 @@ def test_training_ends_with_a_table(
         assert text in printed
     card = json.loads(Path("card.json").read_text())
     assert {row["contender"] for row in card["held_out"]["rows"]} >= {"candidate", "untrained"}
-    assert "settings" in card
+    assert "config" in card
     main(("train", "--no-table", "--overwrite", *given[1:]))
     assert "candidate" not in capsys.readouterr().out
