@@ -1,0 +1,5 @@
+# %% [markdown]
+# # edit_an_inr
+
+# %%
+print(1)

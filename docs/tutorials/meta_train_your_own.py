@@ -1,0 +1,5 @@
+# %% [markdown]
+# # meta_train_your_own
+
+# %%
+print(1)

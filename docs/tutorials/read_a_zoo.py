@@ -1,0 +1,5 @@
+# %% [markdown]
+# # read_a_zoo
+
+# %%
+print(1)

@@ -1,0 +1,5 @@
+# %% [markdown]
+# # replace_adam
+
+# %%
+print(1)
