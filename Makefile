@@ -26,7 +26,7 @@ test: $(STAMP)
 ecosystem:
 	$(PYTHON) -m venv .venv-ecosystem
 	.venv-ecosystem/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[ecosystem]'
-	.venv-ecosystem/bin/python -m pytest tests/nfn_optim/optimizer/test_ecosystem.py tests/nfn_optim/optimizer/test_optimizer_scenarios.py
+	.venv-ecosystem/bin/python -m pytest tests/nfn_optim/optimizer/test_ecosystem.py tests/nfn_optim/optimizer/test_optimizer_scenarios.py tests/docs/test_guides.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
