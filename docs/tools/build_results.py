@@ -66,5 +66,5 @@ if __name__ == "__main__":
     field = json.loads(EVALUATION.read_text())
     PAGE.write_text(make_page(written, field))
     README.write_text(fill_readme(README.read_text(), field))
-    write_figures(written)
+    write_figures(written, field)
     write_page(field, FIELD)

@@ -1,4 +1,4 @@
-"""Checks the site that mkdocs built: every link and picture leads somewhere, every picture has a text."""
+"""Checks the site that mkdocs built: links lead somewhere, and pictures have a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the site shows beside the pages of docs/: tutorials, and files of the repository that pages link to."""
+"""What the site shows beside the pages of docs/: tutorials, and files that pages link to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)#\s]+)")
 
 
 def as_page(script: str, output: str) -> str:
-    """A script in the percent format as Markdown: cells of text and of code, then what it printed."""
+    """A script in the percent format as Markdown: its cells, then what it printed."""
     cells = re.split(r"^# %%(.*)\n", script, flags=re.MULTILINE)[1:]
     parts = [_as_part(kind, cell) for kind, cell in zip(cells[::2], cells[1::2], strict=True)]
     return "\n\n".join([*parts, "## What it prints", f"```text\n{output.rstrip()}\n```"]) + "\n"

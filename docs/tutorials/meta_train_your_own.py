@@ -1,11 +1,12 @@
 # %% [markdown]
 # # Meta-train for your own problem
 #
-# Someone who trains the same kind of network again and again can train the optimizer itself on that kind of problem.
-# Here the problem is regression: small MLPs that fit a sum of sines. We start from the weights `small` in the package,
-# fine-tune them on many such problems, and compare on problems that were never trained on. The whole script takes about
-# four minutes on one core. The guide to the same on the command line is
-# [Train an optimizer of your own](../training-your-own.md).
+# Someone who trains the same kind of network again and again can train the optimizer itself on
+# that kind of problem. Here the problem is regression: small MLPs that fit a sum of sines. We
+# start from the weights `small` in the package, fine-tune them on many such problems, and compare
+# on problems that were never trained on. The whole script takes about four minutes on one core.
+# The guide to the same on the command line is [Train an optimizer of your
+# own](../training-your-own.md).
 
 # %%
 import os
@@ -34,9 +35,10 @@ OUTER_STEPS, STEPS, TASKS = (2, 20, 1) if IS_QUICK else (300, 200, 4)
 # %% [markdown]
 # ## A family of tasks
 #
-# A *task* is the training problem of one network: how it starts, its batches, its loss. A *family* draws tasks. All
-# randomness comes from the generator, so that a seed always means the same task. Draw more widely than you need: the
-# optimizer comes to rely on whatever never changes.
+# A *task* is the training problem of one network: how it starts, its batches, its loss. A
+# *family* draws tasks. All randomness comes from the generator, so that a seed always means the
+# same task. Draw more widely than you need: the optimizer comes to rely on whatever never
+# changes.
 
 
 # %%
@@ -63,10 +65,10 @@ class Sines(TaskFamily):
 # %% [markdown]
 # ## Meta-training
 #
-# `FINE_TUNING` are the settings that `nfn-optim train --init` takes: 300 outer steps at a low rate. An outer step trains
-# some networks for a while, and asks which change of the optimizer would have brought their losses down. The meta-loss
-# is the mean of log losses, so it is comparable across tasks; smaller is better. It is noisy, because every step sees
-# other tasks.
+# `FINE_TUNING` are the settings that `nfn-optim train --init` takes: 300 outer steps at a low
+# rate. An outer step trains some networks for a while, and asks which change of the optimizer
+# would have brought their losses down. The meta-loss is the mean of log losses, so it is
+# comparable across tasks; smaller is better. It is noisy, because every step sees other tasks.
 
 # %%
 config = replace(FINE_TUNING, outer_steps=OUTER_STEPS, rule=RuleConfig(init="small"))
@@ -81,8 +83,9 @@ save_rule(trainer.result(), "sines.safetensors", trainer.card("meta_train_your_o
 #
 # ## Did it help?
 #
-# `evaluate` draws tasks that meta-training never sees. It always shows the rule that has learned nothing (`untrained`)
-# beside ours, and any `Contender` that we add. AdamW gets five learning rates for every task, each constant and with a cosine, and the best counts.
+# `evaluate` draws tasks that meta-training never sees. It always shows the rule that has learned
+# nothing (`untrained`) beside ours, and any `Contender` that we add. AdamW gets five learning
+# rates for every task, each constant and with a cosine, and the best counts.
 
 # %%
 tasks = evaluation_tasks(Sines(), name="sines", draws=TASKS, num_steps=STEPS)
@@ -118,8 +121,9 @@ axes[0][0].legend()
 figure.savefig("meta_train_your_own.png", dpi=110)
 
 # %% [markdown]
-# ![Training losses on four held-out regressions: fine-tuned, small, untrained, tuned AdamW](meta_train_your_own.png)
+# ![Training losses on four held-out regressions, four curves each](meta_train_your_own.png)
 #
-# Compare the first line with `small`, which it started from, and with `untrained`. On some families
-# [fine-tuning did harm](../training-your-own.md#what-fine-tuning-buys), so always look at both. Five minutes are short,
-# and four tasks with one seed are few: `nfn-optim evaluate` takes more of each ([how](../evaluation.md)).
+# Compare the first line with `small`, which it started from, and with `untrained`. On some
+# families [fine-tuning did harm](../training-your-own.md#what-fine-tuning-buys), so always look
+# at both. Five minutes are short, and four tasks with one seed are few: `nfn-optim evaluate`
+# takes more of each ([how](../evaluation.md)).

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Read a zoo of networks, and predict how good they are
 #
-# How well does a network classify? Usually one runs it on test data. Here another network looks at its *weights* only.
-# We train a zoo of small CNNs on digits, each with other hyperparameters, and learn to predict test accuracy from
-# weights. The reader is built of NF-Layers, so it does not care how neurons are numbered. The whole script takes about
-# three minutes on one core.
+# How well does a network classify? Usually one runs it on test data. Here another network looks
+# at its *weights* only. We train a zoo of small CNNs on digits, each with other hyperparameters,
+# and learn to predict test accuracy from weights. The reader is built of NF-Layers, so it does
+# not care how neurons are numbered. The whole script takes about a minute and a half on one core.
 
 # %%
 import os
@@ -27,8 +27,8 @@ NETWORKS, STEPS = (40, 3) if IS_QUICK else (1_000, 600)
 # %% [markdown]
 # ## The zoo
 #
-# All networks are trained at once. Learning rate, initial scale, weight decay, dropout, the share of the data and the
-# optimizer differ from network to network.
+# All networks are trained at once. Learning rate, initial scale, weight decay, dropout, the share
+# of the data and the optimizer differ from network to network.
 
 # %%
 torch.manual_seed(0)
@@ -41,9 +41,9 @@ print(f"{len(zoo)} networks, test accuracy {accuracy.min():.2f} to {accuracy.max
 print(zoo.features)
 
 # %% [markdown]
-# A `WeightSpaceFeatures` maps the name of a parameter to a tensor: networks first, then the parameter's own axes, then
-# channels. There is one channel here, the weight itself. Weights differ in size from layer to layer, so each parameter
-# is brought to the same scale.
+# A `WeightSpaceFeatures` maps the name of a parameter to a tensor: networks first, then the
+# parameter's own axes, then channels. There is one channel here, the weight itself. Weights
+# differ in size from layer to layer, so each parameter is brought to the same scale.
 
 # %%
 order = torch.randperm(len(zoo), generator=torch.Generator().manual_seed(1))
@@ -58,7 +58,8 @@ def take(index: Tensor) -> WeightSpaceFeatures:
 # %% [markdown]
 # ## The reader
 #
-# Two NF-Layers, a mean over neurons, a small MLP. It is an ordinary `nn.Module`, and is trained like one.
+# Two NF-Layers, a mean over neurons, a small MLP. It is an ordinary `nn.Module`, and is trained
+# like one.
 
 # %%
 layers = EquivariantConfig(layer=HNPLinear, hidden=(16, 16))
@@ -98,5 +99,6 @@ figure.savefig("read_a_zoo.png", dpi=110)
 # %% [markdown]
 # ![Predicted against true test accuracy: one point a network, near the diagonal](read_a_zoo.png)
 #
-# To predict for networks of your own, see [the guide](../guides/networks-folder.md). The paper's version of this task,
-# with more networks and other readers, is a [suite](../suites.md#generalization-from-weights).
+# To predict for networks of your own, see [the guide](../guides/networks-folder.md). The paper's
+# version of this task, with more networks and other readers, is a
+# [suite](../suites.md#generalization-from-weights).

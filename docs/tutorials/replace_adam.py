@@ -1,9 +1,10 @@
 # %% [markdown]
 # # Replace Adam, and watch both curves
 #
-# Two small networks are trained from scratch: a CNN that reads digits, and a GPT that reads Python's own library. Each
-# is trained by Adam at three learning rates, and by `NFNOptimizer`, which has none. The data come with scikit-learn and
-# with Python. The whole script takes about three minutes on one core.
+# Two small networks are trained from scratch: a CNN that reads digits, and a GPT that reads
+# Python's own library. Each is trained by Adam at three learning rates, and by `NFNOptimizer`,
+# which has none. The data come with scikit-learn and with Python. The whole script takes about
+# a minute on one core.
 
 # %%
 import argparse
@@ -106,8 +107,9 @@ def code() -> Batches:
 # %% [markdown]
 # ## One training loop for both optimizers
 #
-# The seed decides the weights and the batches, so the optimizer is all that differs. Give `NFNOptimizer` the model and
-# not its parameters: it reads from the model which neurons belong together.
+# The seed decides the weights and the batches, so the optimizer is all that differs. Give
+# `NFNOptimizer` the model and not its parameters: it reads from the model which neurons belong
+# together.
 
 
 # %%
@@ -153,8 +155,10 @@ for problem, (make_model, make_batches) in problems.items():
         print(f"{problem:<18}{name:<16} loss at the end {end(losses):.4f}")
 
 # %% [markdown]
-# What the optimizer understood of the GPT: every parameter that is read in its place in the network, and the neurons
-# that each of its axes runs over. `patches` and the like are names that the library gives to groups of neurons.
+# What the optimizer understood of the GPT: every parameter that is read in its place in the
+# network, and the neurons that each of its axes runs over. Groups of neurons are named after the
+# layer that makes them: all that is added to the stream of embeddings runs over the neurons
+# `bytes`.
 
 # %%
 print(NFNOptimizer(GPT()).coverage())
@@ -175,8 +179,9 @@ axes[0].legend()
 figure.savefig("replace_adam.png", dpi=110)
 
 # %% [markdown]
-# ![Training losses of Adam at three rates and of NFNOptimizer on a CNN and on a GPT](replace_adam.png)
+# ![Losses of Adam at three rates and of NFNOptimizer, on a CNN and a GPT](replace_adam.png)
 #
-# Read it like this. The best rate of Adam is not the same for both networks, and finding it took three runs.
-# `NFNOptimizer` took one. A step of it costs more than a step of Adam ([how much](../optimizer.md#what-a-step-costs)),
-# and one run with one seed proves nothing: [the field](../field.md) has 33 tasks, tuned peers and two seeds.
+# Read it like this. The rate of 1e-3 that scripts often give Adam is far from its best here; to
+# find a better one takes runs. `NFNOptimizer` took one run. A step of it costs more than a step
+# of Adam ([how much](../optimizer.md#what-a-step-costs)), and one run with one seed proves
+# nothing: [the field](../field.md) has 33 tasks, tuned peers and two seeds.

@@ -9,7 +9,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
 SCRIPTS = ROOT / "docs" / "guides" / "training-scripts.md"
-NEEDS = {"Lightning": "lightning", "Hugging Face Trainer": "transformers", "accelerate": "accelerate"}
+NEEDS = {
+    "Lightning": "lightning",
+    "Hugging Face Trainer": "transformers",
+    "accelerate": "accelerate",
+}
 
 
 def blocks(text: str) -> list[str]:
@@ -36,7 +40,9 @@ def test_what_a_guide_says_runs(
     run(blocks(page.read_text()))
 
 
-@pytest.mark.parametrize("title", [t for t, text in sections(SCRIPTS).items() if t and blocks(text)])
+@pytest.mark.parametrize(
+    "title", [t for t, text in sections(SCRIPTS).items() if t and blocks(text)]
+)
 @pytest.mark.filterwarnings("default")  # theirs about themselves; ours are tested elsewhere
 def test_a_training_script_runs(
     title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
