@@ -33,9 +33,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Adds tutorials, and the files outside docs/ that pages link to."""
     pages = [DOCS / file.src_uri for file in files.documentation_pages()]
-    for path in sorted((ROOT / TUTORIALS).glob("*.py")):
-        page = as_page(path.read_text(), path.with_suffix(".txt").read_text())
-        _add(files, config, TUTORIALS / path.name, content=page)
+    for script in sorted((ROOT / TUTORIALS).glob("*.py")):
+        page = as_page(script.read_text(), script.with_suffix(".txt").read_text())
+        _add(files, config, TUTORIALS / script.name, content=page)
     for path in sorted(linked_outside(pages)):
         if path.suffix == ".json":
             _add(files, config, path, abs_src_path=str(ROOT / path))

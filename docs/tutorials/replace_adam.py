@@ -3,8 +3,8 @@
 #
 # Two small networks are trained from scratch: a CNN that reads digits, and a GPT that reads
 # Python's own library. Each is trained by Adam at three learning rates, and by `NFNOptimizer`,
-# which has none. The data come with scikit-learn and with Python. The whole script takes about
-# a minute on one core.
+# which has none. The data come with scikit-learn and with Python. The whole script takes about a
+# minute on one core.
 
 # %%
 import argparse
