@@ -8,7 +8,7 @@ DOCS := .venv/.installed-docs
 NFN_DATA ?= $(if $(wildcard ../shared/data),$(CURDIR)/../shared/data)
 export NFN_DATA
 
-.PHONY: demo test ecosystem lint types bench results docs serve tutorials clean
+.PHONY: demo test sanitize ecosystem lint types bench cases results docs serve tutorials clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -19,8 +19,20 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/nfn-optim demo
 
+# Two processes, a file at a time, so that what a file prepares once is prepared once.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The tests of native code under GCC's sanitizers, without registers that they do not see into. Left
+# out are those of the compiler's calls, and one that asks for more memory than a sanitizer bears.
+# Reports name functions from the second run on, when the code is kept.
+sanitize: $(STAMP)
+	NFN_CXXFLAGS="-Og -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 CXX=g++ \
+	$(BIN)/python -m pytest --capture=sys tests/nfn_optim/native \
+		--ignore tests/nfn_optim/native/test_loader.py --deselect \
+		tests/nfn_optim/native/test_border.py::test_what_is_thrown_is_an_error_that_names_the_function
 
 # In an environment of its own: these packages bring many others.
 ecosystem:
@@ -38,7 +50,12 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
-# docs/results.md and its plots, from results/*.json.
+# Adam beside ours on all kinds of networks, some minutes on one core: docs/cases.md.
+cases: $(STAMP)
+	PYTHONPATH=docs/tools $(BIN)/python tests/benchmarks/cases_bench.py results/cases.json
+	$(BIN)/python docs/tools/build_results.py
+
+# docs/results.md, docs/cases.md and plots, from results/*.json.
 results: $(STAMP)
 	$(BIN)/python docs/tools/build_results.py
 

@@ -42,10 +42,27 @@ def identities(x: Any) -> Any:
 
 
 def state_of(model: nn.Module) -> tuple[Any, ...]:
-    """All that constructing an optimizer may not change."""
+    """All that constructing an optimizer may not change: numbers, and which objects there are."""
     values = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    draws = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    return values, [identities(vars(module)) for module in model.modules()], draws
+    tensors = [*model.parameters(), *model.buffers()]
+    modules = [(id(type(module)), identities(vars(module))) for module in model.modules()]
+    draws = random.getstate(), np.random.get_state()[1].tolist()
+    others = list(map(traits, tensors)), modules, draws, settings()
+    return {**values, "random numbers": torch.get_rng_state()}, others
+
+
+def traits(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What a tensor is beside its numbers."""
+    grad, hooks = id(tensor.grad) if tensor.is_leaf else 0, identities(tensor._backward_hooks)
+    memory = tensor.data_ptr(), list(tensor.stride()), tensor._version
+    return id(tensor), grad, hooks, *memory, tensor.requires_grad, identities(vars(tensor))
+
+
+def settings() -> tuple[Any, ...]:
+    """What is set for all code."""
+    hooks = {k: v for k, v in vars(nn.modules.module).items() if k.startswith("_global_")}
+    types = str(torch.get_default_dtype()), str(torch.get_default_device())
+    return *types, torch.is_grad_enabled(), identities(hooks)
 
 
 @contextmanager
@@ -55,12 +72,20 @@ def assert_untouched(model: nn.Module) -> Iterator[None]:
     handles = [
         register(lambda module, *_: calls.append(module))
         for module in model.modules()
-        for register in (module.register_forward_pre_hook, module.register_forward_hook)
+        for register in (
+            *(module.register_forward_pre_hook, module.register_forward_hook),
+            *(module.register_full_backward_pre_hook, module.register_full_backward_hook),
+            *(module.register_state_dict_pre_hook, module.register_state_dict_post_hook),
+        )
+        if not isinstance(module, torch.jit.ScriptModule)
     ]
-    before = state_of(model)
+    numbers, others = state_of(model)
+    calls.clear()  # those of the state dict
     yield
-    torch.testing.assert_close(state_of(model), before, rtol=0, atol=0)
     assert not calls
+    numbers_after, others_after = state_of(model)
+    torch.testing.assert_close(numbers_after, numbers, rtol=0, atol=0, equal_nan=True)
+    assert others_after == others
     for handle in handles:
         handle.remove()
 

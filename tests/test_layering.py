@@ -27,6 +27,8 @@ ROWS = {
         "rules",
         "native.step native.population native.convolution",
         "native.taped native.chain",
+        "optimizer._local",
+        "optimizer.sharded",
         "optimizer",
         "testing __init__",
     ],

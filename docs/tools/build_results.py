@@ -15,7 +15,7 @@ from meta_train.evaluation import write_page
 from records import RESULTS, ROOT, Record, read_records
 
 PAGE = ROOT / "docs" / "results.md"
-TEMPLATE = "results.md.jinja"
+CASES = ROOT / "docs" / "cases.md"
 FIELD = ROOT / "docs" / "field.md"
 EVALUATION = RESULTS / "evaluations" / "field.json"
 README = ROOT / "README.md"
@@ -38,20 +38,26 @@ MARKS = ("<!-- made by `make results` -->\n", "<!-- end -->\n")
 
 def make_page(records: dict[str, Record], field: dict[str, Any]) -> str:
     """The page as Markdown: the template's words around tables of records and of the field."""
-    loader = FileSystemLoader(Path(__file__).parent)
+    suites = [record for name, record in records.items() if name.startswith("suite-")]
+    names = {name.replace("-", "_"): record for name, record in records.items()}
+    return _render("results.md.jinja", **names, records=records, field=field, suites=suites)
+
+
+def make_cases(record: Record) -> str:
+    """The page of cases as Markdown."""
+    return _render("cases.md.jinja", cases=record)
+
+
+def _render(template: str, **values: Any) -> str:
     environment = Environment(
-        loader=loader,
+        loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         autoescape=False,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    suites = [record for name, record in records.items() if name.startswith("suite-")]
-    names = {name.replace("-", "_"): record for name, record in records.items()}
-    return environment.get_template(TEMPLATE).render(
-        names, records=records, field=field, suites=suites, tables=tables
-    )
+    return environment.get_template(template).render(values, tables=tables)
 
 
 def fill_readme(text: str, evaluation: dict[str, Any]) -> str:
@@ -65,6 +71,7 @@ if __name__ == "__main__":
     written = read_records()
     field = json.loads(EVALUATION.read_text())
     PAGE.write_text(make_page(written, field))
+    CASES.write_text(make_cases(written["cases"]))
     README.write_text(fill_readme(README.read_text(), field))
     write_figures(written, field)
     write_page(field, FIELD)

@@ -69,21 +69,24 @@ def by_task(record: Record, measure: str) -> str:
     return table(["", *record.tasks], rows)
 
 
-def beside(record: Record, columns: Mapping[str, Sequence[str]]) -> str:
+def beside(record: Record, columns: Mapping[str, Sequence[str] | Mapping[str, float]]) -> str:
     """A row for every task; a column is a measure, of several methods with slashes between.
 
     Args:
         record: The figures.
-        columns: The measure and the methods of each column, by its heading.
+        columns: The measure and the methods of each column, by its heading; or figures by task.
     """
     rows = (
-        [task, *(_joined(record, task, *column) for column in columns.values())]
+        [task, *(_joined(record, task, column) for column in columns.values())]
         for task in record.tasks
     )
     return table(["", *columns], rows)
 
 
-def _joined(record: Record, task: str, measure: str, *methods: str) -> str:
+def _joined(record: Record, task: str, column: Sequence[str] | Mapping[str, float]) -> str:
+    if isinstance(column, Mapping):
+        return f"{column[task]:.1f}" if task in column else ""
+    measure, *methods = column
     cells = [cell(record.number(task, method, measure)) for method in methods]
     return " / ".join(cells) if any(cells) else ""
 
@@ -162,6 +165,27 @@ def ahead(record: Record, method: str, other: str, measure: str, best: str) -> s
     sign = {"lowest": 1, "highest": -1}[best]
     gaps = [sign * (theirs[task] - mean) for task, mean in ours.items() if task in theirs]
     return f"{sum(gap > 0 for gap in gaps)} of {len(gaps)}"
+
+
+def over(record: Record, method: str, other: str, measure: str) -> dict[str, float]:
+    """A method's means over those of another, by task."""
+    ours, theirs = _means(record, method, measure), _means(record, other, measure)
+    return {task: mean / theirs[task] for task, mean in ours.items() if task in theirs}
+
+
+def above_other(
+    record: Record, method: str, other: str, measure: str, times: float = 1.0
+) -> list[str]:
+    """Tasks on which a method's mean is above so many times another's; below 0, above 0."""
+    ours, theirs = _means(record, method, measure), _means(record, other, measure)
+    bounds = {t: mean if times == 1 else times * max(mean, 0) for t, mean in theirs.items()}
+    return [task for task, mean in ours.items() if mean > bounds[task]]
+
+
+def extent(figures: Mapping[str, float]) -> str:
+    """Least, largest and median of figures by task."""
+    found = figures.values()
+    return f"{min(found):.1f} to {max(found):.1f}, in the median {statistics.median(found):.1f}"
 
 
 def median_and_worst(record: Record, method: str, measure: str) -> str:

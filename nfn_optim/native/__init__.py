@@ -8,6 +8,8 @@ from ._gate import are_plain as are_plain
 from ._gate import check as check
 from ._gate import dense as dense
 from ._gate import fit as fit
+from ._gate import has_memory as has_memory
+from ._gate import has_own_entries as has_own_entries
 from ._gate import is_transformed as is_transformed
 from ._gate import pointer as pointer
 from ._gate import table as table

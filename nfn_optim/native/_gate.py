@@ -10,6 +10,8 @@ from __future__ import annotations
 import ctypes
 from array import array
 from collections.abc import Sequence
+from itertools import compress
+from operator import add, gt, le, mod, mul
 from typing import NamedTuple
 
 import torch
@@ -46,14 +48,14 @@ def are_plain(tensors: Sequence[Tensor]) -> bool:
 def fit(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
     """Whether tensors are what a call into native code was made for.
 
-    They are plain numbers of the type and shape, their storage reaches as far as they do, and those
-    that are written have no entry twice. `dense` makes copies of those that are not.
+    They are plain numbers of the type and shape, all of them in memory, and no entry that is
+    written is also another one. `dense` makes copies of those that do not lie one after another.
     """
     return (
         are_plain(tensors)
         and [t.dtype for t in tensors] == [e.dtype for e in expected]
         and [t.shape for t in tensors] == [e.shape for e in expected]
-        and _are_whole(tensors, expected)
+        and _are_in_place(tensors, expected)
     )
 
 
@@ -70,6 +72,12 @@ def check(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> None:
                 f"{one.name}: got {_describe(tensor)}; native code expects {one.dtype} of "
                 f"shape {tuple(one.shape)} in the CPU's memory{alone}."
             )
+    if not fit(tensors, expected):
+        written = " and ".join(one.name for one in expected if one.is_written)
+        raise ValueError(
+            f"{written}: some of their memory is also another tensor's; native code writes only "
+            "to tensors that have theirs alone. Give it a .clone() of each."
+        )
 
 
 def is_transformed() -> bool:
@@ -94,18 +102,68 @@ def table(numbers: array[int] | array[float]) -> ctypes.Array[ctypes.c_char]:
     return (ctypes.c_char * (len(numbers) * numbers.itemsize)).from_buffer(numbers)
 
 
-def _are_whole(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
-    beyond = [
-        t.storage_offset() * t.itemsize + t.nbytes - t.untyped_storage().nbytes()
-        for t in tensors
-        if t.is_contiguous()
-    ]
-    if max(beyond, default=0) > 0:
+def has_memory(tensor: Tensor) -> bool:
+    """Whether there is memory for every entry: none was freed, and none is missing by design."""
+    if tensor.is_meta or tensor._is_zerotensor():
         return False
-    if len(beyond) == len(tensors):
+    return (
+        tensor.storage_offset() * tensor.itemsize + _reach(tensor)
+        <= tensor.untyped_storage().nbytes()
+    )
+
+
+def has_own_entries(tensor: Tensor) -> bool:
+    """Whether no two entries share memory, as those of `torch.Tensor.expand` do.
+
+    Axes that interleave count as shared, too.
+    """
+    end = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride < end:
+            return False
+        end += stride * max(0, size - 1)
+    return True
+
+
+def _are_in_place(tensors: Sequence[Tensor], expected: Sequence[Expected]) -> bool:
+    """Whether all memory is there and aligned, and what is written is no other entry's."""
+    begins = [t.data_ptr() for t in tensors]
+    widths = [t.itemsize for t in tensors]
+    are_dense = [t.is_contiguous() for t in tensors]
+    sizes = [t.nbytes for t in tensors] if all(are_dense) else list(map(_reach, tensors))
+    if any(map(mod, begins, widths)) or (0 in begins and any(map(gt, sizes, begins))):
+        return False  # what only stands for zeros, say, is nowhere
+    before = map(mul, [t.storage_offset() for t in tensors], widths)
+    rooms = [t.untyped_storage().nbytes() for t in tensors]
+    if any(map(gt, map(add, before, sizes), rooms)):
+        return False
+    is_written = [e.is_written for e in expected]
+    if not any(is_written):
         return True
-    written = [t for t, e in zip(tensors, expected, strict=True) if e.is_written]
-    return all(t.is_contiguous() or 0 not in t.stride() for t in written)
+    written = compress(zip(tensors, are_dense, strict=True), is_written)
+    has_own = all(map(has_own_entries, [t for t, is_dense in written if not is_dense]))
+    return has_own and _are_apart(begins, list(map(add, begins, sizes)), is_written)
+
+
+def _reach(tensor: Tensor) -> int:
+    """Bytes from the first entry to the end of the last."""
+    if tensor.is_contiguous() or not tensor.numel():
+        return tensor.nbytes
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return tensor.itemsize * (1 + sum((size - 1) * stride for size, stride in steps))
+
+
+def _are_apart(begins: list[int], ends: list[int], is_written: list[bool]) -> bool:
+    """Whether no span that is written overlaps another one."""
+    if all(map(le, sorted(ends), sorted(begins)[1:])):
+        return True  # nothing overlaps: one has ended where the next begins
+    end = end_of_written = 0
+    for begin, after, writes in sorted(zip(begins, ends, is_written, strict=True)):
+        if begin < (end if writes else end_of_written):
+            return False
+        end = max(end, after)
+        end_of_written = max(end_of_written, after if writes else 0)
+    return True
 
 
 def _describe(tensor: Tensor) -> str:

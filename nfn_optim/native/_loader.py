@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,8 @@ class Library:
 
     It is kept in `$NFN_CACHE` (`~/.cache/nfn_optim` without) under a name that tells the source,
     the compiler, the flags and the processor's instructions apart. Where that folder cannot be
-    written, it is compiled in every process. The compiler is `$CXX`, or `c++`.
+    written, it is compiled in every process. The compiler is `$CXX`, or `c++`; `$NFN_CXXFLAGS` are
+    more options for it, such as those of a sanitizer.
 
     Args:
         source: The file; what else is in its folder may be included.
@@ -125,7 +127,8 @@ class Library:
     def _outcome(self) -> ctypes.CDLL | BuildError:
         try:
             threads = _threads() if self.is_threaded else ()
-            return _build(self.source, (*_instructions(), *self.definitions(), *threads))
+            options = (*_instructions(), *self.definitions(), *threads, *_more_options())
+            return _build(self.source, options)
         except BuildError as error:
             return error
 
@@ -203,6 +206,10 @@ def _compile(source: Path, flags: tuple[str, ...], target: Path) -> None:
 
 def _compiler() -> str:
     return os.environ.get("CXX", "c++")
+
+
+def _more_options() -> list[str]:
+    return shlex.split(os.environ.get("NFN_CXXFLAGS", ""))
 
 
 def _instructions() -> tuple[str, ...]:

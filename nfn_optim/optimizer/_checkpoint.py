@@ -61,12 +61,11 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
         ValueError: If the file is truncated, of another version, or not a rule.
     """
     if str(checkpoint) == UNTRAINED:
-        return _untrained()
+        return _untrained(NFNRuleConfig())
     path = checkpoint_path(checkpoint)
     header, tensors = _read(path)
     try:
-        with torch.device("cpu"):
-            rule = NFNRule(_config(header)).float()  # whatever torch's default type is
+        rule = _untrained(_config(header))
         rule.load_state_dict(_weights(header, tensors, rule))
     except (RuntimeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(
@@ -107,11 +106,14 @@ def checkpoint_path(checkpoint: str | Path) -> Path:
     return path
 
 
-def _untrained() -> NFNRule:
-    """The same weights every time, so that states can be resumed; what they write is zero."""
+def _untrained(config: NFNRuleConfig) -> NFNRule:
+    """The same weights every time, so that states can be resumed; what they write is zero.
+
+    Whatever torch's default type and device are, and without its random numbers.
+    """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.manual_seed(0)
-        return NFNRule().float()
+        torch.default_generator.manual_seed(0)  # torch.manual_seed is for all devices
+        return NFNRule(config).float()
 
 
 def _config(header: Mapping[str, str]) -> NFNRuleConfig:

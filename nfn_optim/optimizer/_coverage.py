@@ -46,7 +46,7 @@ class Coverage:
     @property
     def share(self) -> float:
         """Share of all entries that are read in their place in the network."""
-        return _placed_share(self.rows)
+        return placed_share(self.rows)
 
     def __str__(self) -> str:
         head = ("parameter", "shape", "is read", "runs over")
@@ -70,7 +70,8 @@ class Coverage:
     __repr__ = __str__
 
 
-def _placed_share(rows: Sequence[Row]) -> float:
+def placed_share(rows: Sequence[Row]) -> float:
+    """Share of the entries of these parameters that are read in their place; 0 where none are."""
     sizes = [(prod(row.shape), row.is_placed) for row in rows]
     total = sum(size for size, _ in sizes)
     return sum(size for size, is_placed in sizes if is_placed) / total if total else 0.0
@@ -87,7 +88,7 @@ def warn_mostly_alone(rows: Sequence[Row]) -> None:
     named = ", ".join(repr(name) for name, _ in alone.most_common(_MOST_NAMED))
     more = f" and {len(alone) - _MOST_NAMED} more" if len(alone) > _MOST_NAMED else ""
     warnings.warn(
-        f"NFNOptimizer reads {_placed_share(rows):.0%} of the entries that are trained in their "
+        f"NFNOptimizer reads {placed_share(rows):.0%} of the entries that are trained in their "
         f"place in the network. It reads alone what is in {named}{more}: the same rule moves it in "
         "the same direction, but knows nothing of the layers around it. optimizer.coverage() says "
         "why; spec=NetworkSpec(...) describes it by hand.",

@@ -14,14 +14,14 @@ from ..native import step as native_step
 from ..rules import NFNRule
 from ..symmetry import NetworkSpec
 from ._checkpoint import DEFAULT, load_rule, rule_hash
-from ._coverage import Coverage, warn_mostly_alone
+from ._coverage import Coverage, Row, placed_share, warn_mostly_alone
 from ._driver import Driver
 from ._groups import (
     BETAS,
     OLDER,
-    all_usable,
     as_groups,
     by_name,
+    model_of,
     named_params,
     names_in,
     restore_slots,
@@ -30,8 +30,7 @@ from ._groups import (
     with_gradients,
 )
 from ._placement import Placement
-from ._rates import LOOKED_AT, Unit, rate_in, unit_for, warn_of_small, whole_rate
-from ._shapes import check_gradient
+from ._rates import Unit, default_rate, unit_for, with_rate
 from ._validation import (
     Group,
     check_adams,
@@ -41,7 +40,12 @@ from ._validation import (
     check_saved,
     warn_skipped,
 )
+from ._watch import RateWatch
 
+_EITHER = (
+    "fused=True asks for steps in native code on a CPU, capturable=True for such as a CUDA graph "
+    "records. Give one of them."
+)
 ParamsLike = nn.Module | Iterable[Tensor] | Iterable[tuple[str, Tensor]] | Iterable[Group]
 
 
@@ -82,13 +86,18 @@ class NFNOptimizer(Optimizer):
         fused: Whether float32 parameters on a CPU take their step in native code, which is the same
             to rounding and several times faster. It is compiled at the first step on a machine
             (some seconds) and kept. None: where there is a C++ compiler; True: or else raise.
+        capturable: Whether steps are such as a CUDA graph records: the host waits for nothing, and
+            state stays in its memory. They are torch operations. A rate that is to change in a
+            graph has to be a tensor on the device.
         **adams: What else Adam takes, such as `betas`; without a meaning here.
 
     Raises:
         RuntimeError: If `fused` is True and the native step cannot be compiled.
-        ValueError: If `lr` or `weight_decay` is negative or NaN, `num_steps` is not positive, the
-            checkpoint is no rule, or the spec describes other parameters (`SpecError`).
-        TypeError: If a parameter is a shard, or an option is known to neither this class nor Adam.
+        ValueError: If `fused` and `capturable` are both True, `lr` or `weight_decay` is negative or
+            NaN, `num_steps` is not positive, the checkpoint is no rule, or the spec describes other
+            parameters (`SpecError`).
+        TypeError: If a parameter is a part of several in one or a summand, or an option is known to
+            neither this class nor Adam.
 
     Warns:
         UserWarning: If all that is trained, or more than half of it, is read alone; if rates are
@@ -115,12 +124,17 @@ class NFNOptimizer(Optimizer):
         maximize: bool = False,
         num_steps: int | None = None,
         fused: bool | None = None,
+        capturable: bool = False,
         **adams: Any,
     ) -> None:
+        if fused and capturable:
+            raise ValueError(_EITHER)
         if fused:
             native_step.LIBRARY.load()
         if isinstance(params, nn.Module):
             model, params = params, params.named_parameters()
+        elif model is None:
+            model = model_of(params)
         if model is not None:
             check_module(model)
         if isinstance(checkpoint, NFNRule):
@@ -128,7 +142,7 @@ class NFNOptimizer(Optimizer):
         else:
             rule = load_rule(checkpoint).requires_grad_(False)
         defaults: Group = {
-            "lr": whole_rate(lr_unit) if lr is None else lr,
+            "lr": default_rate(lr, lr_unit, lr_unit),
             "lr_unit": lr_unit,
             "betas": adams.get("betas", BETAS),
             "weight_decay": weight_decay,
@@ -140,14 +154,32 @@ class NFNOptimizer(Optimizer):
         check_adams(adams, groups)
         for group in groups:
             check_options({**defaults, **group})
-        defaults["lr_unit"] = unit = lr_unit or unit_for(defaults["lr"], groups)
-        if lr is None:
-            defaults["lr"] = whole_rate(unit)
-        self._driver = Driver(rule, Placement.of(shapes, model, spec), fused)
+        self._is_unit_decided, self._watch = True, RateWatch()
+        defaults["lr_unit"] = unit = lr_unit or unit_for(lr, groups)
+        defaults["lr"] = default_rate(lr, lr_unit, unit)
+        for group in groups:
+            group["lr_unit"] = group.get("lr_unit") or unit
+        self._driver = Driver(rule, Placement.of(shapes, model, spec), fused, capturable)
         super().__init__(groups, defaults)
+        self._is_unit_decided = lr_unit is not None  # else groups that join have a say
         if model is not None and spec is None and self._driver.placement.has_places:
-            known = named_params(self.param_groups)
-            warn_mostly_alone([r for r in self.coverage().rows if known[r.name].requires_grad])
+            warn_mostly_alone(self._trained())
+
+    @classmethod
+    def reading(cls, model: nn.Module) -> type[NFNOptimizer]:
+        """A class of optimizers that know a model, for code that makes an optimizer by itself.
+
+        Such code takes a class and gives it parameters or groups alone. What it gets is an
+        `NFNOptimizer` of them, made with `model=model`.
+
+        Args:
+            model: The model that the parameters will be of.
+        """
+
+        def make(_: type[NFNOptimizer], *args: Any, **options: Any) -> NFNOptimizer:
+            return cls(*args, **{"model": model, **options})
+
+        return type(cls.__name__, (cls,), {"__new__": make, "__doc__": cls.__doc__})
 
     @property
     def rule(self) -> NFNRule:
@@ -162,7 +194,8 @@ class NFNOptimizer(Optimizer):
     @property
     def skipped_steps(self) -> int:
         """Steps that were not taken, because a gradient was not finite or too large to square."""
-        return self._driver.skipped_steps
+        dropped = self._driver.dropped_steps
+        return self._driver.skipped_steps + (0 if dropped is None else int(dropped))
 
     def add_param_group(self, param_group: Group) -> None:
         """Adds parameters, as for any optimizer; errors as for the class, and nothing changes then.
@@ -170,16 +203,16 @@ class NFNOptimizer(Optimizer):
         Parameters of the model that the optimizer was made from are read as its spec says. Without
         the model, parameters that do not continue the chain are read alone.
         """
-        if "lr" not in param_group:
-            param_group = {**param_group, "lr": rate_in(param_group.get("lr_unit"), self.defaults)}
+        check_options({**self.defaults, **param_group})
+        param_group = with_rate(param_group, self.defaults, self._is_unit_decided)
         group = {**self.defaults, **param_group}
-        check_options(group)
         known = named_params(self.param_groups)
         placement = self._driver.placement
         named = by_name(group["params"], placement.names, known)
         for name, param in named.items():
-            check_parameter(name, param)
-        super().add_param_group({**param_group, "params": list(named.items())})
+            check_parameter(name, param, self._driver.capturable)
+        whole = {**param_group, "params": list(named.items()), "param_names": list(named)}
+        super().add_param_group(whole)
         new = {n: p for n, p in named.items() if not placement.knows(n)}
         if new:
             self._driver.extend(shapes_of(known), shapes_of(new))
@@ -188,18 +221,24 @@ class NFNOptimizer(Optimizer):
         """Which place every parameter has in the network, and why; printed, it is a table."""
         return self._driver.placement.coverage(shapes_of(named_params(self.param_groups)))
 
+    def _trained(self) -> list[Row]:
+        """The rows of the table of what is not frozen."""
+        known = named_params(self.param_groups)
+        trained = {name: param for name, param in known.items() if param.requires_grad}
+        return list(self._driver.placement.rows(shapes_of(trained)))
+
     def stats(self) -> dict[str, float]:
         """Numbers to log, read when asked for.
 
         Returns:
-            `steps` taken, `skipped_steps` since construction, `placed_share` of all entries, and
-            `update_norm`, the norm of the last update.
+            `steps` taken, `skipped_steps` since construction, `placed_share` of the entries that
+            are trained, and `update_norm`, the norm of the last update.
         """
         steps = [float(slots["step"]) for slots in self.state.values() if "step" in slots]
         return {
             "steps": max(steps, default=0.0),
             "skipped_steps": float(self.skipped_steps),
-            "placed_share": self.coverage().share,
+            "placed_share": placed_share(self._trained()),
             "update_norm": update_norm(self._driver.norms),
         }
 
@@ -222,14 +261,13 @@ class NFNOptimizer(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         entries = with_gradients(self.param_groups)
-        for entry in entries:
-            check_gradient(entry.name, entry.param)
         if not entries:
             return loss
-        if all_usable([entry.gradient for entry in entries]):
+        if self._driver.capturable:
+            self._driver.step_on_device(entries, self.state)
+        elif self._driver.can_step(entries):
+            self._watch.look(self.param_groups)
             self._driver.step(entries, self.state)
-            if self._driver.taken_steps == LOOKED_AT == self.stats()["steps"]:
-                warn_of_small(self.param_groups)
         else:
             self._driver.skipped_steps += 1
             warn_skipped(self.skipped_steps)
@@ -260,6 +298,7 @@ class NFNOptimizer(Optimizer):
         for group, own in zip(self.param_groups, names, strict=True):
             group["param_names"] = own
         restore_slots(self.param_groups, self.state, final, self._driver.expected_slots)
+        self._watch.is_small_told |= bool(self.state)  # a run may end with small rates
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Takes what `__getstate__` gave, or what is loaded, which may be of an older version."""
@@ -269,4 +308,5 @@ class NFNOptimizer(Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """What torch copies and pickles, and what moves parameters; not hooks and schedulers."""
-        return super().__getstate__() | {"_driver": self._driver}
+        own = ("_driver", "_watch", "_is_unit_decided")
+        return super().__getstate__() | {name: getattr(self, name) for name in own}

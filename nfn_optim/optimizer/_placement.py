@@ -122,9 +122,13 @@ class Placement:
         else:
             self.spec = spec
 
+    def rows(self, shapes: Mapping[str, Shape]) -> tuple[Row, ...]:
+        """The rows of these parameters in the table."""
+        return tuple(Row(n, s, n not in self.reasons, self._why(n)) for n, s in shapes.items())
+
     def coverage(self, shapes: Mapping[str, Shape]) -> Coverage:
         """The table of these parameters."""
-        rows = tuple(Row(n, s, n not in self.reasons, self._why(n)) for n, s in shapes.items())
+        rows = self.rows(shapes)
         placed = [row.name for row in rows if row.is_placed]
         return Coverage(rows, self.spec.subset(placed) if placed else None)
 

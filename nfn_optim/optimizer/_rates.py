@@ -11,10 +11,7 @@ from torch import Tensor
 Unit = Literal["adam", "relative"]
 UNITS: tuple[Unit, ...] = ("adam", "relative")
 ADAMS_LR = 1e-3  # of the learned step as it is, where rates are as Adam's
-LOOKED_AT = 10  # step after which rates are looked at
-_LIKE_ADAMS = 0.05  # rates below are hardly meant as factors
-# What schedulers write beside `lr`: what it starts from, and what it goes to.
-_PLANNED = ("lr", "initial_lr", "max_lr")
+LIKE_ADAMS = 0.05  # rates below are hardly meant as factors
 
 
 def rate_of(group: Mapping[str, Any]) -> Any:
@@ -27,13 +24,6 @@ def whole_rate(unit: Unit | None) -> float:
     return ADAMS_LR if unit == "adam" else 1.0
 
 
-def rate_in(unit: Unit | None, defaults: Mapping[str, Any]) -> Any:
-    """The default rate for a group that gives none: in its own unit, where it has one."""
-    if unit in (None, defaults["lr_unit"]):
-        return defaults["lr"]
-    return rate_of(defaults) * whole_rate(unit)
-
-
 def kept_share(group: Mapping[str, Any], step_size: float | Tensor) -> Any:
     """What decoupled weight decay leaves of a group's parameters in a step: AdamW's formula.
 
@@ -44,44 +34,66 @@ def kept_share(group: Mapping[str, Any], step_size: float | Tensor) -> Any:
     return 1 - rate_of(group) * step_size * group["weight_decay"]
 
 
-def unit_for(lr: float | Tensor, groups: Sequence[Mapping[str, Any]]) -> Unit | None:
+def unit_for(
+    lr: float | Tensor | None,
+    groups: Sequence[Mapping[str, Any]],
+    known: Unit | None = None,
+    stacklevel: int = 3,
+) -> Unit | None:
     """Adam's unit where all rates are as small as Adam's, with a warning; else none is told.
 
-    It is decided once, from what the user gives: rates that schedulers write later, such as those
-    of a warm-up, keep it.
+    It is decided by what the user gives: rates that schedulers write later, such as those of a
+    warm-up, keep it.
 
     Args:
-        lr: The rate of groups that have none.
+        lr: The rate of groups that have none, where it was given.
         groups: Those whose unit the user does not tell have a say.
+        known: The unit of groups before them: if it is Adam's, there is no second warning.
+        stacklevel: As for `warnings.warn`.
     """
-    rates = [float(group.get("lr", lr)) for group in groups if group.get("lr_unit") is None]
-    largest = max(rates, default=1.0)
-    if not 0 < largest < _LIKE_ADAMS:
+    given = [group.get("lr", lr) for group in groups if group.get("lr_unit") is None]
+    largest = max((float(rate) for rate in given if rate is not None), default=1.0)
+    if not 0 < largest < LIKE_ADAMS:
         return None
+    if known == "adam":
+        return known
     warnings.warn(
         f"lr={largest:g} looks like a learning rate of Adam's, and NFNOptimizer takes it as one: "
         f"{ADAMS_LR:g} leaves learned steps as they are, so this makes them {largest / ADAMS_LR:g} "
         "times as large. With lr_unit='adam' it is the same without this warning, with "
         f"lr_unit='relative' steps are multiplied by {largest:g}, and without lr there is nothing "
         "to tune.",
-        stacklevel=3,
+        stacklevel=stacklevel,
     )
     return "adam"
 
 
-def warn_of_small(groups: Sequence[Mapping[str, Any]]) -> None:
-    """Warns of a rate as small as Adam's whose unit was not told, and that is not planned to grow.
+def default_rate(lr: float | Tensor | None, told: Unit | None, unit: Unit | None) -> Any:
+    """The rate of groups that give none, in the unit that was decided on.
 
-    So a script is told whose scheduler writes Adam's rates, and none for its warm-up.
+    A rate too large for Adam's is a factor also where the groups' own rates are Adam's.
     """
-    untold = [group for group in groups if group["lr_unit"] is None]
-    planned = [max(float(group.get(key, 0)) for key in _PLANNED) for group in untold]
-    last = [float(group["swa_lr"]) for group in untold if "swa_lr" in group]
-    small = next((rate for rate in (*planned, *last) if 0 < rate < _LIKE_ADAMS), None)
-    if small is not None:
-        warnings.warn(
-            f"NFNOptimizer is to take steps at a learning rate of {small:g}; 1.0 is the learned "
-            f"step as it is. If it is meant as Adam's, give NFNOptimizer lr_unit='adam' (then "
-            f"{ADAMS_LR:g} is the learned step as it is); if not, lr_unit='relative'.",
-            stacklevel=5,
-        )
+    if lr is None:
+        return whole_rate(unit)
+    is_factor = told is None and unit == "adam" and float(lr) >= LIKE_ADAMS
+    return lr * ADAMS_LR if is_factor else lr
+
+
+def with_rate(
+    group: Mapping[str, Any], defaults: Mapping[str, Any], is_decided: bool
+) -> dict[str, Any]:
+    """A group that joins, with its rate and unit.
+
+    Args:
+        group: Without a rate it has the default one, in its own unit where it has one.
+        defaults: Of the optimizer.
+        is_decided: Whether the unit is the optimizer's; else the group's own rate has a say.
+    """
+    unit, default = group.get("lr_unit"), defaults["lr_unit"]
+    if "lr" not in group:
+        is_same = unit in (None, default)
+        lr = defaults["lr"] if is_same else rate_of(defaults) * whole_rate(unit)
+        return {**group, "lr": lr, "lr_unit": unit or default}
+    if unit is None:
+        unit = default if is_decided else unit_for(None, [group], default, stacklevel=4)
+    return {**group, "lr_unit": unit}

@@ -8,13 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..native import has_memory, has_own_entries
 from ..symmetry import Shape
+from ._local import is_sharded, local
 
+_TYPES = (
+    *(torch.float32, torch.float64, torch.bfloat16, torch.float16),
+    *(torch.complex64, torch.complex128, torch.complex32),
+)
+_WHILE_THERE = "It may have been freed: take steps while it is there."
 _ANEW = "Make a new NFNOptimizer for the model as it is now, or clear its state of this parameter."
 
 
 def check_live(
     name: str,
+    shape: Shape,
     param: Tensor,
     grad: Tensor,
     slots: Mapping[str, Any],
@@ -25,7 +33,8 @@ def check_live(
 
     Args:
         name: The parameter.
-        param: Its values, in real numbers.
+        shape: Of all of it, in real numbers.
+        param: Its values that are here, likewise.
         grad: Its gradient, likewise.
         slots: Its state.
         stored: Its shape when the optimizer was made, where that is known.
@@ -34,16 +43,7 @@ def check_live(
     Raises:
         ValueError: If a shape, type or device is another than it was.
     """
-    if stored is not None and param.shape != stored:
-        raise ValueError(
-            f"parameter {name!r} has shape {tuple(param.shape)}; when the optimizer was made, it "
-            f"had {tuple(stored)}. Make a new NFNOptimizer for the model as it is now."
-        )
-    if not param.is_contiguous() and is_expanded(param):
-        raise ValueError(
-            f"parameter {name!r} is an expanded tensor, whose entries share memory, so that they "
-            "cannot move by themselves. Give the model a .clone() of it."
-        )
+    check_values(name, shape, param, stored)
     check_slots(name, slots, expected, _ANEW)
     for key, like in expected.items():
         found, wanted = (slots[key].dtype, slots[key].device), (like.dtype, param.device)
@@ -52,10 +52,35 @@ def check_live(
                 f"slot {key!r} of parameter {name!r} is {found[0]} on {found[1]}; the optimizer "
                 f"needs {wanted[0]} on {wanted[1]}. {_ANEW}"
             )
-    if not all(map(is_in_memory, (param, grad, *[slots[key] for key in expected]))):
+    if not all(map(_is_there, (grad, *[slots[key] for key in expected]))):
         raise ValueError(
-            f"memory of parameter {name!r}, its gradient or its state was freed. Take steps while "
-            "all of it is there."
+            f"there is no memory for gradient or state of parameter {name!r}. {_WHILE_THERE}"
+        )
+
+
+def check_values(name: str, shape: Shape, param: Tensor, stored: Shape | None) -> None:
+    """Refuses parameters that no step can read or write.
+
+    Args:
+        name: The parameter.
+        shape: Of all of it, in real numbers.
+        param: Its values that are here, likewise.
+        stored: Its shape when the optimizer was made, where that is known.
+
+    Raises:
+        ValueError: If the shape is another, entries share memory, or there is no memory.
+    """
+    if stored is not None and shape != stored:
+        raise ValueError(
+            f"parameter {name!r} has shape {shape}; when the optimizer was made, it "
+            f"had {tuple(stored)}. Make a new NFNOptimizer for the model as it is now."
+        )
+    if not _is_there(param):
+        raise ValueError(f"there is no memory for parameter {name!r}. {_WHILE_THERE}")
+    if not param.is_contiguous() and not has_own_entries(param):
+        raise ValueError(
+            f"parameter {name!r} has entries that share memory, as those of an expanded tensor do, "
+            "so that they cannot move by themselves. Give the model a .clone() of it."
         )
 
 
@@ -65,10 +90,27 @@ def check_gradient(name: str, param: Tensor) -> None:
     Raises:
         RuntimeError: If the gradient is sparse.
         ValueError: If it is of another shape, on another device, of integers, or complex where the
-            parameter is not.
+            parameter is not; if the parameter is of a type that is not trained; or if there is no
+            memory.
     """
     grad = param.grad
     assert grad is not None
+    if param.is_meta:
+        raise ValueError(
+            f"parameter {name!r} is on the meta device, where there are no numbers to train. Move "
+            "the model with .to_empty(device=...) and initialize it."
+        )
+    is_compiling = torch.compiler.is_compiling()
+    if not is_compiling and param.is_inference() and not torch.is_inference_mode_enabled():
+        raise ValueError(
+            f"parameter {name!r} was made in torch.inference_mode(), and cannot be changed outside "
+            "of it. Make the model outside, or give it a .clone() that was made there."
+        )
+    if param.dtype not in _TYPES:
+        raise ValueError(
+            f"parameter {name!r} is {param.dtype}; the optimizer trains "
+            f"{', '.join(str(t).removeprefix('torch.') for t in _TYPES)}. Convert it, or freeze it."
+        )
     if grad.layout is not torch.strided:
         raise RuntimeError(
             f"the gradient of {name!r} is sparse, which NFNOptimizer cannot read. Make it dense "
@@ -76,12 +118,19 @@ def check_gradient(name: str, param: Tensor) -> None:
         )
     found, wanted = (grad.shape, grad.device), (param.shape, param.device)
     is_like = grad.is_complex() if param.is_complex() else grad.is_floating_point()
+    if is_sharded(grad) != is_sharded(param):
+        raise ValueError(
+            f"the gradient of {name!r} is a {type(grad).__name__}, the parameter a "
+            f"{type(param).__name__}. Leave gradients as backward() gives them."
+        )
     if found != wanted or not is_like:
         raise ValueError(
             f"the gradient of {name!r} is {grad.dtype} of shape {tuple(grad.shape)} on "
             f"{grad.device}, the parameter has shape {tuple(param.shape)} and is on "
             f"{param.device}. Call zero_grad() after a change of the parameter."
         )
+    if not _is_there(local(grad)) and not grad._is_zerotensor():
+        raise ValueError(f"there is no memory for the gradient of {name!r}. {_WHILE_THERE}")
 
 
 def check_slots(
@@ -110,15 +159,8 @@ def check_slots(
         )
 
 
-def is_in_memory(tensor: Tensor) -> bool:
-    """Whether the storage of a tensor reaches as far as the tensor does."""
-    if tensor.device.type == "meta" or not tensor.is_contiguous():
+def _is_there(tensor: Tensor) -> bool:
+    """Whether every entry has memory; a compiler works without, and `check_gradient` knows meta."""
+    if torch.compiler.is_compiling() or tensor.is_meta or not tensor.numel():
         return True
-    end = tensor.storage_offset() * tensor.itemsize + tensor.nbytes
-    return end <= tensor.untyped_storage().nbytes()
-
-
-def is_expanded(tensor: Tensor) -> bool:
-    """Whether entries of a tensor share memory, as those of `torch.Tensor.expand` do."""
-    pairs = zip(tensor.stride(), tensor.shape, strict=True)
-    return any(stride == 0 and size > 1 for stride, size in pairs)
+    return has_memory(tensor)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ._local import is_sharded
 from ._rates import UNITS
 from ._shapes import check_slots
 
@@ -15,7 +16,7 @@ Group = dict[str, Any]
 
 
 def check_module(module: nn.Module) -> None:
-    """Refuses models whose parameters are shards.
+    """Refuses models whose parameters are no longer apart.
 
     Raises:
         TypeError: If a part is wrapped in FullyShardedDataParallel.
@@ -24,7 +25,7 @@ def check_module(module: nn.Module) -> None:
         if type(part).__name__ == "FullyShardedDataParallel":
             raise TypeError(
                 f"submodule {name or 'the model'!r} is sharded by FullyShardedDataParallel. "
-                f"{_WHOLE} Use DistributedDataParallel."
+                f"{_WHOLE}"
             )
 
 
@@ -70,17 +71,24 @@ def check_adams(given: Mapping[str, Any], groups: Sequence[Group]) -> None:
         warnings.warn(f"NFNOptimizer: {', '.join(ignored)} {are} ignored.", stacklevel=3)
 
 
-def check_parameter(name: str, param: Tensor) -> None:
-    """Refuses shards.
+def check_parameter(name: str, param: Tensor, capturable: bool = False) -> None:
+    """Refuses parameters that no step can be taken on.
 
     Raises:
-        TypeError: Naming the parameter.
+        TypeError: Naming the parameter: if it is several in one, as FullyShardedDataParallel makes
+            them, or a DTensor of summands or of complex numbers.
     """
-    if type(param).__name__ in ("DTensor", "FlatParameter") or hasattr(param, "_is_flat_param"):
-        raise TypeError(
-            f"parameter {name!r} is a {type(param).__name__}, a shard. {_WHOLE} Replicate the "
-            "model with DistributedDataParallel instead of FSDP or tensor parallelism."
-        )
+    if type(param).__name__ == "FlatParameter" or hasattr(param, "_is_flat_param"):
+        raise TypeError(f"parameter {name!r} is a {type(param).__name__}, several in one. {_WHOLE}")
+    if is_sharded(param):
+        from .sharded import check_shards  # a second to import, which others do not wait for
+
+        check_shards(name, param)
+        if capturable:
+            raise TypeError(
+                f"parameter {name!r} is a DTensor. capturable=True takes whole parameters: on "
+                "shards, processes have to agree in every step. Leave capturable out."
+            )
 
 
 def check_saved(
@@ -106,7 +114,8 @@ def check_saved(
                 "weights that were the default before."
             )
         names = saved.get("param_names", own["param_names"])
-        if _without_wrappers(names) != _without_wrappers(own["param_names"]):
+        is_named = not all(name.isdigit() for name in names)  # else by their position alone
+        if is_named and _without_wrappers(names) != _without_wrappers(own["param_names"]):
             raise ValueError(
                 f"this state belongs to parameters {names}, the optimizer has "
                 f"{own['param_names']}. Construct it from the same model."
@@ -143,7 +152,14 @@ def warn_skipped(count: int) -> None:
 
 _HERE_ALWAYS = ("decoupled_weight_decay",)
 _ADAMS = ("betas", "eps", "amsgrad", "foreach", "capturable", "differentiable")
-# Under these names torch.compile, data parallelism and checkpointing keep the module they wrap.
-_WRAPPERS = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# Under these names torch.compile, data parallelism, checkpointing and Lightning's Fabric keep the
+# module they wrap.
+_WRAPPERS = {
+    *("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
+    "_forward_module",
+}
 _ORIGINAL = "This is the state of another network; make the optimizer from the model it belongs to."
-_WHOLE = "NFNOptimizer reads whole weight matrices, so it needs whole parameters on every process."
+_WHOLE = (
+    "NFNOptimizer reads which matrix an entry is in, so it needs parameters apart. Use fully_shard "
+    "of torch.distributed.fsdp instead, or DistributedDataParallel."
+)

@@ -8,6 +8,8 @@ from ._base import UpdateRule as UpdateRule
 from ._config import NFNRuleConfig as NFNRuleConfig
 from ._direction import Spectral as Spectral
 from ._elementwise import ElementwiseRule as ElementwiseRule
+from ._fixed import Kept as Kept
+from ._fixed import keeping as keeping
 from ._hand import AdamRule as AdamRule
 from ._hand import SGDRule as SGDRule
 from ._inputs import log_fans as log_fans
@@ -15,6 +17,8 @@ from ._limits import Limits as Limits
 from ._nfn import NFNRule as NFNRule
 from ._relative import default_size as default_size
 from ._relative import default_sizes as default_sizes
+from ._share import Share as Share
+from ._slots import accumulate as accumulate
 
 __all__ = [  # the other names are for the folders above
     "AdamRule",

@@ -7,7 +7,7 @@ Every channel is unchanged when the loss is multiplied by a constant. Shapes: te
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,11 +15,13 @@ from torch import Tensor
 from torch.nn.functional import hardtanh_
 
 from ..symmetry import NetworkSpec
-from ._base import Params
+from ._base import Params, Slots
 from ._direction import Spectral
 from ._fading import follow, log_fading
+from ._fixed import fixed
 from ._opening import agreement, opened_further
 from ._relative import default_sizes, fan_in_of
+from ._share import ALONE, Share
 from ._slots import norm_of
 from .constants import (
     CLIP,
@@ -112,6 +114,28 @@ class Descriptors:
         """Log of the fan-out, likewise."""
         return self.schedule[-3]
 
+    def noted(self, slots: Mapping[str, dict[str, Tensor]]) -> Slots:
+        """The slots, with what is known now of each parameter."""
+        found = {"loud": self.loud, "loudest": self.loudest, "opened": self.opened}
+        return {
+            name: {**slot, **{key: value[..., i] for key, value in found.items()}}
+            for i, (name, slot) in enumerate(slots.items())
+        }
+
+
+def aim(slot: Mapping[str, Tensor], scales: Tensor, pointed: Tensor | None) -> Tensor:
+    """The first channel of any entries of a parameter: where steps point.
+
+    Args:
+        slot: Its accumulators, of these entries.
+        scales: As `Reading.scales` `(9)`.
+        pointed: The direction, where it is not Adam's.
+    """
+    if pointed is None:
+        scale = (slot["square"] * scales[3]).add_(TINY).rsqrt_()
+        pointed = (slot["momenta"][0] * scale).mul_(scales[0])
+    return pointed.clamp(-CLIP, CLIP)
+
 
 def read(
     spec: NetworkSpec,
@@ -121,65 +145,125 @@ def read(
     direction: Spectral,
     largest: float,
     first_share: float,
+    share: Share = ALONE,
 ) -> tuple[dict[str, Reading], Descriptors]:
-    """Reads parameters whose slots already hold their gradients, in the order of `params`.
+    """Reads parameters whose slots already hold their gradients.
 
     Args:
         spec: The network's spec.
-        params: Its parameters.
+        params: Its parameters, or those of them that are here.
         grads: Their gradients.
-        slots: Their accumulators.
+        slots: Their accumulators, in the order of `Roles`; of all other parameters the `SCALARS`.
         direction: Where steps point.
         largest: Root mean square as which larger parameters are shown.
         first_share: What the first steps are of their full size.
+        share: Knows the other parameters.
     """
+    known, scales = describe(spec, params, grads, slots, direction, largest, first_share, share)
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
-    sizes = {n: tuple(range(-len(spec.stored[n]), 0)) for n in params}
+    views = {n: tuple(spec.view(n, tensor) for tensor in t) for n, t in tensors.items()}
+    pointed = direction(spec, {n: momenta[0] for n, (*_, momenta) in views.items()})
+    readings = {
+        n: _reading(len(spec.shapes[n]), view, pointed.get(n), scales[n])
+        for n, view in views.items()
+    }
+    return readings, known
+
+
+def describe(
+    spec: NetworkSpec,
+    params: Params,
+    grads: Params,
+    slots: Mapping[str, dict[str, Tensor]],
+    direction: Spectral,
+    largest: float,
+    first_share: float,
+    share: Share = ALONE,
+) -> tuple[Descriptors, dict[str, Tensor]]:
+    """What is known of whole parameters, and the `Reading.scales` `(9, *batch)` of each.
+
+    Args:
+        spec: As for `read`, like those below.
+        params: Those that are here, or the entries of them that are here.
+        grads: Likewise.
+        slots: Likewise.
+        direction: Where steps point.
+        largest: Root mean square as which larger parameters are shown.
+        first_share: What the first steps are of their full size.
+        share: Knows the other parameters and entries.
+    """
+    names = list(slots)
     step, num_steps, start, loud, loudest, opened = (
-        torch.stack([slots[n][key] for n in params], -1) for key in SCALARS
+        torch.stack([slots[n][key] for n in names], -1) for key in SCALARS
     )  # (*batch, parameters)
-    square = torch.stack(
-        [t[2].mean(sizes[n]) if sizes[n] else t[2] for n, t in tensors.items()], -1
-    )
-    counts = square.new_tensor([math.prod(spec.shapes[n]) for n in params])
-    norms = [
-        torch.stack([norm_of(t[i], sizes[n]) for n, t in tensors.items()], -1) for i in (0, 1, 3)
+    opens = first_share < 1
+    none = [torch.zeros_like(start[..., 0])]
+    elsewhere = none * (1 + opens), none * (5 + opens)
+    found = [
+        _totals(params[n], grads[n], slots[n], tuple(range(-len(spec.stored[n]), 0)), opens)
+        if n in params
+        else elsewhere
+        for n in names
     ]
-    size, last, loudness = (_rms(norm, counts) for norm in norms)
+    sums, norms = share.totals(names, *(_by_kind(kind) for kind in zip(*found, strict=True)))
+    counts = fixed([math.prod(spec.shapes[n]) for n in names], norms)
+    square = sums[0] / counts
+    size, last, loudness = (_rms(norm, counts) for norm in (norms[0], norms[1], norms[2:5]))
     corrections = _corrections(step.to(square.dtype))
     level = square * corrections[-1]
     ratios = torch.cat([loudness * corrections[:-1], last.unsqueeze(0)]) / (level + TINY).sqrt()
     shown = size.clamp(max=largest).unsqueeze(0)
     logs = torch.log(torch.cat([shown, ratios]) + 1e-4)
-    fixed = step.new_tensor([log_fans(spec, n) for n in params]).T
-    fixed = fixed.reshape(-1, *(1,) * (step.dim() - 1), len(params)).expand(-1, *step.shape)
-    context = torch.cat([logs, fixed])
-    schedule = torch.cat([_time(step), _left(step, num_steps), fixed])
+    fans = fixed([log_fans(spec, n) for n in names], step).T
+    fans = fans.reshape(-1, *(1,) * (step.dim() - 1), len(names)).expand(-1, *step.shape)
+    context = torch.cat([logs, fans])
+    schedule = torch.cat([_time(step), _left(step, num_steps), fans])
     inverse = corrections[-1] / (level + TINY)
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
-    views = {n: tuple(spec.view(n, tensor) for tensor in t) for n, t in tensors.items()}
-    pointed = direction(spec, {n: momenta[0] for n, (*_, momenta) in views.items()})
-    readings = {
-        n: _reading(len(spec.shapes[n]), view, pointed.get(n), s)
-        for (n, view), s in zip(views.items(), scales, strict=True)
-    }
     loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
-    if first_share < 1:
-        leads = {n: slots[n]["lead"] for n in params}
-        agreed = _agreement({n: t[1] for n, t in tensors.items()}, norms[1], leads, sizes)
+    if opens:
+        agreed = agreement(sums[1], norms[1] * norms[5])
         opened = opened_further(opened, agreed, first_share)
     known = (
-        start.new_tensor(default_sizes(spec, list(params), direction.matrices(spec))),
-        start.new_tensor(direction.log_shares(spec, list(params), start.device.type)),
+        fixed(default_sizes(spec, names, direction.matrices(spec)), start),
+        fixed(direction.log_shares(spec, names, start.device.type), start),
         *(loud, loudest, opened),
     )
     trend = _trend(logs[1:4], log_fading(loud, loudest, 1))
-    return readings, Descriptors(context, schedule, trend, step, start, *known)
+    described = Descriptors(context, schedule, trend, step, start, *known)
+    return described, dict(zip(names, scales, strict=True))
+
+
+def _totals(
+    param: Tensor, grad: Tensor, slot: Mapping[str, Tensor], over: tuple[int, ...], leads: bool
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Sums `(*batch)` over the entries that are here, and norms.
+
+    Returns:
+        Of the mean square and, with leads, of gradients times leads; norms of parameter, gradient,
+        the three momenta and, with leads, those.
+    """
+    param, grad, square, momenta = _tensors(param, grad, slot)
+    sums = [_sum(square, over)]
+    norms = [norm_of(param, over), norm_of(grad, over), *norm_of(momenta, over).unbind()]
+    if leads:
+        sums.append(_sum(grad * slot["lead"], over))
+        norms.append(norm_of(slot["lead"], over))
+    return sums, norms
+
+
+def _by_kind(found: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Numbers `(*batch)` of each parameter as `(kinds, *batch, parameters)`."""
+    return torch.stack([torch.stack(of, -1) for of in zip(*found, strict=True)])
+
+
+def _sum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return x.sum(dims) if dims else x
 
 
 def _tensors(
-    param: Tensor, grad: Tensor, slot: dict[str, Tensor]
+    param: Tensor, grad: Tensor, slot: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     square = slot["square"]
     return param.to(square.dtype), grad.to(square.dtype), square, slot["momenta"]
@@ -207,7 +291,7 @@ def log_fans(spec: NetworkSpec, name: str) -> list[float]:
 
 
 def _time(step: Tensor) -> Tensor:
-    scales = step.new_tensor(TIMES).reshape(-1, *(1,) * step.dim())
+    scales = fixed(TIMES, step).reshape(-1, *(1,) * step.dim())
     return torch.tanh(step / scales - 1)
 
 
@@ -218,18 +302,6 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
     return known * torch.stack([known, left, (left + LAST).log() / -math.log(LAST)])
 
 
-def _agreement(
-    grads: Params, norms: Tensor, leads: Params, dims: Mapping[str, tuple[int, ...]]
-) -> Tensor:
-    """Of gradients, whose norms are known `(*batch, parameters)`, with leads."""
-    slopes, lengths = [], []
-    for name, lead in leads.items():
-        product, over = grads[name] * lead, dims[name]
-        slopes.append(product.sum(over) if over else product)
-        lengths.append(norm_of(lead, over))
-    return agreement(torch.stack(slopes, -1), norms * torch.stack(lengths, -1))
-
-
 def _trend(loudness: Tensor, left: Tensor) -> Tensor:
     """Of the logs of momenta's loudness, shortest first, and that of what is left of it."""
     steadiness = loudness[1:] - loudness[:1]
@@ -238,7 +310,7 @@ def _trend(loudness: Tensor, left: Tensor) -> Tensor:
 
 def _corrections(step: Tensor) -> Tensor:
     """Adam's bias corrections `1 / (1 - decay^step)` of momenta and square: `(4, *step)`."""
-    logs = step.new_tensor([math.log(d) for d in (*DECAYS, SQUARE_DECAY)])
+    logs = fixed([math.log(d) for d in (*DECAYS, SQUARE_DECAY)], step)
     return -1 / torch.expm1(step * logs.reshape(-1, *(1,) * step.dim()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,12 +20,14 @@ from ..layers.relational import (
     add_terms,
     roles_of,
 )
+from ..symmetry import NetworkSpec
 from . import _inputs, _slots, constants
 from ._averaging import ScheduleFree
-from ._base import Params, RuleState, UpdateRule
+from ._base import Params, RuleState, Slots, UpdateRule
 from ._config import NFNRuleConfig
 from ._direction import Spectral
 from ._pace import Pace
+from ._share import ALONE, Share
 
 _SLICE_ENTRIES = 8_000  # for every thread, and once more, so that hidden channels stay in cache
 
@@ -80,35 +83,106 @@ class NFNRule(UpdateRule):
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step, see the class."""
+        names = [p.name for p in roles_of(state.spec).parameters]
+        slots = {n: _slots.accumulate(state.slots[n], grads[n]) for n in names}
+        delta, slots = self.move(params, grads, RuleState(slots, state.spec, state.batch_dims))
+        new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
+        return {n: delta[n] for n in params}, new
+
+    def move(
+        self, params: Params, grads: Params, state: RuleState, share: Share = ALONE
+    ) -> tuple[Params, Slots]:
+        """The part of a step that reads the network, after `accumulate`.
+
+        Args:
+            params: All parameters, or those that are here.
+            grads: Likewise.
+            state: Slots that hold the gradients already; of parameters that are elsewhere only
+                those of one number.
+            share: Knows the other parameters.
+
+        Returns:
+            Changes of the parameters that are here, and slots of all.
+        """
         roles, dtype = roles_of(state.spec), self.schedule.bias.dtype
-        spec = roles.spec
-        slots = {
-            p.name: _slots.accumulate(state.slots[p.name], grads[p.name]) for p in roles.parameters
-        }
-        ordered = {p.name: params[p.name] for p in roles.parameters}
+        spec, slots = roles.spec, {p.name: state.slots[p.name] for p in roles.parameters}
+        here = [p for p in roles.parameters if p.name in params]
+        ordered = {p.name: params[p.name] for p in here}
         shown = self.config.limits.weight_size, self.config.first_share
-        readings, known = _inputs.read(spec, ordered, grads, slots, self.direction, *shown)
+        readings, known = _inputs.read(spec, ordered, grads, slots, self.direction, *shown, share)
         context = known.context.to(dtype)
-        work = {p.name: _Work.open(p, readings[p.name], dtype) for p in roles.parameters}
+        work = {p.name: _Work.open(p, readings[p.name], dtype) for p in here}
         pooled = {n: self._pool(w) for n, w in work.items()}
-        terms = self.read.terms(roles, pooled, context)
+        first = share.means(roles, pooled, context.new_zeros(constants.ENTRY_CHANNELS, 1))
+        terms = self.read.terms(roles, first, context)
         hidden = {n: self._hidden(w, terms[n]) for n, w in work.items()}
-        last = self.write.terms(roles, {n: pooled for n, (_, pooled) in hidden.items()}, context)
+        of_hidden = {n: pooled for n, (_, pooled) in hidden.items()}
+        second = share.means(roles, of_hidden, context.new_zeros(self.config.hidden, 1))
+        last = self.write.terms(roles, second, context)
         if self.config.centred:
-            last = {n: self._centred(w.parameter, hidden[n][1], last[n]) for n, w in work.items()}
+            for n, w in work.items():
+                last[n] = self._centred(w.parameter, of_hidden[n], last[n])
         paces = self.schedule.pace(known)
         delta: dict[str, Tensor] = {}
-        for i, (name, w) in enumerate(work.items()):
+        slots = known.noted(slots)
+        for i, p in enumerate(roles.parameters):
+            if p.name not in work:
+                continue
+            name, w = p.name, work[p.name]
             lead = spec.view(name, slots[name]["lead"])
             pace = paces.of(i, w.axes)
             moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
-            for key in ("loud", "loudest", "opened"):
-                slots[name][key] = getattr(known, key)[..., i]
             delta[name] = moved.to(params[name].dtype)
-        new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
-        return {n: delta[n] for n in params}, new
+        return delta, slots
+
+    def move_parts(
+        self,
+        params: Params,
+        grads: Params,
+        state: RuleState,
+        share: Share = ALONE,
+        point: Callable[[Params], Params] | None = None,
+    ) -> tuple[Params, Slots]:
+        """As `move` without NF-Layers, where `reads_alone`: of any entries of each parameter.
+
+        Args:
+            params: What is here of all parameters, as many axes as are stored.
+            grads: Likewise.
+            state: Slots that hold the gradients already, likewise.
+            share: Knows the other entries.
+            point: As `point`, if not all entries are here.
+        """
+        roles, dtype = roles_of(state.spec), self.schedule.bias.dtype
+        slots = {p.name: state.slots[p.name] for p in roles.parameters}
+        shown = self.config.limits.weight_size, self.config.first_share
+        args = (roles.spec, params, grads, slots, self.direction, *shown, share)
+        known, scales = _inputs.describe(*args)
+        paces, slots = self.schedule.pace(known), known.noted(slots)
+        matrices = self.direction.matrices(roles.spec)
+        momenta = {n: slots[n]["momenta"][0] for n in params if n in matrices}
+        pointed = point(momenta) if point else self.point(state.spec, momenta)
+        delta: dict[str, Tensor] = {}
+        for i, (name, slot) in enumerate(slots.items()):
+            size, recency, _ = paces.of(i, params[name].dim())
+            direction = _inputs.aim(slot, scales[name], pointed.get(name)).to(dtype)
+            lead = slot["lead"].to(dtype)
+            moved, lead = self.averaging.move(lead, size.exp() * direction, recency.sigmoid())
+            slot["lead"] = lead.to(slot["square"].dtype)
+            delta[name] = moved.to(params[name].dtype)
+        return delta, slots
+
+    def point(self, spec: NetworkSpec, momenta: Params) -> Params:
+        """Directions of whole matrices, from momenta as they are stored, and like them."""
+        spec = roles_of(spec).spec
+        found = self.direction(spec, {n: spec.view(n, x) for n, x in momenta.items()})
+        return {n: spec.unview(n, x) for n, x in found.items()}
+
+    @property
+    def reads_alone(self) -> bool:
+        """Whether entries have no magnitude and recency of their own: nothing is written yet."""
+        return not any(weight.any() for weight in self.write.parameters())
 
     def _pool(self, work: _Work) -> Means:
         return Means.join([self.read.pool(work.parameter, x) for x in work.slices])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ._config import NFNRuleConfig
 from ._fading import log_fading
+from ._fixed import fixed
 from ._inputs import Descriptors
 from ._limits import trust
 from ._opening import log_opening
@@ -73,7 +74,7 @@ class Pace(nn.Linear):
         return Paces(size + (suits + left + open_to - lost).to(dtype), recency - age, trusts)
 
     def _untrained(self) -> Tensor:
-        return self.bias.new_tensor((math.log(self.config.initial_lr), INITIAL_LOG_RECENCY))
+        return fixed((math.log(self.config.initial_lr), INITIAL_LOG_RECENCY), self.bias)
 
     @property
     def step_size(self) -> float:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ._fixed import fixed
 from .constants import DECAYS, SQUARE_DECAY
 
 
@@ -39,7 +40,7 @@ def accumulate(slot: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
     """The accumulators after one more gradient."""
     momenta, square = slot["momenta"], slot["square"]
     grad = grad.to(square.dtype)
-    rates = momenta.new_tensor([1 - d for d in DECAYS]).reshape(-1, *(1,) * grad.dim())
+    rates = fixed([1 - d for d in DECAYS], momenta).reshape(-1, *(1,) * grad.dim())
     return {
         **slot,
         "step": slot["step"] + 1,

@@ -69,6 +69,13 @@ def test_coverage_is_as_expected(architecture):
     assert bool(others) == bool(architecture.alone)
 
 
+def test_making_an_optimizer_changes_nothing_else(architecture, untouched):
+    model = architecture.make()
+    model(torch.ones(2, 3, 32, 32)).sum().backward()
+    with untouched(model):
+        NFNOptimizer(model)
+
+
 def test_architectures_train(architecture):
     model = architecture.make()
     start = copy.deepcopy(model)

@@ -23,11 +23,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from outer_step_bench import KINDS, MEASURED, WARM_UP
-
 from meta_train import InnerConfig, MetaTrainer, RunConfig
 from meta_train.inner import join
 from meta_train.training import RuleConfig, is_started, launch
+from outer_step_bench import KINDS, MEASURED, WARM_UP
 
 
 class Rates(NamedTuple):

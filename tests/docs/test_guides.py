@@ -52,7 +52,7 @@ def test_a_training_script_runs(
         pytest.importorskip(NEEDS[title], reason=reason)
     monkeypatch.chdir(tmp_path)
     alone = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29511"}
-    for name, value in alone.items() if title == "DDP" else ():
+    for name, value in alone.items() if title in {"DDP", "FSDP2"} else ():
         monkeypatch.setenv(name, value)
     parts = sections(SCRIPTS)
     run([*blocks(parts[""]), *blocks(parts[title])])

@@ -51,6 +51,11 @@ def test_the_page_is_as_the_records_say(records: dict[str, Record]) -> None:
     )
 
 
+def test_the_page_of_cases_is_as_the_record_says(records: dict[str, Record]) -> None:
+    committed = build_results.CASES.read_text()
+    assert committed == build_results.make_cases(records["cases"]), "run `make results`"
+
+
 def test_the_page_of_the_field_is_as_its_evaluation_says(tmp_path: Path) -> None:
     content = json.loads(build_results.EVALUATION.read_text())
     write_page(content, tmp_path / build_results.FIELD.name)
@@ -157,6 +162,29 @@ def test_methods_share_a_cell() -> None:
 def test_tasks_above_a_bound_come_highest_first() -> None:
     assert tables.above(record(), "ours", "loss", bound=0.1) == ["b", "a"]
     assert tables.above(record(), "ours", "loss") == ["b"]
+
+
+def test_figures_by_task_may_be_a_column() -> None:
+    lines = tables.beside(record(), {"loss": {"a": 2.04}}).splitlines()
+    assert lines[2:] == ["| a | 2.0 |", "| b |  |"]
+
+
+def test_a_method_is_told_over_another_on_the_tasks_of_both() -> None:
+    assert tables.over(record(), "ours", "Adam", "loss") == {"a": 0.5 / 1.5}
+
+
+def test_tasks_above_another_are_found_whatever_the_sign() -> None:
+    def of(ours: float, theirs: float) -> Record:
+        pairs = [("ours", ours), ("Adam", theirs)]
+        rows = [{"task": "a", "method": m, "values": {"loss": {"mean": x}}} for m, x in pairs]
+        return record(rows=rows)
+
+    found = {pair: tables.above_other(of(*pair), "ours", "Adam", "loss", 2) for pair in PAIRS}
+    assert [pair for pair, tasks in found.items() if tasks] == [(2.1, 1.0), (0.1, -1.0)]
+    assert tables.above_other(of(-1.0, -2.0), "ours", "Adam", "loss") == ["a"]
+
+
+PAIRS = [(2.1, 1.0), (1.9, 1.0), (0.1, -1.0), (-0.1, -1.0)]
 
 
 def test_the_worst_task_is_named() -> None:

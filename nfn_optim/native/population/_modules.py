@@ -104,6 +104,8 @@ def _parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
 
 def _can_follow(part: nn.Module, now: tuple[int, ...], last: Layer | None) -> bool:
     """Whether a layer reads what is there, in a way that native code has."""
+    if not _is_as_large_as_told(part):
+        return False
     if isinstance(part, nn.Linear):
         return now == (part.in_features,)
     assert isinstance(part, nn.Conv2d)
@@ -115,6 +117,16 @@ def _can_follow(part: nn.Module, now: tuple[int, ...], last: Layer | None) -> bo
         and min(now[1:]) + 2 * int(border) >= part.kernel_size[0]
         and not (border and last and last.pooled)  # means are written without a border
     )
+
+
+def _is_as_large_as_told(part: nn.Module) -> bool:
+    """Whether parameters are of a layer's sizes: those of pruned layers may have been replaced."""
+    if isinstance(part, nn.Linear):
+        shape: tuple[int, ...] = (part.out_features, part.in_features)
+    else:
+        assert isinstance(part, nn.Conv2d)
+        shape = (part.out_channels, part.in_channels // part.groups, *part.kernel_size)
+    return part.weight.shape == shape and (part.bias is None or part.bias.shape == shape[:1])
 
 
 def _layer(part: nn.Module, size: tuple[int, int, int]) -> Layer:

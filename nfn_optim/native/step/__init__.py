@@ -99,7 +99,8 @@ def prepare(
 
     Returns:
         None where the step has to be torch's, or nobody's: for other rules than `NFNRule` itself,
-        while something is compiling, and where a tensor is not as `Layout.tensors` says.
+        while something is compiling, and where a tensor is not as `Layout.tensors` says, or one
+        that is written shares memory with another one.
     """
     if type(rule) is not NFNRule or torch.compiler.is_compiling():
         return None
@@ -108,13 +109,14 @@ def prepare(
     if not all(slots[name].keys() >= set(SLOTS) for name in layout.names):
         return None
     held = layout.held(params, grads, slots)
-    if not (fit(held, layout.tensors) and fit(weights, weights_of(rule.config.hidden))):
+    if not fit([*held, *weights], [*layout.tensors, *weights_of(rule.config.hidden)]):
         return None
     return Step(rule, layout, weights, held, list(params))
 
 
 def _write_back(layout: Layout, held: list[Tensor], laid: list[Tensor]) -> None:
-    """Copies go back to what they are copies of."""
-    for i, (tensor, used) in enumerate(zip(held, laid, strict=True)):
-        if used is not tensor and layout.tensors[i].is_written:
-            tensor.copy_(layout.put_back(i, used))
+    """Copies go back to what they are copies of, which may have been made in inference mode."""
+    with torch.inference_mode():
+        for i, (tensor, used) in enumerate(zip(held, laid, strict=True)):
+            if used is not tensor and layout.tensors[i].is_written:
+                tensor.copy_(layout.put_back(i, used))

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "border.h"
+#include "flush.h"
 #include "step.h"
 
 // `layout` has of every parameter rows, columns, taps, populations of outputs and inputs, whether
@@ -17,6 +18,7 @@ extern "C" int nfn_step(long parameters, const int64_t* layout, const float* fan
                         const int64_t* sizes, void* const* tensors, const double* rates,
                         const float* const* weights, const float* settings, int hidden, int threads,
                         float* norms) try {
+  const nfn::Flush flush;
   std::vector<nfn::Parameter> all;
   for (long i = 0; i < parameters; ++i) {
     all.emplace_back(layout + nfn::NUMBERS * i, fans + nfn::FANS * i, tensors + nfn::TENSORS * i,

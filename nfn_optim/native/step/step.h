@@ -16,6 +16,7 @@
 #include "border.h"
 #include "channels.h"
 #include "direction.h"
+#include "flush.h"
 #include "parameter.h"
 #include "statistics.h"
 #include "terms.h"
@@ -97,6 +98,7 @@ class Step {
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static, 1)
     for (int t = 0; t < threads; ++t) {
       caught.run([&] {
+        const Flush flush;
         for (Piece& piece : shares_[t]) body(piece);
       });
     }

@@ -18,7 +18,7 @@ from ._branches import Branches
 from ._factories import sizes_in_a_row
 from ._modules import find_rule, reason_without_rule
 from ._standin import StandIn, compares_with_one, expression, is_shape
-from ._twin import Twins, Unwritten, random_numbers_kept
+from ._twin import Twins, Unwritten, attributes_kept, random_numbers_kept, settings_kept
 from ._writes import written
 
 _WHOLE = (rnn.pack_padded_sequence, rnn.pad_packed_sequence)  # functions that are not followed
@@ -182,8 +182,9 @@ def trace_graph(module: nn.Module) -> Graph:
     module = twins.of(module)
     floats = (p for p in module.parameters() if p.is_floating_point())
     tracer = GraphTracer(next(floats, None))
-    with Unwritten(twins.tensors), random_numbers_kept(), sizes_in_a_row():
-        graph = tracer.trace(module)
+    with attributes_kept(twins.tensors), settings_kept(), random_numbers_kept():
+        with Unwritten(twins.tensors), sizes_in_a_row():
+            graph = tracer.trace(module)
     return Graph(graph, module, tracer.opaque, tracer.ranks(), written(graph))
 
 

@@ -11,7 +11,7 @@ import copy
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -67,9 +67,16 @@ class Twins:
             self._keep(x, partial(self.of(x.func), *self.of(x.args), **self.of(x.keywords)))
         elif isinstance(x, torch.Generator):
             self._keep(x, x.clone_state())
+        elif hasattr(type(x), "__del__"):
+            self._keep(x, x)  # a copy would close what the original holds
+        elif isinstance(x, set):
+            self._keep(x, copy.copy(x))
+        elif state := getattr(x, "__dict__", None):
+            twin = self._keep(x, copy.copy(x))
+            if twin is not x:
+                vars(twin).update({name: self.of(value) for name, value in dict(state).items()})
         else:
-            has_state = isinstance(x, set) or bool(getattr(x, "__dict__", None))
-            self._keep(x, copy.copy(x) if has_state else x)
+            self._keep(x, x)
 
     def _keep(self, x: Any, twin: Any) -> Any:
         self._known[id(x)] = x, twin
@@ -111,6 +118,49 @@ def _address(tensor: Tensor) -> int:
         return tensor.untyped_storage().data_ptr()
     except (RuntimeError, ValueError):
         return 0
+
+
+@contextmanager
+def attributes_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Puts back what code may give tensors in place of what they had: numbers, gradients, flags.
+
+    And how often they were written to, which nothing was: autograd would refuse to go back through
+    a forward pass that the user has made already.
+    """
+    versions = [
+        torch.autograd._unsafe_preserve_version_counter(tensor)
+        for tensor in tensors
+        if not tensor.is_inference()
+    ]
+    leaves = [tensor for tensor in tensors if tensor.is_leaf]
+    before = [(leaf.data, leaf.grad, leaf.requires_grad) for leaf in leaves]
+    try:
+        with ExitStack() as stack:
+            for version in versions:
+                stack.enter_context(version)
+            yield
+    finally:
+        for leaf, (data, grad, requires_grad) in zip(leaves, before, strict=True):
+            if _place_of(leaf) != _place_of(data):
+                leaf.data = data
+            if leaf.grad is not grad:
+                leaf.grad = grad
+            leaf.requires_grad_(requires_grad)
+
+
+def _place_of(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.dtype, tensor.device, tensor.shape, _address(tensor)
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Puts back what code may set for all code: whether there are gradients, the default type."""
+    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
 
 
 @contextmanager

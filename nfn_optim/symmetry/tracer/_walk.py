@@ -108,11 +108,13 @@ class Walk:
         tensor: Any = owner
         for part in target.split("."):
             tensor = getattr(tensor, part)
+        return self._of_tensor(tensor) if isinstance(tensor, Tensor) else NUMBER
+
+    def _of_tensor(self, tensor: Tensor) -> ParameterRef | Value:
+        """A parameter of the module, or else a tensor that forward code may have put in place."""
         if id(tensor) in self.names:
             return ParameterRef(self.names[id(tensor)])
-        if isinstance(tensor, Tensor):
-            return Value(rank=tensor.dim(), shape=tuple(tensor.shape))
-        return NUMBER
+        return Value(rank=tensor.dim(), shape=tuple(tensor.shape))
 
     def _layer(
         self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -143,7 +145,7 @@ class Walk:
         path, module = _join(path, inner), module.get_submodule(inner)
         if name in module._parameters:
             parameter = module._parameters[name]
-            return None if parameter is None else ParameterRef(self.names[id(parameter)])
+            return None if parameter is None else self._of_tensor(parameter)
         chain: Any = getattr(module, "parametrizations", {})
         if name not in chain:
             return hooked(self.ctx, module, name, partial(self._parameter, path, module))
@@ -157,8 +159,8 @@ class Walk:
         return self.ctx.as_value(value)
 
     def _originals(self, part: nn.Module) -> tuple[Value, ...]:
-        refs = [self.names[id(p)] for p in part._parameters.values() if p is not None]
-        return tuple(self.ctx.as_value(ParameterRef(name)) for name in refs)
+        originals = [p for p in part._parameters.values() if p is not None]
+        return tuple(self.ctx.as_value(self._of_tensor(p)) for p in originals)
 
     def _opaque(self, path: str, module: nn.Module, why: str, args: Any) -> Value:
         """A module whose forward cannot be followed: its parts are read one by one."""

@@ -1,6 +1,8 @@
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +50,23 @@ def first_losses(task: Task) -> torch.Tensor:
 
 def innermost(task: Task) -> Task:
     return innermost(task.task) if hasattr(task, "task") else task
+
+
+@pytest.mark.parametrize("name", SUB_FAMILIES)
+@pytest.mark.filterwarnings("ignore:NFNOptimizer reads:UserWarning")
+def test_making_an_optimizer_changes_nothing_of_its_network(
+    name: str, data_of_meta_training: Path, untouched: Callable[[nn.Module], Any]
+) -> None:
+    family, _ = SUB_FAMILIES[name]
+    if isinstance(family, FineTuning):
+        family = replace(family, max_steps=12)
+    for seed in (1, 2, 3):
+        module = innermost(family.sample(seeded(seed))).module
+        module.to_empty(device="cpu")
+        for tensor in (*module.parameters(), *module.buffers()):
+            tensor.data.zero_()
+        with untouched(module):
+            NFNOptimizer(module)
 
 
 def shapes(task: Task) -> dict[str, torch.Size]:

@@ -161,3 +161,12 @@ def test_native_code_is_compiled_once(nothing_built, native_step):
     changed = built.stat().st_mtime_ns
     assert Library(source).load().one() == 1
     assert built.stat().st_mtime_ns == changed
+
+
+def test_more_options_of_the_compiler_make_other_code(nothing_built, native_step, monkeypatch):
+    source = nothing_built / "number.cpp"
+    source.write_text('extern "C" int number() { return NUMBER; }\n')
+    for number in (1, 2):
+        monkeypatch.setenv("NFN_CXXFLAGS", f"-DNUMBER={number} -DTEXT='two words'")
+        assert Library(source).load().number() == number
+    assert len(list((nothing_built / "nfn_optim").iterdir())) == 2

@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from nfn_optim import AdamRule, SGDRule
-from nfn_optim.native.population import Layer, Program, Samples, evaluate, train
+from nfn_optim.native.population import Layer, Program, Samples, evaluate, read_layers, train
 
 pytestmark = pytest.mark.usefixtures("native_population")
 
@@ -123,3 +124,18 @@ def test_weights_and_images_of_other_networks_are_not_evaluated():
 def test_a_program_leads_nowhere_else(layers, parameters):
     with pytest.raises(AssertionError):
         Program(layers, shape=(3,), parameters=parameters, omega=1.0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "shape"),
+    [
+        *((0, "weight", shape) for shape in [(2, 3, 3, 3), (4, 2, 3, 3), (4, 3, 1, 1)]),
+        *((0, "bias", (2,)), (3, "weight", (2, 16)), (3, "weight", (5, 8)), (3, "bias", (4,))),
+    ],
+)
+def test_layers_whose_parameters_were_replaced_are_not_read(layer, name, shape):
+    """As pruning does; native code would have read as many numbers as the layer says it has."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5))
+    assert read_layers(model, (3, 4, 4)) is not None
+    setattr(model[layer], name, nn.Parameter(torch.ones(shape)))
+    assert read_layers(model, (3, 4, 4)) is None

@@ -224,6 +224,22 @@ def test_gradients_of_zero_move_nothing():
         torch.testing.assert_close(ours[name], start[name], rtol=0, atol=1e-6)
 
 
+def test_momenta_fade_to_zero_and_not_through_numbers_that_cost_a_hundred_times_as_much():
+    model = torch.nn.Linear(6, 5)
+    optimizer = NFNOptimizer(model, fused=True)
+    tiny = torch.finfo(torch.float32).tiny
+    for step in range(1_000):
+        model.weight.grad, model.bias.grad = torch.zeros(5, 6), torch.ones(5)
+        if step == 0:
+            model.weight.grad.fill_(1e-9)
+        optimizer.step()
+    slots = optimizer.state[model.weight]
+    for kept in (slots["momenta"], slots["square"]):
+        assert not (kept != 0).logical_and(kept.abs() < tiny).any()
+    assert (slots["momenta"] == 0).any()
+    assert (torch.tensor([tiny]) * 0.5 > 0).all()  # outside of a step all is as it was
+
+
 def convolutional(memory_format=torch.contiguous_format):
     torch.manual_seed(0)
     conv = nn.Conv2d(3, 8, 3).to(memory_format=memory_format)

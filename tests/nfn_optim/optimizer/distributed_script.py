@@ -6,25 +6,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DeviceMesh, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from nfn_optim import NFNOptimizer
-
-
-def refusal(make: object) -> str:
-    """The error that NFNOptimizer gives for what `make` returns."""
-    try:
-        NFNOptimizer(make())
-    except TypeError as error:
-        return str(error)
-    return "no error"
-
-
-def sharded_parameter() -> list[nn.Parameter]:
-    mesh = DeviceMesh("cpu", [0, 1])
-    return [nn.Parameter(distribute_tensor(torch.ones(4, 4), mesh, [Shard(0)]))]
 
 
 def main(folder: Path, rank: int) -> None:
@@ -45,11 +29,9 @@ def main(folder: Path, rank: int) -> None:
         optimizer.step()
         losses.append(loss.item())
     parameters = {n: p.detach() for n, p in model.module.named_parameters()}
-    errors = [refusal(sharded_parameter), refusal(lambda: fully_shard(nn.Linear(4, 4)))]
     result = {
         "model": parameters,
         "losses": losses,
-        "errors": errors,
         "share": optimizer.coverage().share,
     }
     torch.save(result, folder / f"{rank}.pt")

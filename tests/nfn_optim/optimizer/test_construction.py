@@ -151,6 +151,19 @@ def test_groups_beside_their_model_are_driven_as_the_model_is():
         torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_a_group_may_be_empty():
+    """As of factories that sort parameters into groups, and find none for some."""
+    ours, theirs = network(), network()
+    params = list(ours.parameters())
+    groups = [{"params": []}, {"params": params[:2]}, {"params": []}, {"params": params[2:]}]
+    optimizer = NFNOptimizer(groups, model=ours)
+    optimizer.add_param_group({"params": []})
+    optimizer.load_state_dict(optimizer.state_dict())
+    train(ours, optimizer)
+    train(theirs, NFNOptimizer(theirs))
+    assert_same(ours, theirs)
+
+
 def test_groups_keep_their_own_decay():
     model = network()
     groups = [
@@ -200,8 +213,31 @@ def test_what_is_frozen_or_described_by_hand_is_not_told_of():
     NFNOptimizer(model)
 
 
+def test_the_share_that_is_logged_is_of_what_is_trained():
+    """As of adapters that are read alone, on a large frozen network that is not."""
+    model = nn.Sequential(nn.Linear(6, 6), Loop())
+    model[0].requires_grad_(False)
+    with pytest.warns(UserWarning, match="reads 0% of the entries that are trained"):
+        optimizer = NFNOptimizer(model)
+    assert optimizer.stats()["placed_share"] == 0
+    assert optimizer.coverage().share > 0
+    model[0].requires_grad_(True)
+    assert optimizer.stats()["placed_share"] == optimizer.coverage().share
+    model.requires_grad_(False)
+    assert optimizer.stats()["placed_share"] == 0
+
+
 def test_one_tensor_is_refused():
     with pytest.raises(
         TypeError, match="iterable of Tensors or dicts; got one tensor. Put it into a list"
     ):
         NFNOptimizer(torch.ones(3, requires_grad=True))
+
+
+@pytest.mark.parametrize("of", [lambda m: m, lambda m: m.parameters(), lambda m: [m[0].weight]])
+def test_lazy_layers_are_to_be_run_before(of):
+    model = nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.LazyLinear(2))
+    with pytest.raises(ValueError, match=r"parameter '(0|0\.weight)' has no shape yet.* Run the"):
+        NFNOptimizer(of(model))
+    model(torch.ones(2, 3))
+    NFNOptimizer(of(model))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nfn_optim import NFNOptimizer
-from nfn_optim.optimizer._groups import with_gradients
+from nfn_optim.optimizer._groups import Entry
 
 FUSED = pytest.mark.parametrize("fused", [None, False])
 
@@ -115,7 +115,9 @@ def test_the_cpu_s_step_is_taken_before_the_rule_moves_to_another_device(
         param.grad = None
     for net in (alone, split):
         optimizer = NFNOptimizer(net, fused=fused)
-        entries = with_gradients(optimizer.param_groups)
+        (group,) = optimizer.param_groups
+        named = zip(group["param_names"], group["params"], strict=True)
+        entries = [Entry(n, p, group, p.grad) for n, p in named if p.grad is not None]
         optimizer._driver.step(entries[::-1], optimizer.state)
     for part in (0, 1):
         for param, expected in zip(split[part].parameters(), alone[part].parameters(), strict=True):

@@ -1,7 +1,9 @@
 """NFNOptimizer inside the packages that train other people's models, each run for real."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +40,8 @@ def _their_warnings():
         yield
 
 
-def test_lightning_automatic_optimization(tmp_path: Path):
+@pytest.mark.parametrize("handed_on", ["model", "parameters"])
+def test_lightning_automatic_optimization(tmp_path: Path, handed_on: str):
     lightning = pytest.importorskip("lightning", reason=f"lightning {EXTRA}")
 
     class Module(lightning.LightningModule):
@@ -47,13 +50,16 @@ def test_lightning_automatic_optimization(tmp_path: Path):
             self.net = network()
             self.losses: list[float] = []
 
+        def forward(self, x):
+            return self.net(x)
+
         def training_step(self, batch, _):
             loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
             self.losses.append(loss.item())
             return loss
 
         def configure_optimizers(self):
-            optimizer = NFNOptimizer(self.net)
+            optimizer = NFNOptimizer(self if handed_on == "model" else self.parameters())
             scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
             return {
                 "optimizer": optimizer,
@@ -74,6 +80,7 @@ def test_lightning_automatic_optimization(tmp_path: Path):
 
     module, first = Module(), trainer(5)
     first.fit(module, DataLoader(data(), 32))
+    assert first.optimizers[0].coverage().share == 1
     assert loss_of(module.net) < 0.95 * loss_of(network())
     assert float(first.optimizers[0].stats()["steps"]) == 20
     first.save_checkpoint(tmp_path / "run.ckpt")
@@ -108,28 +115,40 @@ class WithLoss(nn.Module):
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
 
-def test_hugging_face_trainer_with_a_custom_optimizer(tmp_path: Path):
+def trainer_of(model: nn.Module, folder: Path, epochs: int = 5, **options: Any) -> Any:
     transformers = pytest.importorskip("transformers", reason=f"transformers {EXTRA}")
     pytest.importorskip("accelerate", reason=f"accelerate {EXTRA}")
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=32,
+        weight_decay=0.25,
+        warmup_steps=2,
+        lr_scheduler_type="cosine",
+        use_cpu=True,
+        report_to=[],
+        save_strategy="epoch",
+        disable_tqdm=True,
+        logging_strategy="no",
+        dataloader_pin_memory=False,
+    )
+    return transformers.Trainer(model, arguments, train_dataset=Rows(), **options)
 
-    def trainer(epochs: int) -> "transformers.Trainer":
+
+OPTIMIZERS: dict[str, Callable[[nn.Module], dict[str, Any]]] = {
+    "optimizers": lambda m: {"optimizers": (NFNOptimizer(m), None)},
+    "optimizer_cls_and_kwargs": lambda m: {
+        "optimizer_cls_and_kwargs": (NFNOptimizer.reading(m), {})
+    },
+}
+DECAYS = {"optimizers": [0.0], "optimizer_cls_and_kwargs": [0.25, 0.0]}
+
+
+@pytest.mark.parametrize("way", OPTIMIZERS)
+def test_hugging_face_trainer(tmp_path: Path, way: str):
+    def trainer(epochs: int) -> Any:
         model = WithLoss()
-        optimizer = NFNOptimizer(model)
-        arguments = transformers.TrainingArguments(
-            output_dir=str(tmp_path),
-            num_train_epochs=epochs,
-            per_device_train_batch_size=32,
-            use_cpu=True,
-            report_to=[],
-            save_strategy="epoch",
-            disable_tqdm=True,
-            logging_strategy="no",
-            dataloader_pin_memory=False,
-        )
-        scheduler = transformers.get_cosine_schedule_with_warmup(optimizer, 2, 4 * epochs)
-        return transformers.Trainer(
-            model, arguments, train_dataset=Rows(), optimizers=(optimizer, scheduler)
-        )
+        return trainer_of(model, tmp_path, epochs, **OPTIMIZERS[way](model))
 
     first = trainer(5)
     first.train()
@@ -137,7 +156,101 @@ def test_hugging_face_trainer_with_a_custom_optimizer(tmp_path: Path):
     second = trainer(7)
     second.train(resume_from_checkpoint=True)
     optimizer = getattr(second.optimizer, "optimizer", second.optimizer)
+    assert isinstance(optimizer, NFNOptimizer)
     assert optimizer.stats()["steps"] == 28
+    assert optimizer.coverage().share == 1
+    assert [group["weight_decay"] for group in optimizer.param_groups] == DECAYS[way]
+
+
+def test_hugging_face_trainer_with_a_scheduler_of_one_s_own(tmp_path: Path):
+    transformers = pytest.importorskip("transformers", reason=f"transformers {EXTRA}")
+    model = WithLoss()
+    optimizer = NFNOptimizer(model)
+    scheduler = transformers.get_cosine_schedule_with_warmup(optimizer, 2, 20)
+    trainer_of(model, tmp_path, optimizers=(optimizer, scheduler)).train()
+    assert loss_of(model.net) < 0.95 * loss_of(network())
+
+
+def lora() -> nn.Module:
+    """A language model whose adapters alone are trained."""
+    transformers = pytest.importorskip("transformers", reason=f"transformers {EXTRA}")
+    peft = pytest.importorskip("peft", reason=f"peft {EXTRA}")
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 11, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads))
+    targets = ["q_proj", "v_proj", "up_proj", "down_proj"]
+    return peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=targets))
+
+
+def train_on_text(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[float]:
+    text = torch.randint(0, 11, (8, 9), generator=torch.Generator().manual_seed(0))
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = model(input_ids=text, labels=text).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+ADAPTERS: dict[str, Callable[[nn.Module], Any]] = {
+    "model": NFNOptimizer,
+    "parameters": lambda m: NFNOptimizer(m.parameters()),
+    "those that are trained": lambda m: NFNOptimizer(
+        [p for p in m.parameters() if p.requires_grad], model=m
+    ),
+}
+
+
+@pytest.mark.parametrize("make", ADAPTERS.values(), ids=ADAPTERS)
+def test_peft_trains_adapters_in_their_place(make):
+    model = lora()
+    frozen = {n: p.clone() for n, p in model.named_parameters() if not p.requires_grad}
+    optimizer = make(model)
+    assert optimizer.coverage().share == 1
+    losses = train_on_text(model, optimizer)
+    assert losses[-1] < 0.95 * losses[0]
+    assert all(torch.equal(dict(model.named_parameters())[n], p) for n, p in frozen.items())
+
+
+def test_peft_makes_groups_with_rates_of_their_own():
+    model = lora()
+    optimizers = pytest.importorskip("peft.optimizers", reason=f"peft {EXTRA}")
+    with pytest.warns(UserWarning, match="lr=0.0012 looks like"):
+        optimizer = optimizers.create_loraplus_optimizer(
+            model, NFNOptimizer.reading(model), lr=3e-4, loraplus_lr_ratio=4, weight_decay=0.1
+        )
+    placed = {row.name: row.is_placed for row in optimizer.coverage().rows}
+    assert all(placed[name] for name in placed if "lora_" in name)
+    rates = {(group["lr"], group["lr_unit"]) for group in optimizer.param_groups if group["params"]}
+    assert rates == {(3e-4, "adam"), (1.2e-3, "adam")}
+    losses = train_on_text(model, optimizer)
+    assert losses[-1] < 0.95 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["PPO", "DQN"])
+@pytest.mark.filterwarnings("ignore:lr=.* looks like")
+def test_stable_baselines_makes_the_optimizer_by_itself(tmp_path: Path, name: str):
+    baselines = pytest.importorskip("stable_baselines3", reason=f"stable-baselines3 {EXTRA}")
+    options = {"PPO": {"n_steps": 64}, "DQN": {"learning_starts": 32}}[name]
+    algorithm = getattr(baselines, name)
+    kwargs = {"optimizer_class": NFNOptimizer, "optimizer_kwargs": {"weight_decay": 0.01}}
+    agent = algorithm("MlpPolicy", "CartPole-v1", policy_kwargs=kwargs, seed=0, **options)
+    optimizer = agent.policy.optimizer
+    assert optimizer.coverage().share == 1
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.01]
+    before = [param.clone() for param in optimizer.param_groups[0]["params"]]
+    agent.learn(128)
+    moved = [
+        not torch.equal(p, q)
+        for p, q in zip(optimizer.param_groups[0]["params"], before, strict=True)
+    ]
+    assert all(moved)
+    agent.save(tmp_path / "agent.zip")
+    loaded = algorithm.load(tmp_path / "agent.zip")
+    assert loaded.policy.optimizer.stats()["steps"] == optimizer.stats()["steps"] > 0
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])

@@ -346,7 +346,7 @@ def test_two_models_with_the_same_names_are_all_trained():
     assert all(distance(a, b) > 0 for a, b in zip(models, start, strict=True))
 
 
-def test_two_processes_end_with_the_same_bits_and_shards_are_refused(tmp_path):
+def test_two_processes_end_with_the_same_bits(tmp_path):
     script = Path(__file__).with_name("distributed_script.py")
     command = [sys.executable, "-W", "error::UserWarning", str(script), str(tmp_path)]
     runs = [
@@ -361,10 +361,6 @@ def test_two_processes_end_with_the_same_bits_and_shards_are_refused(tmp_path):
     assert first["share"] > 0.5
     for name, tensor in first["model"].items():
         assert torch.equal(tensor, second["model"][name]), name
-    assert all(
-        "shard" in message and "DistributedDataParallel" in message for message in first["errors"]
-    )
-    assert len(first["errors"]) == 2
 
 
 def lengths(optimizer: NFNOptimizer) -> set[float]:

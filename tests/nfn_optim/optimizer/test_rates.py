@@ -1,6 +1,7 @@
 """What scripts written for Adam give: learning rates in Adam's unit, and Adam's options."""
 
 import copy
+import pickle
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,24 @@ from nfn_optim import NFNOptimizer
 
 LIKE_ADAMS = "looks like a learning rate of Adam's"
 Schedule = Callable[[NFNOptimizer], Any]
+
+
+class ByHand:
+    """The loop of a script that writes rates itself, with a scheduler's face."""
+
+    def __init__(self, optimizer: NFNOptimizer, rate: Callable[[int], float]) -> None:
+        self.optimizer, self.rate, self.steps = optimizer, rate, 0
+        self.step()
+
+    def step(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.steps)
+        self.steps += 1
+
+
+def noam(width: int, warm_up: int) -> Callable[[int], float]:
+    """The schedule of the first transformer, as factors on a rate of 1."""
+    return lambda step: width**-0.5 * min(max(step, 1) ** -0.5, max(step, 1) * warm_up**-1.5)
 
 
 def network() -> nn.Sequential:
@@ -73,7 +92,7 @@ def test_a_rate_of_adam_s_is_relative_to_its_usual_one(lr, fused):
 def test_the_unit_may_be_told():
     expected = trained()
     assert_same(trained(lr=1e-3, lr_unit="adam"), expected)
-    assert_same(trained(lr=2.0, lr_unit="adam"), trained(lr=2000.0))
+    assert_same(trained(lr=0.02, lr_unit="adam"), trained(lr=20.0))
     barely = trained(lr=1e-3, lr_unit="relative")
     for moved, learned, start in zip(barely, expected, network().parameters(), strict=True):
         assert (moved - start).norm() < 0.01 * (learned - start).norm()
@@ -88,13 +107,15 @@ def test_other_rates_are_relative(lr):
     assert units(NFNOptimizer(network(), lr=lr)) == [None]
 
 
-@pytest.mark.parametrize("rates", [(1.0, 0.01), (None, 1e-4)])
+@pytest.mark.parametrize("rates", [(1.0, 0.01), (0.05, 1e-4)])
 def test_the_largest_rate_decides_for_all_groups(rates):
     """Rates that decay from layer to layer are all of one unit."""
     assert units(in_groups(*rates)) == [None, None]
 
 
-@pytest.mark.parametrize(("lr", "rates"), [(1.0, (1e-3, 1e-5)), (1e-3, (None, 1e-5))])
+@pytest.mark.parametrize(
+    ("lr", "rates"), [(1.0, (1e-3, 1e-5)), (1e-3, (None, 1e-5)), (None, (None, 1e-3))]
+)
 def test_groups_of_adam_s_rates_alone_are_adam_s(lr, rates):
     with pytest.warns(UserWarning, match=f"lr=0.001 {LIKE_ADAMS}"):
         optimizer = in_groups(*rates, lr=lr)
@@ -137,9 +158,12 @@ def test_a_scheduler_writes_rates_in_the_unit_that_was_given(cycle_momentum):
 
 
 SMALL: dict[str, Schedule] = {
-    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 1e-2, total_steps=50),
+    "by hand": lambda o: ByHand(o, lambda step: 3e-4),
     "CyclicLR": lambda o: lr_scheduler.CyclicLR(o, 1e-4, 1e-3),
     "SWALR": lambda o: SWALR(o, 1e-3),
+    "Noam": lambda o: lr_scheduler.LambdaLR(o, noam(512, 4000)),
+    "Noam, no warm-up": lambda o: lr_scheduler.LambdaLR(o, noam(512, 1)),
+    "inverse square root": lambda o: lr_scheduler.LambdaLR(o, lambda s: 5e-5 / (s + 1) ** 0.5),
 }
 
 
@@ -229,3 +253,165 @@ def test_a_group_with_a_unit_and_no_rate_has_the_default_one_in_its_unit():
 def test_a_rate_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="lr must be a number that is not negative; got nan"):
         NFNOptimizer(network(), lr=float("nan"))
+
+
+def test_a_noam_schedule_on_a_narrow_network_is_told_of_when_its_warm_up_is_over():
+    """Its first rates are those of a warm-up of 8,000 steps to 1."""
+
+    def schedule(optimizer: NFNOptimizer) -> lr_scheduler.LRScheduler:
+        return lr_scheduler.LambdaLR(optimizer, noam(64, 100))
+
+    trained(schedule, steps=99)
+    with pytest.warns(UserWarning, match="lr_unit='adam'"):
+        trained(schedule, steps=1000)
+
+
+def test_a_noam_schedule_in_adam_s_unit_takes_learned_steps():
+    def schedule(optimizer: NFNOptimizer) -> lr_scheduler.LRScheduler:
+        return lr_scheduler.LambdaLR(optimizer, noam(64, 4))
+
+    with pytest.warns(UserWarning, match="62.* times as large as learned"):
+        found = trained(schedule, steps=8, lr=1.0, lr_unit="adam")
+
+    def in_factors(optimizer: NFNOptimizer) -> ByHand:
+        return ByHand(optimizer, lambda step: 1e3 * noam(64, 4)(step))
+
+    with pytest.warns(UserWarning, match="62.* times as large as learned"):
+        assert_same(found, trained(in_factors, steps=8))
+
+
+WARM_UPS: dict[str, Schedule] = {
+    "LinearLR": lambda o: lr_scheduler.LinearLR(o, 1e-3, total_iters=10_000),
+    "ConstantLR": lambda o: lr_scheduler.ConstantLR(o, 0.1, total_iters=200),
+    "from zero": lambda o: lr_scheduler.LambdaLR(o, lambda step: min(1.0, step / 50_000)),
+    "and cosine": lambda o: lr_scheduler.SequentialLR(
+        o,
+        [
+            lr_scheduler.LinearLR(o, 1e-4, total_iters=50),
+            lr_scheduler.CosineAnnealingLR(o, 50, eta_min=1e-5),
+        ],
+        [50],
+    ),
+    "to an end": lambda o: lr_scheduler.LinearLR(o, 1.0, 1e-4, total_iters=90),
+    "warm restarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 33, eta_min=1e-6),
+    "exponential": lambda o: lr_scheduler.ExponentialLR(o, 0.9),
+}
+
+
+@pytest.mark.parametrize("schedule", WARM_UPS.values(), ids=WARM_UPS)
+def test_schedules_of_factors_are_followed_without_a_word(schedule):
+    assert_same(
+        trained(schedule, steps=120, lr=1.0),
+        trained(schedule, steps=120, lr=1.0, lr_unit="relative"),
+    )
+
+
+@pytest.mark.parametrize("schedule", WARM_UPS.values(), ids=WARM_UPS)
+def test_schedules_of_adam_s_rates_are_followed_without_a_word(schedule):
+    found = trained(schedule, steps=120, lr=1e-3, lr_unit="adam")
+    if schedule in (WARM_UPS["and cosine"], WARM_UPS["warm restarts"]):
+        return  # their least rate is absolute
+    assert_same(found, trained(schedule, steps=120, lr=1.0))
+
+
+def test_one_cycle_of_adam_s_rates_is_taken_as_adam_s():
+    """All that it will write is known from the first step on."""
+
+    def up_to(max_lr: float) -> Schedule:
+        return lambda optimizer: lr_scheduler.OneCycleLR(optimizer, max_lr, total_steps=13)
+
+    with pytest.warns(UserWarning, match="max_lr=0.005, which looks like .* Adam's") as caught:
+        found = trained(up_to(5e-3), steps=12)
+    assert len(caught) == 1
+    assert_same(found, trained(up_to(5.0), steps=12))
+    assert_same(
+        trained(up_to(5e-3), steps=12, lr_unit="relative"),
+        trained(up_to(5e-3), steps=12, lr=1.0, lr_unit="relative"),
+    )
+
+
+def test_averaging_at_a_rate_like_adam_s_is_told_of_whenever_it_begins():
+    model = network()
+    optimizer = NFNOptimizer(model)
+    train(model, optimizer, 25)
+    with pytest.warns(UserWarning, match="a learning rate of 0.001; 1.0 is"):
+        train(model, optimizer, 2, lambda o: SWALR(o, 1e-3))
+
+
+def test_a_plateau_lowers_rates_of_both_units_alike():
+    def of(optimizer: NFNOptimizer) -> Any:
+        scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+        step = scheduler.step
+        scheduler.step = lambda: step(1.0)
+        return scheduler
+
+    expected = trained(of, steps=5)
+    assert_same(trained(of, steps=5, lr=1e-3, lr_unit="adam"), expected)
+
+
+@pytest.mark.parametrize("lr_unit", [None, "relative", "adam"])
+@pytest.mark.parametrize("schedule", [s for n, s in WARM_UPS.items() if n != "and cosine"])
+def test_rates_in_tensors_are_those_in_numbers(schedule, lr_unit):
+    lr = 1e-3 if lr_unit == "adam" else 1.0
+    in_tensor = trained(schedule, 12, lr=torch.tensor(lr), lr_unit=lr_unit, capturable=False)
+    assert_same(in_tensor, trained(schedule, 12, lr=lr, lr_unit=lr_unit))
+
+
+HUGE = "1000 times as large as learned ones: lr=1, where 0.001 is the learned step"
+
+
+def test_a_factor_written_by_hand_among_adam_s_rates_is_told_of_before_it_is_used():
+    with pytest.warns(UserWarning, match=LIKE_ADAMS):
+        optimizer = in_groups(1e-3, 1e-4)
+    optimizer.param_groups[1]["lr"] = 1.0
+    for group in optimizer.param_groups:
+        for param in group["params"]:
+            param.grad = torch.ones_like(param)
+    with pytest.warns(UserWarning, match=HUGE) as caught:
+        optimizer.step()
+    assert [warning.filename for warning in caught] == [__file__]
+    optimizer.step()  # once
+
+
+def test_a_scheduler_that_leads_adam_s_rates_to_factors_is_told_of():
+    with pytest.warns(UserWarning, match=HUGE):
+        trained(
+            lambda o: lr_scheduler.OneCycleLR(o, 25.0, total_steps=9), 1, lr=1e-3, lr_unit="adam"
+        )
+
+
+@pytest.mark.filterwarnings("ignore:lr=0.001 looks like")
+@pytest.mark.parametrize("lr", [None, 1.0, torch.tensor(1.0)])
+@pytest.mark.parametrize("own", [{}, {"lr": 1.0}, {"lr": 1e-3}, {"lr_unit": "relative"}])
+def test_a_group_that_joins_adam_s_rates_takes_learned_steps_however_it_says_so(lr, own):
+    model = network()
+    optimizer = NFNOptimizer([{"params": model[0].parameters(), "lr": 1e-3}], lr, model=model)
+    optimizer.add_param_group({"params": model[2].parameters(), **own})
+    assert_same(train(model, optimizer), trained())
+
+
+def test_a_group_that_joins_factors_with_a_rate_of_adam_s_is_told_of_and_keeps_it():
+    model = network()
+    optimizer = NFNOptimizer(model[0].parameters(), model=model)
+    with pytest.warns(UserWarning, match=f"lr=0.001 {LIKE_ADAMS}") as caught:
+        optimizer.add_param_group({"params": model[2].parameters(), "lr": 1e-3})
+    assert [warning.filename for warning in caught] == [__file__]
+    assert_same(train(model, optimizer), trained())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_a_copy_knows_what_was_told(copied):
+    optimizer = copied(NFNOptimizer(network(), lr_unit="relative"))
+    optimizer.add_param_group({"params": nn.Linear(2, 2).parameters(), "lr": 1e-3})
+    assert units(optimizer) == ["relative", "relative"]
+    assert copied(optimizer)._watch == optimizer._watch
+
+
+def test_the_end_of_a_resumed_run_is_no_surprise():
+    model = network()
+    optimizer = NFNOptimizer(model)
+    train(model, optimizer, 20)
+    resumed = NFNOptimizer(model)
+    resumed.load_state_dict(optimizer.state_dict())
+    resumed.param_groups[0]["lr"] = 1e-4
+    train(model, resumed, 15)

@@ -29,6 +29,7 @@ WRAPS = {
     "torch.compile": lambda m: torch.compile(m, backend="eager"),
     "DataParallel": nn.DataParallel,
     "both": lambda m: nn.DataParallel(torch.compile(m, backend="eager")),
+    "Fabric": lambda m: Wrapper("_forward_module", m),
     "a part": lambda m: nn.Sequential(Wrapper("_fsdp_wrapped_module", m[0]), *m[1:]),
 }
 
