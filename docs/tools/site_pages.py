@@ -14,10 +14,11 @@ LINK = re.compile(r"(?<=\]\()(?!\w+:|#|/)([^)#\s]+)")
 
 
 def as_page(script: str, output: str) -> str:
-    """A script in the percent format as Markdown: its cells, then what it printed."""
+    """A script in the percent format as Markdown, with what it printed before its last cell."""
     cells = re.split(r"^# %%(.*)\n", script, flags=re.MULTILINE)[1:]
     parts = [_as_part(kind, cell) for kind, cell in zip(cells[::2], cells[1::2], strict=True)]
-    return "\n\n".join([*parts, "## What it prints", f"```text\n{output.rstrip()}\n```"]) + "\n"
+    printed = f"## What it prints and draws\n\n```text\n{output.rstrip()}\n```"
+    return "\n\n".join([*parts[:-1], printed, parts[-1]]) + "\n"
 
 
 def _as_part(kind: str, cell: str) -> str:

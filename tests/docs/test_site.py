@@ -2,9 +2,11 @@
 
 from pathlib import Path, PurePosixPath
 
+import griffe
 import pytest
 
 import check_site
+import site_docstrings
 import site_pages
 
 
@@ -51,10 +53,15 @@ def test_code_is_shown_under_its_path() -> None:
 
 
 def test_a_script_becomes_a_page_of_text_code_and_output() -> None:
-    script = "# %% [markdown]\n# # Title\n#\n# Text.\n\n# %%\nx = 1\nprint(x)\n"
+    cells = (
+        "# %% [markdown]\n# # Title\n#\n# Text.",
+        "# %%\nx = 1\nprint(x)",
+        "# %% [markdown]\n# End.\n",
+    )
+    script = "\n\n".join(cells)
     assert site_pages.as_page(script, "1\n") == (
-        "# Title\n\nText.\n\n```python\nx = 1\nprint(x)\n```\n\n## What it prints\n\n"
-        "```text\n1\n```\n"
+        "# Title\n\nText.\n\n```python\nx = 1\nprint(x)\n```\n\n## What it prints and draws\n\n"
+        "```text\n1\n```\n\nEnd.\n"
     )
 
 
@@ -84,3 +91,15 @@ def test_what_leads_nowhere_is_a_problem(tmp_path: Path, html: str, problem: str
     (found,) = problems(tmp_path, a=html, b='<h2 id="here">')
     assert found.startswith("a/index.html: ")
     assert problem in found
+
+
+def test_main_and_other_arguments_are_parameters(tmp_path: Path) -> None:
+    (tmp_path / "demo.py").write_text(
+        "def f(x: int, y: int) -> None:\n"
+        '    """Does it.\n\n    Main arguments:\n        x: First.\n\n'
+        '    Other arguments:\n        y: Second.\n    """\n'
+    )
+    extensions = griffe.load_extensions(site_docstrings.MainArguments)
+    module = griffe.load("demo", search_paths=[tmp_path], extensions=extensions)
+    sections = module["f"].docstring.parse("google")
+    assert [section.kind.value for section in sections[1:]] == ["parameters", "other parameters"]
