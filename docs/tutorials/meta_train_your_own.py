@@ -117,7 +117,8 @@ for ax, task in zip(axes[0], tasks, strict=True):
         ax.plot(curve.steps, curve.mean, label=label, linewidth=2.5 if name == "sines" else 1.2)
     ax.set(title=task.name, xlabel="step", yscale="log")
 axes[0][0].set_ylabel("training loss")
-axes[0][0].legend()
+handles = axes[0][0].get_legend_handles_labels()
+figure.legend(*handles, loc="outside upper center", ncols=len(names))
 figure.savefig("meta_train_your_own.png", dpi=110)
 
 # %% [markdown]
