@@ -80,7 +80,7 @@ def speedup(records: Mapping[str, Record]) -> Figure:
 def cost(records: Mapping[str, Record]) -> Figure:
     """Time of a step over Adam's, bars for every network."""
     record = records["step-cost"]
-    methods = ("NFNOptimizer", "fused=False", "fused=False, compiled")
+    methods = ("NFNOptimizer", "small", "fused=False")
     figure, panel = _lines(record.tasks, height=0.5)
     for place, method in enumerate(methods):
         numbers = [record.number(task, method, "times_adam") for task in record.tasks]

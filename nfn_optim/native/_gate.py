@@ -90,11 +90,26 @@ def dense(tensor: Tensor) -> Tensor:
     return tensor.contiguous() if not tensor.is_neg() else tensor.resolve_neg().contiguous()
 
 
+def are_dense(tensors: Sequence[Tensor]) -> bool:
+    """Whether `dense` copies none of them."""
+    return all([t.is_contiguous() and not t.is_neg() for t in tensors])
+
+
 def pointer(tensor: Tensor) -> int:
     """Where the numbers of a dense tensor are that fits."""
     assert tensor.is_contiguous()
     assert tensor.is_cpu
     return tensor.data_ptr()
+
+
+def pointers(tensors: Sequence[Tensor]) -> array[int]:
+    """Where those of many are, which `are_dense`."""
+    return array("Q", [t.data_ptr() for t in tensors])
+
+
+def is_copy(tensor: Tensor, of: Tensor) -> bool:
+    """Whether one of two tensors of the same numbers does not lie where the other does."""
+    return tensor is not of and tensor.data_ptr() != of.data_ptr()
 
 
 def table(numbers: array[int] | array[float]) -> ctypes.Array[ctypes.c_char]:

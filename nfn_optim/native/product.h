@@ -12,10 +12,12 @@ inline void accumulate(Vec (&sums)[P][V], long count, const float* rows, long st
                        Factor factor) {
   for (long t = 0; t < count; ++t, rows += stride) {
     Vec row[V];
-    for (long v = 0; v < V; ++v) row[v] = load(rows + v * LANES);
 #pragma GCC unroll 8
+    for (long v = 0; v < V; ++v) row[v] = load(rows + v * LANES);
+#pragma GCC unroll 16
     for (long i = 0; i < P; ++i) {
       const float f = factor(i, t);
+#pragma GCC unroll 8
       for (long v = 0; v < V; ++v) sums[i][v] += f * row[v];
     }
   }

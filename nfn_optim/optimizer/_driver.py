@@ -12,7 +12,17 @@ import torch
 from torch import Tensor
 
 from ..native import step as native_step
-from ..rules import Kept, NFNRule, Params, RuleState, Slots, accumulate, keeping
+from ..rules import (
+    Kept,
+    NFNRule,
+    Params,
+    Reads,
+    RuleState,
+    Slots,
+    accumulate,
+    keeping,
+    with_length,
+)
 from ..symmetry import NetworkSpec
 from ._groups import Entry, all_usable, as_real, by_device, truths
 from ._local import is_sharded, local
@@ -57,14 +67,16 @@ class Driver:
     _groups: Groups | None = None
 
     def __post_init__(self) -> None:
+        self.rule.keep_learned(self.rule.is_learned)  # compilers cannot look
         self._is_alone()
 
-    def expected_slots(self, param: Tensor) -> dict[str, Tensor]:
+    def expected_slots(self, name: str, param: Tensor) -> dict[str, Tensor]:
         """Slots such as the rule gives a parameter, without memory: shapes and types."""
-        key = (param.shape, param.dtype)
+        reads = self._reads(name)
+        key = (param.shape, param.dtype, *reads)
         if key not in self._slots:
             empty = torch.empty(param.shape, dtype=param.dtype, device="meta")
-            self._slots[key] = self.rule.init_slots(as_real(empty), 0)
+            self._slots[key] = self.rule.init_slots(as_real(empty), 0, reads)
         return self._slots[key]
 
     def extend(self, known: dict[str, Any], added: dict[str, Any]) -> None:
@@ -155,7 +167,7 @@ class Driver:
 
             self._groups = Groups()
         params = {entry.name: entry.param for entry in entries}
-        dtypes = {n: self.expected_slots(p)["square"].dtype for n, p in params.items()}
+        dtypes = {n: self.expected_slots(n, p)["lead"].dtype for n, p in params.items()}
         return self._groups.teams(params, dtypes)
 
     def _part(self, entries: Sequence[Entry], state: Mapping[Tensor, Any]) -> _Part:
@@ -167,13 +179,18 @@ class Driver:
         for name, entry in new.items():
             check_values(name, entry.shape, entry.values, self.placement.shape_of(name))
         if teams is None:
-            made = {n: self.rule.new_slots(e.values, num_steps=steps[n]) for n, e in new.items()}
+            made = {
+                n: with_length(self.rule.init_slots(e.values, 0, self._reads(n)), steps[n])
+                for n, e in new.items()
+            }
         else:
             from .sharded import init_slots
 
             params = {n: e.param for n, e in new.items()}
-            made = init_slots(self.rule, params, steps, teams)
-        spec = self._spec(tuple(entry.name for entry in entries))
+            reads = {n: self._reads(n) for n in new}
+            made = init_slots(self.rule, params, reads, steps, teams)
+        is_whole = teams is None and not self.rule.is_learned
+        spec = self._whole_spec() if is_whole else self._spec(tuple(e.name for e in entries))
         return _Part(list(entries), spec, known | made, teams)
 
     def _prepare(self, part: _Part) -> native_step.Step | None:
@@ -191,7 +208,7 @@ class Driver:
                 return native
         for entry in part.entries:
             stored = self.placement.shape_of(entry.name)
-            expected = self.expected_slots(local(entry.param))
+            expected = self.expected_slots(entry.name, local(entry.param))
             tensors = entry.values, entry.gradient, part.slots[entry.name]
             check_live(entry.name, entry.shape, *tensors, stored, expected)
         return None
@@ -202,7 +219,7 @@ class Driver:
         groups = [entry.group for entry in part.entries]
         rates = [(rate_of(group), kept_share(group, size)) for group in groups]
         if native is not None:
-            norms = native.take(rates)
+            norms: Sequence[Tensor] = native.take(rates).unbind()
         else:
             self._place(part.device)
             with _without_autocast(part.device):
@@ -220,7 +237,8 @@ class Driver:
         if part.teams is not None:
             from .sharded import move
 
-            delta, slots = move(self.rule, params, grads, state, part.teams, self._is_alone())
+            is_alone = self._is_alone() or not self.rule.is_learned
+            delta, slots = move(self.rule, params, grads, state, part.teams, is_alone)
             part.slots.update(slots)
             norms = torch.stack(torch._foreach_norm([delta[n] for n in params]))
             _, whole = part.teams.totals(list(params), norms[None][:0], norms[None])
@@ -238,9 +256,10 @@ class Driver:
         """As `rule.to(device)`, which takes a while even where nothing is to be moved."""
         first = next(chain(self.rule.parameters(), self.rule.buffers()), None)
         if first is not None and first.device != device:
-            is_alone = self._is_alone()
+            is_alone, is_learned = self._is_alone(), self.rule.is_learned
             self.rule.to(device)
             self._alone = self._seen(), is_alone
+            self.rule.keep_learned(is_learned)
 
     def _is_alone(self) -> bool:
         """Whether steps can do without NF-Layers; looked at when the rule has changed."""
@@ -257,6 +276,14 @@ class Driver:
         if type(self.rule).forward is not NFNRule.forward or any(w.is_inference() for w in weights):
             return []
         return [(id(weight), weight._version) for weight in weights]
+
+    def _reads(self, name: str) -> Reads:
+        return self.rule.reads(self.placement.spec, name)
+
+    def _whole_spec(self) -> NetworkSpec:
+        """The spec for whatever parameters, where each is read alone: of all that have entries."""
+        stored = self.placement.spec.stored
+        return self._spec(tuple(n for n, shape in stored.items() if 0 not in shape))
 
     def _spec(self, names: tuple[str, ...]) -> NetworkSpec:
         """The spec of the parameters at hand; gradients may be missing, layers may be elsewhere."""

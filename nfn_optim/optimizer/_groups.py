@@ -208,7 +208,7 @@ def restore_slots(
     groups: Sequence[dict[str, Any]],
     state: MutableMapping[Tensor, dict[str, Tensor]],
     saved: Mapping[str, Any],
-    like: Callable[[Tensor], Mapping[str, Tensor]],
+    like: Callable[[str, Tensor], Mapping[str, Tensor]],
 ) -> None:
     """Takes saved slots over in the types of new ones; torch has cast them to the parameter's.
 
@@ -219,9 +219,10 @@ def restore_slots(
         like: Slots such as a parameter has.
     """
     for group, of in zip(groups, saved["param_groups"], strict=True):
-        for key, param in zip(of["params"], group["params"], strict=True):
+        named = zip(of["params"], group["param_names"], group["params"], strict=True)
+        for key, name, param in named:
             for slot, value in saved["state"].get(key, {}).items():
-                dtype = like(param)[slot].dtype
+                dtype = like(name, param)[slot].dtype
                 copy = value.to(param.device, dtype, copy=True)
                 state[param][slot] = _cut_like(copy, param)
 

@@ -286,9 +286,10 @@ class NFNOptimizer(Optimizer):
         final: dict[str, Any] = {}
         names = [group["param_names"] for group in self.param_groups]
 
-        def check(_: Optimizer, given: dict[str, Any]) -> None:
-            check_saved(self.param_groups, given, self._driver.expected_slots)
-            final.update(given)
+        def check(_: Optimizer, given: dict[str, Any]) -> dict[str, Any]:
+            state = check_saved(self.param_groups, given, self._driver.expected_slots)
+            final.update(given | {"state": state})
+            return final
 
         hook = self.register_load_state_dict_pre_hook(check)  # after those of the user
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..rules import narrowed
 from ._local import is_sharded
 from ._rates import UNITS
 from ._shapes import check_slots
@@ -94,8 +95,8 @@ def check_parameter(name: str, param: Tensor, capturable: bool = False) -> None:
 def check_saved(
     groups: Sequence[Group],
     state_dict: Mapping[str, Any],
-    slots: Callable[[Tensor], Mapping[str, Tensor]],
-) -> None:
+    slots: Callable[[str, Tensor], Mapping[str, Tensor]],
+) -> dict[Any, Mapping[str, Tensor]]:
     """Refuses a state that was made with other meta-trained weights, parameters or slots.
 
     Args:
@@ -103,9 +104,13 @@ def check_saved(
         state_dict: What is to be loaded.
         slots: Slots such as a parameter has in this optimizer.
 
+    Returns:
+        The slots of each parameter, without those that are no longer kept.
+
     Raises:
         ValueError: Naming the difference.
     """
+    state = dict(state_dict["state"])
     for own, saved in zip(groups, state_dict["param_groups"], strict=False):
         if saved.get("rule") != own["rule"]:
             raise ValueError(
@@ -122,16 +127,17 @@ def check_saved(
             )
         named = zip(saved["params"], own["param_names"], own["params"], strict=False)
         for key, name, param in named:
-            found = state_dict["state"].get(key)
-            if not found:
+            if not state.get(key):
                 continue  # had no gradient; what is frozen may be of integers
-            expected = slots(param)
+            expected = slots(name, param)
+            state[key] = found = narrowed(state[key], expected)
             if set(found) != set(expected):
                 raise ValueError(
                     f"the state of {name!r} has slots {sorted(found)}, the optimizer needs "
                     f"{sorted(expected)}: it was made by another version. Start without it."
                 )
             check_slots(name, found, expected, _ORIGINAL)
+    return state
 
 
 def _without_wrappers(names: Sequence[str]) -> list[str]:
@@ -158,7 +164,10 @@ _WRAPPERS = {
     *("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
     "_forward_module",
 }
-_ORIGINAL = "This is the state of another network; make the optimizer from the model it belongs to."
+_ORIGINAL = (
+    "This is the state of another network, or of weights that read less of it; make the optimizer "
+    "from the model it belongs to."
+)
 _WHOLE = (
     "NFNOptimizer reads which matrix an entry is in, so it needs parameters apart. Use fully_shard "
     "of torch.distributed.fsdp instead, or DistributedDataParallel."

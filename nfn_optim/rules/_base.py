@@ -88,10 +88,14 @@ class UpdateRule(nn.Module, ABC):
         self, param: Tensor, batch_dims: int = 0, num_steps: int | Tensor | None = None
     ) -> dict[str, Tensor]:
         """`init_slots`, with the number of steps filled in where the rule wants to know it."""
-        slots = self.init_slots(param, batch_dims)
-        if num_steps is not None and "num_steps" in slots:
-            slots["num_steps"] = slots["num_steps"] + num_steps
+        return with_length(self.init_slots(param, batch_dims), num_steps)
+
+
+def with_length(slots: dict[str, Tensor], num_steps: int | Tensor | None) -> dict[str, Tensor]:
+    """Slots of one parameter in a run of so many steps; not every rule wants to know it."""
+    if num_steps is None or "num_steps" not in slots:
         return slots
+    return {**slots, "num_steps": slots["num_steps"] + num_steps}
 
 
 def _flatten(state: RuleState) -> tuple[list[Any], tuple[NetworkSpec, int]]:

@@ -244,12 +244,16 @@ def _totals(
         Of the mean square and, with leads, of gradients times leads; norms of parameter, gradient,
         the three momenta and, with leads, those.
     """
-    param, grad, square, momenta = _tensors(param, grad, slot)
-    sums = [_sum(square, over)]
-    norms = [norm_of(param, over), norm_of(grad, over), *norm_of(momenta, over).unbind()]
+    lead, momenta = slot["lead"], slot["momenta"]
+    param, grad = param.to(lead.dtype), grad.to(lead.dtype)
+    kept = norm_of(momenta, over).unbind()
+    norms = [norm_of(param, over), norm_of(grad, over), *kept]
+    none = torch.zeros_like(kept[0])  # of what is not kept, since nothing reads it
+    norms.extend([none] * (len(DECAYS) - len(kept)))
+    sums = [_sum(slot["square"], over) if "square" in slot else none]
     if leads:
-        sums.append(_sum(grad * slot["lead"], over))
-        norms.append(norm_of(slot["lead"], over))
+        sums.append(_sum(grad * lead, over))
+        norms.append(norm_of(lead, over))
     return sums, norms
 
 

@@ -72,10 +72,51 @@ class NFNRule(UpdateRule):
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
         self.schedule = Pace(self.config)
+        self._seen: tuple[list[Any], bool] = [], True
 
-    def init_slots(self, param: Tensor, batch_dims: int) -> dict[str, Tensor]:
-        """Step counts, momenta and mean square of the gradient, and the lead, as float32."""
-        return _slots.init_slots(param, batch_dims)
+    def init_slots(
+        self, param: Tensor, batch_dims: int, reads: _slots.Reads = _slots.ALL
+    ) -> dict[str, Tensor]:
+        """Step counts, momenta and mean square of the gradient, and the lead, as float32.
+
+        Args:
+            param: The parameter.
+            batch_dims: Its leading batch axes.
+            reads: What there is to be; see the method of this name.
+        """
+        return _slots.init_slots(param, batch_dims, reads)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether weights count with which layers write, or with which trends are read.
+
+        Those that are being learned do, too. Without them the rule is its hand-designed part, but
+        for what its schedule makes of the time and of layers' sizes.
+        """
+        if torch.compiler.is_compiling():
+            return self._seen[1]
+        seen = self._weights_now()
+        if self._seen[0] != seen:  # looking at numbers takes longer than all else here
+            trends = self.schedule.weight[:, constants.SCHEDULE_CHANNELS : -1]
+            read = [*self.write.parameters(), trends]
+            is_another = type(self).forward is not NFNRule.forward
+            is_learned = is_another or any(w.requires_grad or bool(w.any()) for w in read)
+            self._seen = seen, is_learned
+        return self._seen[1]
+
+    def keep_learned(self, is_learned: bool) -> None:
+        """Takes `is_learned` over from before weights moved to another device."""
+        self._seen = self._weights_now(), is_learned
+
+    def _weights_now(self) -> list[Any]:
+        """Changes when weights do that `is_learned` looks at."""
+        weights: list[Tensor] = [w for w in self.write._parameters.values() if w is not None]
+        weights.append(self.schedule.weight)
+        return [(id(w), w.requires_grad, w.is_inference() or w._version) for w in weights]
+
+    def reads(self, spec: NetworkSpec, name: str) -> _slots.Reads:
+        """Which slots steps of a parameter depend on, with the weights as they are now."""
+        return _slots.Reads.of(self.is_learned, name in self.direction.matrices(spec))
 
     def heading(self, params: Params, state: RuleState) -> Params:
         """The fast iterate."""
@@ -83,9 +124,9 @@ class NFNRule(UpdateRule):
 
     def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step, see the class."""
-        names = [p.name for p in roles_of(state.spec).parameters]
-        slots = {n: _slots.accumulate(state.slots[n], grads[n]) for n in names}
-        delta, slots = self.move(params, grads, RuleState(slots, state.spec, state.batch_dims))
+        slots = {n: _slots.accumulate(state.slots[n], grads[n]) for n in params}
+        move = self.move_parts if all(map(_slots.is_narrow, slots.values())) else self.move
+        delta, slots = move(params, grads, RuleState(slots, state.spec, state.batch_dims))
         new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)
         return {n: delta[n] for n in params}, new
 
@@ -150,12 +191,13 @@ class NFNRule(UpdateRule):
         Args:
             params: What is here of all parameters, as many axes as are stored.
             grads: Likewise.
-            state: Slots that hold the gradients already, likewise.
+            state: Slots that hold the gradients already, likewise; its spec may have more.
             share: Knows the other entries.
             point: As `point`, if not all entries are here.
         """
         roles, dtype = roles_of(state.spec), self.schedule.bias.dtype
-        slots = {p.name: state.slots[p.name] for p in roles.parameters}
+        names = [p.name for p in roles.parameters if p.name in state.slots]
+        slots = {n: state.slots[n] for n in names}
         shown = self.config.limits.weight_size, self.config.first_share
         args = (roles.spec, params, grads, slots, self.direction, *shown, share)
         known, scales = _inputs.describe(*args)
@@ -167,9 +209,10 @@ class NFNRule(UpdateRule):
         for i, (name, slot) in enumerate(slots.items()):
             size, recency, _ = paces.of(i, params[name].dim())
             direction = _inputs.aim(slot, scales[name], pointed.get(name)).to(dtype)
-            lead = slot["lead"].to(dtype)
-            moved, lead = self.averaging.move(lead, size.exp() * direction, recency.sigmoid())
-            slot["lead"] = lead.to(slot["square"].dtype)
+            before = slot["lead"]
+            step, rate = size.exp() * direction, recency.sigmoid()
+            moved, lead = self.averaging.move(before.to(dtype), step, rate)
+            slot["lead"] = lead.to(before.dtype)
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
 

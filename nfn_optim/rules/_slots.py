@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,18 +13,44 @@ from ._fixed import fixed
 from .constants import DECAYS, SQUARE_DECAY
 
 
-def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
+class Reads(NamedTuple):
+    """What a rule reads of a parameter's gradients so far: what it does not read is not kept.
+
+    Attributes:
+        momenta: How many, those that forget fastest.
+        square: Whether the mean square.
+    """
+
+    momenta: int = len(DECAYS)
+    square: bool = True
+
+    @classmethod
+    def of(cls, is_learned: bool, is_matrix: bool) -> Reads:
+        """Of a parameter of a rule.
+
+        Args:
+            is_learned: Whether its layers read entries, or its schedule trends. All is read then.
+            is_matrix: Whether the parameter's steps are polar factors, which read no square.
+        """
+        return cls() if is_learned else cls(1, not is_matrix)
+
+
+ALL = Reads()
+
+
+def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, Tensor]:
     """Float32 accumulators before the first step.
 
     Returns:
         `step` count, `num_steps` of the run (0: not known), `size`, the root mean square of the
         parameter at the start, `loud` and `loudest`, see `follow`, and `opened`, see
-        `opened_further`, `(*batch)`; `momenta` `(3, *shape)`, `square` and `lead` of the fast
-        iterate over the parameter `(*shape)`.
+        `opened_further`, `(*batch)`; `momenta` `(reads.momenta, *shape)`, `lead` of the fast
+        iterate and, if it is read, `square` over the parameter `(*shape)`.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
     norm = norm_of(param.detach().to(zeros.dtype), tuple(range(batch_dims, param.dim())))
+    one = zeros.clone().unsqueeze(0)
     return {
         "step": count,
         "num_steps": count.clone(),
@@ -30,23 +58,45 @@ def init_slots(param: Tensor, batch_dims: int) -> dict[str, Tensor]:
         "loud": torch.zeros_like(norm),
         "loudest": torch.zeros_like(norm),
         "opened": torch.zeros_like(norm),
-        "momenta": torch.stack([zeros] * len(DECAYS)),
-        "square": zeros,
-        "lead": zeros.clone(),
+        "momenta": one if reads.momenta == 1 else torch.cat([one] * reads.momenta),
+        **({"square": zeros.clone()} if reads.square else {}),
+        "lead": zeros,
     }
+
+
+def is_narrow(slot: Mapping[str, Tensor]) -> bool:
+    """Whether a parameter's slots are those of a rule that has learned nothing."""
+    return len(slot["momenta"]) < len(DECAYS)
+
+
+def narrowed(slot: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Slots that are read, of slots of which more was kept.
+
+    Args:
+        slot: A parameter's slots.
+        like: Slots such as it has to have.
+    """
+    found = {key: value for key, value in slot.items() if key in like or key != "square"}
+    momenta, wanted = found.get("momenta"), like["momenta"]
+    if isinstance(momenta, Tensor) and momenta.dim() == wanted.dim() and len(momenta) > len(wanted):
+        found["momenta"] = momenta[: len(wanted)]
+    return found
 
 
 def accumulate(slot: dict[str, Tensor], grad: Tensor) -> dict[str, Tensor]:
     """The accumulators after one more gradient."""
-    momenta, square = slot["momenta"], slot["square"]
-    grad = grad.to(square.dtype)
-    rates = fixed([1 - d for d in DECAYS], momenta).reshape(-1, *(1,) * grad.dim())
-    return {
+    momenta = slot["momenta"]
+    grad = grad.to(momenta.dtype)
+    rates = fixed([1 - d for d in DECAYS[: len(momenta)]], momenta)
+    new = {
         **slot,
         "step": slot["step"] + 1,
-        "momenta": torch.lerp(momenta, grad, rates),
-        "square": torch.addcmul(SQUARE_DECAY * square, grad, grad, value=1 - SQUARE_DECAY),
+        "momenta": torch.lerp(momenta, grad, rates.reshape(-1, *(1,) * grad.dim())),
     }
+    if "square" in slot:
+        kept = SQUARE_DECAY * slot["square"]
+        new["square"] = torch.addcmul(kept, grad, grad, value=1 - SQUARE_DECAY)
+    return new
 
 
 def norm_of(x: Tensor, dims: tuple[int, ...]) -> Tensor:

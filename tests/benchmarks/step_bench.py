@@ -1,122 +1,36 @@
-"""Cost of one optimizer step beside Adam's, in one process, interleaved.
+"""Cost of one optimizer step beside foreach Adam's, in one process, interleaved.
 
-    python tests/benchmarks/step_bench.py [--threads 2] [--repeats 20] [--compile]
+    python tests/benchmarks/step_bench.py [--threads 2] [--repeats 30] [--json rows.json] [CASE ...]
 
-Every optimizer steps after a forward and backward pass, as in training ("in training"), and then
-again at once, when its state is still in cache ("alone"). Milliseconds are the best of the repeats,
-since other load only ever adds time; on one thread they are processor time, which it adds least to.
+Every optimizer steps after a forward and backward pass, Adam always just before, so that other load
+meets both; ratios are medians of those of such pairs, with half the distance between quartiles.
+Times are processor time on one thread, and by the clock on more. Networks of more than `LARGE`
+parameters get a third of the repeats, and no rows of `small` and of torch operations.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import json
+import statistics
 import time
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from nfn_optim import NFNOptimizer, WeightSpaceFeatures
-from nfn_optim.rules import ElementwiseRule
+from nfn_optim import NFNOptimizer
+from step_networks import CASES, Case
 
-Step = Callable[[], object]
-
-
-def mlp(*widths: int) -> nn.Sequential:
-    layers = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
-
-
-def cnn() -> nn.Sequential:
-    convs = [m for a, b in pairwise((3, 16, 32, 32)) for m in (nn.Conv2d(a, b, 3), nn.ReLU())]
-    return nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
-
-
-class Block(nn.Module):
-    """Causal attention of four heads, then an MLP."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
-        self.mlp = mlp(width, 4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        normed = self.first(x)
-        q, k, v = (
-            layer(normed).unflatten(-1, (4, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).flatten(2))
-        return x + self.mlp(self.second(x))
-
-
-def gpt() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Embedding(65, 256), Block(256), Block(256), nn.LayerNorm(256), nn.Linear(256, 65)
-    )
-
-
-CASES: dict[str, tuple[Callable[[], nn.Sequential], Callable[[], Tensor]]] = {
-    "MLP 784-128-10": (lambda: mlp(784, 128, 10), lambda: torch.randn(64, 784)),
-    "CNN 16-32-32": (cnn, lambda: torch.randn(128, 3, 32, 32)),
-    "MLP 784-1024-1024-10": (lambda: mlp(784, 1024, 1024, 10), lambda: torch.randn(64, 784)),
-    "GPT of width 256": (gpt, lambda: torch.randint(65, (16, 64))),
+LARGE = 5_000_000
+METHODS: dict[str, dict[str, Any]] = {
+    "NFNOptimizer": {"fused": True},
+    "small": {"fused": True, "checkpoint": "small"},
+    "fused=False": {"fused": False},
 }
-
-
-def reference_layers(model: nn.Module, channels: int) -> Step:
-    """Two NPLinear layers of the nfn package at our rule's width, forward only."""
-    from nfn.common import WeightSpaceFeatures as Reference
-    from nfn.common import network_spec_from_wsfeat
-    from nfn.layers import NPLinear
-
-    feats = WeightSpaceFeatures.from_modules([model])
-    feats = feats.map(lambda t: t.detach().expand(*t.shape[:-1], 9))
-    inputs = Reference(*(tuple(t.contiguous() for t in part) for part in feats.to_tuple()))
-    spec = network_spec_from_wsfeat(inputs)
-    first, second = NPLinear(spec, 9, channels), NPLinear(spec, channels, 2)
-
-    @torch.no_grad()
-    def run() -> object:
-        hidden = first(inputs)
-        active = ([t.relu() for t in part] for part in (hidden.weights, hidden.biases))
-        return second(Reference(*active))
-
-    return run
-
-
-def optimizers(model: nn.Module, compiled: bool) -> dict[str, torch.optim.Optimizer]:
-    """All on the same parameters; a rate of zero leaves them alone at the same cost."""
-    params = list(model.parameters())
-    result: dict[str, torch.optim.Optimizer] = {"Adam": torch.optim.Adam(params, 0.0, foreach=True)}
-    native = NFNOptimizer(model, lr=0.0, fused=True)
-    plain = NFNOptimizer(model, lr=0.0, fused=False)
-    alone = ElementwiseRule(plain.rule.config).requires_grad_(False)
-    elementwise = NFNOptimizer(model, checkpoint=alone, lr=0.0, fused=False)
-    small = NFNOptimizer(model, checkpoint="small", lr=0.0, fused=True)
-    result |= {"NFNOptimizer": native, "small": small}
-    result |= {"fused=False": plain, "elementwise rule": elementwise}
-    if compiled:
-        result["fused=False, compiled"] = fast = NFNOptimizer(model, lr=0.0, fused=False)
-        fast.rule.compile()
-    return result
-
-
-def iteration(model: nn.Module, inputs: Tensor) -> Callable[[], Tensor]:
-    """Forward and backward on one batch with random labels."""
-    labels = torch.randint(10, model(inputs).shape[:-1])
-
-    def run() -> Tensor:
-        model.zero_grad()
-        loss = F.cross_entropy(model(inputs).flatten(0, -2), labels.flatten())
-        loss.backward()
-        return loss
-
-    return run
 
 
 def seconds() -> float:
@@ -124,59 +38,91 @@ def seconds() -> float:
     return time.perf_counter() if torch.get_num_threads() > 1 else time.thread_time()
 
 
-def best(train: Step, steps: dict[str, Step], repeats: int) -> dict[tuple[str, str], float]:
-    """Milliseconds of each step, in training and alone, and of the training pass; interleaved."""
-    times: dict[tuple[str, str], float] = {}
-    for repeat in range(-3, repeats):
-        for name, step in steps.items():
-            order = (("", "", train), (name, "in training", step), (name, "alone", step))
-            for label, when, function in order:
-                start = seconds()
-                function()
-                milliseconds = 1e3 * (seconds() - start)
-                if repeat >= 0:
-                    times[label, when] = min(times.get((label, when), milliseconds), milliseconds)
-    return times
+def timed(function: Callable[[], object]) -> float:
+    """Milliseconds of a call."""
+    start = seconds()
+    function()
+    return 1e3 * (seconds() - start)
 
 
-def bytes_per_parameter(optimizer: torch.optim.Optimizer) -> float:
+def resident(what: str) -> int:
+    """Bytes of this process in memory: `VmRSS` now, `VmHWM` at most."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split(f"{what}:")[1].split()[0])
+
+
+def floats_beside(step: Callable[[], object], count: int) -> float:
+    """Floats a parameter that a step needs at its highest, beside what is there before."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far
+    before = resident("VmRSS")
+    step()
+    return (resident("VmHWM") - before) / 4 / count
+
+
+def state_floats(optimizer: torch.optim.Optimizer, count: int) -> float:
     slots = [v for state in optimizer.state.values() for v in state.values()]
-    return sum(v.numel() * v.element_size() for v in slots) / sum(
-        p.numel() for p in optimizer.state
-    )
+    return sum(v.numel() * v.element_size() for v in slots) / 4 / count
+
+
+def figure(values: Sequence[float]) -> dict[str, float]:
+    """A median, and half the distance between quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return {"mean": round(middle, 4), "spread": round((high - low) / 2, 4)}
+
+
+def measured(case: Case, method: str, repeats: int) -> dict[str, dict[str, float]]:
+    """Figures of one method on one network."""
+    torch.manual_seed(0)
+    model = case.build()
+    params = list(model.parameters())
+    count = sum(p.numel() for p in params)
+    work = case.work(model)
+    # A rate of zero leaves parameters alone at the same cost.
+    adam = torch.optim.Adam(params, 0.0, foreach=True)
+    ours = NFNOptimizer(model, lr=0.0, **METHODS[method])
+    rows = []
+    for repeat in range(-3, repeats):
+        work()
+        first = timed(adam.step)
+        passes = timed(work)
+        second = timed(ours.step)
+        if repeat >= 0:
+            rows.append((second / first, second / (second + passes), first, second))
+    names = ("times_adam", "share", "adam_ms", "ms")
+    found = {n: figure(values) for n, values in zip(names, zip(*rows, strict=True), strict=True)}
+    if case.inputs is None:
+        del found["share"]
+        found["peak_floats"] = {"mean": round(floats_beside(ours.step, count), 2)}
+        found["adam_peak_floats"] = {"mean": round(floats_beside(adam.step, count), 2)}
+    found["state_floats"] = {"mean": round(state_floats(ours, count), 2)}
+    return found
+
+
+def size_of(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 def main() -> None:
-    """Prints one table."""
+    """Prints a row for every method on every network."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("cases", nargs="*", default=list(CASES))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print("| network | optimizer | ms in training | x Adam | share | ms alone | x Adam | state B |")
-    print("|---|---|---|---|---|---|---|---|")
-    for label, (build, batch) in CASES.items():
-        torch.manual_seed(0)
-        model = build()
-        train, all_of_them = iteration(model, batch()), optimizers(model, args.compile)
-        steps: dict[str, Step] = {name: o.step for name, o in all_of_them.items()}
-        if not any(isinstance(layer, Block) for layer in model):
-            steps["nfn layers"] = reference_layers(model, NFNOptimizer(model).rule.config.hidden)
-        times = best(train, steps, args.repeats)
-        work = times["", ""]
-        for name in steps:
-            cells = []
-            for when in ("in training", "alone"):
-                ms = times[name, when]
-                cells += [f"{ms:.2f}", f"{ms / times['Adam', when]:.1f}"]
-            cells.insert(
-                2, f"{times[name, 'in training'] / (times[name, 'in training'] + work):.0%}"
-            )
-            known = name in all_of_them
-            cells.append(f"{bytes_per_parameter(all_of_them[name]):.1f}" if known else "")
-            print("|", " | ".join((label, name, *cells)), "|", flush=True)
-        print(f"| {label} | forward and backward | {work:.2f} | | | | | |")
+    rows = []
+    for task in args.cases:
+        is_large = size_of(CASES[task].build()) > LARGE
+        for method in list(METHODS)[: 1 if is_large else None]:
+            repeats = args.repeats // (3 if is_large else 1)
+            values = measured(CASES[task], method, repeats)
+            rows.append({"task": task, "method": method, "values": values})
+            cells = (f"{k} {v['mean']:.3g} ± {v.get('spread', 0):.2g}" for k, v in values.items())
+            print(f"{task} | {method} | {' | '.join(cells)}", flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(rows))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...rules import NFNRule, Params
+from ...rules import NFNRule, Params, is_narrow
 from ...symmetry import NetworkSpec
-from .. import dense, fit, pointer, table
+from .. import dense, fit, pointer, pointers, table
 from ._layout import SLOTS as SLOTS
 from ._layout import Layout as Layout
 from ._layout import layout_of as layout_of
@@ -46,17 +46,17 @@ class Step:
     held: list[Tensor]
     order: list[str]
 
-    def take(self, rates: Sequence[tuple[float, float]]) -> Sequence[Tensor]:
+    def take(self, rates: Sequence[tuple[float, float]]) -> Tensor:
         """Takes the step, in place: parameters become `keep * param + rate * delta`.
 
         Args:
             rates: `(rate, keep)` of each parameter, in the order in which they were given.
 
         Returns:
-            The norm of each parameter's `delta`, likewise.
+            The norm of each parameter's `delta`, likewise `(parameters)`.
         """
         layout, weights = self.layout, list(map(dense, self.weights))
-        laid = [layout.lay(i, tensor) for i, tensor in enumerate(self.held)]
+        laid = layout.laid(self.held)
         by_name = dict(zip(self.order, rates, strict=True))
         factors = [factor for name in layout.names for factor in by_name[name]]
         norms = torch.empty(len(layout.names), dtype=torch.float32, device="cpu")
@@ -67,18 +67,20 @@ class Step:
             table(layout.fans),
             ctypes.c_long(len(layout.sizes)),
             table(layout.sizes),
-            table(array("Q", map(pointer, laid))),
+            table(pointers(laid)),
             table(array("d", factors)),
-            table(array("Q", map(pointer, weights))),
+            table(pointers(weights)),
             table(array("f", settings_of(self.rule))),
             ctypes.c_int(self.rule.config.hidden),
             ctypes.c_int(torch.get_num_threads()),
             ctypes.c_void_p(pointer(norms)),
         )
-        _write_back(layout, self.held, laid)
+        layout.write_back(laid, self.held)
         torch.autograd.graph.increment_version(self.held[:: 2 + len(SLOTS)])
-        found = dict(zip(layout.names, norms.unbind(), strict=True))
-        return [found[name] for name in self.order]
+        if list(layout.names) == self.order:
+            return norms
+        places = {name: i for i, name in enumerate(layout.names)}
+        return norms[[places[name] for name in self.order]]
 
 
 def prepare(
@@ -95,7 +97,8 @@ def prepare(
         params: Tensors by name, as the spec stores them.
         grads: Their gradients.
         slots: Their state, which is written to.
-        spec: The network's spec.
+        spec: The network's spec. It may have other parameters, too, if slots are those of a rule
+            that has learned nothing.
 
     Returns:
         None where the step has to be torch's, or nobody's: for other rules than `NFNRule` itself,
@@ -104,19 +107,13 @@ def prepare(
     """
     if type(rule) is not NFNRule or torch.compiler.is_compiling():
         return None
-    layout = layout_of(spec, rule.direction)
-    weights = weights_in(rule)
-    if not all(slots[name].keys() >= set(SLOTS) for name in layout.names):
+    is_learned = not all(map(is_narrow, slots.values()))
+    if rule.is_learned and not is_learned:
         return None
+    layout = layout_of(spec, rule.direction, is_learned)
+    layout = layout if is_learned else layout.part(params)
+    weights = weights_in(rule)
     held = layout.held(params, grads, slots)
     if not fit([*held, *weights], [*layout.tensors, *weights_of(rule.config.hidden)]):
         return None
     return Step(rule, layout, weights, held, list(params))
-
-
-def _write_back(layout: Layout, held: list[Tensor], laid: list[Tensor]) -> None:
-    """Copies go back to what they are copies of, which may have been made in inference mode."""
-    with torch.inference_mode():
-        for i, (tensor, used) in enumerate(zip(held, laid, strict=True)):
-            if used is not tensor and layout.tensors[i].is_written:
-                tensor.copy_(layout.put_back(i, used))

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from itertools import chain
 from math import prod
+from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from ...layers.relational import ParameterAxes, Roles, roles_of
-from ...rules import Params, Spectral, constants, default_sizes, log_fans
+from ...rules import Params, Reads, Spectral, constants, default_sizes, log_fans
 from ...symmetry import Matrices, NetworkSpec, Shape
-from .. import Expected, dense
+from .. import Expected, are_dense, dense, is_copy
 
+T = TypeVar("T")
 SLOTS = ("momenta", "square", "lead", *constants.SCALARS)
+_TENSORS, _NUMBERS, _FANS = 2 + len(SLOTS), 12, 5  # of a parameter
+_OF_ENTRIES = _TENSORS - len(constants.SCALARS)  # of these, such as have its axes
+_NONE = torch.empty(0, dtype=torch.float32, device="cpu")  # in place of a slot that is not kept
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,13 @@ class Layout:
     Attributes:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
-        numbers: Eleven of each parameter.
+        numbers: Twelve of each parameter.
         fans: Five of each parameter: `log_fans`, its weights' size by default, and its log share.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
         reordered: For each of these, the parameter whose axes are stored in another order than
             those of `spec`; None where there is nothing to reorder.
+        loose: Whether entries of a row of each parameter may lie in any order.
     """
 
     spec: NetworkSpec
@@ -40,6 +48,7 @@ class Layout:
     sizes: array[int]
     tensors: list[Expected]
     reordered: list[str | None]
+    loose: list[bool]
 
     def held(
         self, params: Params, grads: Params, slots: Mapping[str, Mapping[str, Tensor]]
@@ -48,23 +57,87 @@ class Layout:
         return [
             tensor
             for name in self.names
-            for tensor in (params[name], grads[name], *[slots[name][slot] for slot in SLOTS])
+            for tensor in (
+                params[name],
+                grads[name],
+                *[slots[name].get(slot, _NONE) for slot in SLOTS],
+            )
         ]
 
-    def lay(self, index: int, tensor: Tensor) -> Tensor:
-        """The tensor of this index in `tensors` as native code has it: itself, or a dense copy."""
-        name = self.reordered[index]
-        return dense(tensor if name is None else self.spec.view(name, tensor))
+    def part(self, names: Collection[str]) -> Layout:
+        """That of some of the parameters, where each is read alone."""
+        if len(names) == len(self.names):
+            return self
+        chosen = [i for i, name in enumerate(self.names) if name in names]
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in chosen),
+            numbers=array("q", _parts(self.numbers, chosen, _NUMBERS)),
+            fans=array("f", _parts(self.fans, chosen, _FANS)),
+            tensors=list(_parts(self.tensors, chosen, _TENSORS)),
+            reordered=list(_parts(self.reordered, chosen, _TENSORS)),
+            loose=[self.loose[i] for i in chosen],
+        )
 
-    def put_back(self, index: int, tensor: Tensor) -> Tensor:
+    def laid(self, held: list[Tensor]) -> list[Tensor]:
+        """All tensors as native code has them, see `lay`."""
+        if not self._is_reordered and are_dense(held):
+            return held
+        orders = self._orders(held)
+        return [
+            self.lay(i, t, order) for i, (t, order) in enumerate(zip(held, orders, strict=True))
+        ]
+
+    def write_back(self, laid: list[Tensor], held: list[Tensor]) -> None:
+        """Copies that were written to go back, to tensors that may be of inference mode."""
+        if laid is held:
+            return
+        with torch.inference_mode():
+            for i, order in enumerate(self._orders(held)):
+                if self.tensors[i].is_written and is_copy(laid[i], held[i]):
+                    held[i].copy_(self.put_back(i, laid[i], order))
+
+    @cached_property
+    def _is_reordered(self) -> bool:
+        return any(self.reordered)
+
+    def _orders(self, held: list[Tensor]) -> list[Shape | None]:
+        """For each tensor the order in which the parameter's axes lie, where it can be taken so.
+
+        It is for convolutions in `torch.channels_last`; None: as they are stored.
+        """
+        values = zip(held[::_TENSORS], self.loose, strict=True)
+        orders = [_order(value) if is_loose else None for value, is_loose in values]
+        return [order for order in orders for _ in range(_TENSORS)]
+
+    def lay(self, index: int, tensor: Tensor, order: Shape | None = None) -> Tensor:
+        """The tensor of this index in `tensors` as native code has it: dense, copied if need be."""
+        name = self.reordered[index]
+        if name is not None:
+            tensor = self.spec.view(name, tensor)
+        elif order is not None and tensor.dim() >= len(order):
+            tensor = _permuted(tensor, order)
+        return dense(tensor)
+
+    def put_back(self, index: int, tensor: Tensor, order: Shape | None = None) -> Tensor:
         """The inverse."""
         name = self.reordered[index]
-        return tensor if name is None else self.spec.unview(name, tensor)
+        if name is not None:
+            return self.spec.unview(name, tensor)
+        if order is not None and tensor.dim() >= len(order):
+            return _permuted(tensor, tuple(order.index(axis) for axis in range(len(order))))
+        return tensor
 
 
 @lru_cache(maxsize=64)
-def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
-    """The layout of a network, whose steps point in a direction."""
+def layout_of(spec: NetworkSpec, direction: Spectral, is_learned: bool = True) -> Layout:
+    """The layout of a network.
+
+    Args:
+        spec: The network.
+        direction: Where its steps point.
+        is_learned: Whether slots are kept that only learned weights read, see `Reads`.
+    """
     roles, numbers, fans = roles_of(spec), array("q"), array("f")
     spec = roles.spec
     matrices = direction.matrices(spec)
@@ -77,19 +150,53 @@ def layout_of(spec: NetworkSpec, direction: Spectral) -> Layout:
         outputs, inputs, of_taps = _blocks(p, matrices.get(p.name))
         blocks = (inputs, outputs, of_taps) if is_turned else (outputs, inputs, of_taps)
         numbers.extend((rows, columns, taps, p.out, source, is_turned, *blocks))
-        numbers.extend((_bands(direction, matrices.get(p.name)), p.taps > 0))
+        kept = Reads.of(is_learned, p.name in matrices).momenta
+        numbers.extend((_bands(direction, matrices.get(p.name)), p.taps > 0, kept))
         shares = direction.log_shares(spec, [p.name], "cpu")
         fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name], matrices), *shares))
     names = tuple(p.name for p in roles.parameters)
-    tensors = [one for name in names for one in _tensors(name, spec.stored[name])]
+    reads = {name: Reads.of(is_learned, name in matrices) for name in names}
+    tensors = [one for name in names for one in _tensors(name, spec.stored[name], reads[name])]
     orders = [
         p.name if p.name in spec.orders and not _is_turned(spec, p) else None
         for p in roles.parameters
     ]
+    of_tensors = [order for order in orders for _ in range(_TENSORS)]
     reordered = [
-        order for name in orders for order in (*[name] * 5, *[None] * len(constants.SCALARS))
+        order if i % _TENSORS < _OF_ENTRIES and one.shape != _NONE.shape else None
+        for i, (order, one) in enumerate(zip(of_tensors, tensors, strict=True))
     ]
-    return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered)
+    loose = [not is_learned and _is_loose(spec, name, matrices.get(name)) for name in names]
+    return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered, loose)
+
+
+def _is_loose(spec: NetworkSpec, name: str, matrices: Matrices | None) -> bool:
+    """Whether a polar factor, if any, takes the entries of a row in any order.
+
+    Layers would have to tell them apart.
+    """
+    is_plain = name not in spec.orders and spec.stored[name] == spec.shapes[name]
+    return is_plain and (matrices is None or set(matrices.splits[1:]) <= {1})
+
+
+def _order(values: Tensor) -> Shape | None:
+    """The order of a tensor's axes in memory, where it is another one and its rows lie apart."""
+    if values.is_contiguous():
+        return None
+    strides = values.stride()
+    order = tuple(sorted(range(values.dim()), key=lambda axis: -strides[axis]))
+    return order if order[0] == 0 else None
+
+
+def _permuted(tensor: Tensor, order: Shape) -> Tensor:
+    """The last axes in another order."""
+    lead = tensor.dim() - len(order)
+    return tensor.permute(*range(lead), *(lead + axis for axis in order))
+
+
+def _parts(items: Sequence[T], chosen: Sequence[int], each: int) -> Iterator[T]:
+    """Those of the chosen parameters, which have so many each."""
+    return chain.from_iterable(items[each * i : each * (i + 1)] for i in chosen)
 
 
 def _is_turned(spec: NetworkSpec, p: ParameterAxes) -> bool:
@@ -120,9 +227,10 @@ def _bands(direction: Spectral, matrices: Matrices | None) -> int:
     return 0 if matrices is None else direction.num_bands(matrices.rows, matrices.columns, "cpu")
 
 
-def _tensors(name: str, shape: Shape) -> list[Expected]:
-    momenta = (len(constants.DECAYS), *shape)
-    slots = zip(SLOTS, (momenta, shape, shape, *[()] * len(constants.SCALARS)), strict=True)
+def _tensors(name: str, shape: Shape, reads: Reads) -> list[Expected]:
+    square = shape if reads.square else tuple(_NONE.shape)
+    kept = ((reads.momenta, *shape), square, shape)
+    slots = zip(SLOTS, (*kept, *[()] * len(constants.SCALARS)), strict=True)
     return [
         Expected(f"parameter {name!r}", shape, is_written=True),
         Expected(f"the gradient of {name!r}", shape),

@@ -1,8 +1,12 @@
 // How entries move: a fast iterate takes steps, and the parameters follow its average.
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
 #include "channels.h"
 #include "lanes.h"
+#include "parallel.h"
 #include "parameter.h"
 
 namespace nfn {
@@ -18,16 +22,39 @@ inline Vec move(Parameter& p, long at, long n, Vec step, Vec rate) {
   return first(delta * delta, n);
 }
 
-// Moves a piece at the pace of its parameter alone, where layers write nothing.
-inline void keep_pace(Parameter& p, Piece& piece) {
-  const Vec size = exp(p.log_size + Vec{}), rate = sigmoid(p.recency + Vec{});
-  const long end = piece.end * p.length();
+// Moves the `count` entries from `at` on at the pace of their parameter alone, where layers write
+// nothing; `direction(e, n)` is that of `n` of them. Returns the square of what they move by.
+template <class Direction>
+inline float keep_pace(Parameter& p, long at, long count, Direction direction) {
+  const Vec pace = all(p.pace), rate = all(p.following);
   Vec moved = {};
-  for (long at = piece.begin * p.length(); at < end; at += LANES) {
-    const long n = end - at;
-    moved += move(p, at, n, size * first(direction(p, at, n), n), rate);
+  for (long e = 0; e < count; e += LANES) {
+    const long n = count - e;
+    moved += move(p, at + e, n, pace * clamp(direction(e, n), -CLIP, CLIP), rate);
   }
-  piece.moved = sum(moved);
+  return sum(moved);
+}
+
+// Moves all parameters that are made of no matrices so, along Adam's direction.
+inline void follow_adam(std::vector<Parameter>& parameters, int threads) {
+  constexpr long AT_ONCE = 1 << 16;  // entries
+  struct Stretch {
+    Parameter* parameter;
+    long at, count;
+    double moved;
+  };
+  std::vector<Stretch> all;
+  for (Parameter& p : parameters) {
+    for (long at = 0; at < p.entries() && !p.is_polar(); at += AT_ONCE) {
+      all.push_back({&p, at, std::min(AT_ONCE, p.entries() - at), 0});
+    }
+  }
+  in_parallel(all.size(), threads, [&](long i) {
+    Stretch& s = all[i];
+    s.moved = keep_pace(*s.parameter, s.at, s.count,
+                        [&](long e, long n) { return adams(*s.parameter, s.at + e, n); });
+  });
+  for (const Stretch& s : all) s.parameter->moved += s.moved;
 }
 
 }  // namespace nfn

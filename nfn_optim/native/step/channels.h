@@ -11,11 +11,9 @@ inline Vec adam_scale(const Parameter& p, Vec square) {
   return 1.0f / root(square * p.correct_square + TINY);
 }
 
-// Where the entries from `e` on are to go: the first channel by itself.
-inline Vec direction(const Parameter& p, long e, long n) {
-  if (p.is_polar()) return clamp(load(p.direction.get() + e, n), -CLIP, CLIP);
-  const Vec scale = adam_scale(p, load(p.square + e, n));
-  return clamp(load(p.momenta + e, n) * scale * p.correct[0], -CLIP, CLIP);
+// Adam's direction of the entries from `e` on, zero beyond the first `n`.
+inline Vec adams(const Parameter& p, long e, long n) {
+  return load(p.momenta + e, n) * adam_scale(p, load(p.square + e, n)) * p.correct[0];
 }
 
 // Input channels of entries from `e` on, zero beyond the first `n`.

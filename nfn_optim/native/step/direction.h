@@ -5,7 +5,7 @@
 #include <iterator>
 #include <vector>
 
-#include "border.h"
+#include "parallel.h"
 #include "parameter.h"
 #include "polar.h"
 
@@ -30,6 +30,7 @@ struct Block {
 
   long columns() const { return runs * length; }
   bool stands() const { return rows > columns(); }
+  bool lies_whole() const { return !stands() && runs == 1; }
   long low() const { return std::min(rows, columns()); }
   long wide() const { return std::max(rows, columns()); }
 
@@ -45,17 +46,32 @@ struct Block {
     }
   }
 
-  // The inverse of `lay`.
-  void put_back(const float* from, float* to) const {
-    for (long r = 0; r < runs; ++r) {
-      float* run = to + start + r * run_stride;
-      if (stands()) {
-        transpose(from + r * length * rows, rows, length, rows, run, row_stride);
-      } else {
-        copy(from + r * length, columns(), rows, length, run, row_stride);
+  // Calls `visit(at, n, x)` for the rows from `begin` to `end` of a matrix that was laid so: its `n`
+  // entries from `x` on are those of the parameter from `at` on.
+  template <class Visit>
+  void each_run(const float* laid, long begin, long end, Visit visit) const {
+    std::vector<float, Pooled<float>> turned;
+    const float* from = laid + begin * columns();
+    if (stands()) {
+      turned.resize((end - begin) * columns());
+      transpose(laid + begin, rows, columns(), end - begin, turned.data(), columns());
+      from = turned.data();
+    }
+    for (long i = begin; i < end; ++i) {
+      for (long r = 0; r < runs; ++r, from += length) {
+        visit(start + i * row_stride + r * run_stride, length, from);
       }
     }
   }
+};
+
+// Some rows of a block that is laid.
+struct Strip {
+  Parameter* parameter;
+  const Block* block;
+  const float* laid;
+  long begin, end;
+  double moved;
 };
 
 // A parameter's momentum as matrices that lie, and their polar factors in its place.
@@ -63,58 +79,106 @@ struct Pointing {
   Parameter* parameter;
   std::vector<Block> blocks;
   Buffer laid;  // one block after another, where they do not lie so already
-  std::vector<Band> bands;
 
   explicit Pointing(Parameter& p) : parameter(&p) {
     const long count = p.blocks[0] * p.blocks[1] * p.blocks[2];
     for (long b = 0; b < count; ++b) blocks.emplace_back(p, b);
   }
 
-  void open() {
-    Parameter& p = *parameter;
-    p.direction = Buffer(p.entries());
-    const bool is_laid = blocks.size() == 1 && !blocks[0].stands();
-    if (!is_laid) laid = Buffer(p.entries());
-    const float* from = is_laid ? p.momenta : laid.get();
-    float* to = is_laid ? p.direction.get() : laid.get();
-    const long size = p.entries() / blocks.size();
-    for (const Block& block : blocks) {
-      if (!is_laid) block.lay(p.momenta, to);
-      for (Band& band : deal(from, to, block.low(), block.wide(), p.bands)) {
-        bands.push_back(std::move(band));
-      }
-      from += size, to += size;
-    }
+  bool lies_whole() const { return blocks[0].lies_whole(); }
+
+  void lay() {
+    if (lies_whole()) return;
+    laid = Buffer(parameter->entries());
+    for (size_t b = 0; b < blocks.size(); ++b) blocks[b].lay(parameter->momenta, matrix(b));
   }
 
-  void close() {
-    if (!laid.get()) return;
-    const float* from = laid.get();
-    for (const Block& block : blocks) {
-      block.put_back(from, parameter->direction.get());
-      from += parameter->entries() / blocks.size();
+  float* matrix(size_t b) const { return laid.get() + b * parameter->entries() / blocks.size(); }
+
+  std::vector<Band> bands() const {
+    std::vector<Band> all;
+    for (size_t b = 0; b < blocks.size(); ++b) {
+      const Block& block = blocks[b];
+      Rows rows{parameter->momenta + block.start, block.row_stride};
+      if (!lies_whole()) rows = {matrix(b), block.wide()};
+      std::vector<Band> dealt = deal(rows, block.low(), block.wide(), parameter->bands);
+      std::move(dealt.begin(), dealt.end(), std::back_inserter(all));
     }
+    return all;
+  }
+
+  std::vector<Strip> strips() const {
+    constexpr long ROWS = 32;
+    std::vector<Strip> all;
+    for (size_t b = 0; laid.get() && b < blocks.size(); ++b) {
+      for (long i = 0; i < blocks[b].rows; i += ROWS) {
+        const long end = std::min(i + ROWS, blocks[b].rows);
+        all.push_back({parameter, &blocks[b], matrix(b), i, end, 0});
+      }
+    }
+    return all;
   }
 };
 
-// Finds the directions of all parameters that are made of matrices.
-inline void point(std::vector<Parameter>& parameters, int threads) {
-  std::vector<Pointing> all;
-  for (Parameter& p : parameters) {
-    if (p.is_polar()) all.emplace_back(p);
-  }
+// Writes a direction of so many entries.
+template <class Direction>
+inline void keep(Direction direction, long count, float* to) {
+  for (long e = 0; e < count; e += LANES) store(to + e, direction(e, count - e), count - e);
+}
+
+// Finds the directions of some parameters, all made of matrices. `visit(p, at, count, direction)`
+// takes those of so many entries from `at` on, where `direction(e, n)` are `n` of them, on several
+// threads, and returns by how much they move, squared.
+template <class Visit>
+inline void point(std::vector<Pointing>& all, int threads, Visit visit) {
   const long count = all.size();
-  Caught caught;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long i = 0; i < count; ++i) caught.run([&] { all[i].open(); });
-  caught.pass_on();
-  std::vector<Band> bands;
-  for (Pointing& one : all) {
-    std::move(one.bands.begin(), one.bands.end(), std::back_inserter(bands));
+  std::vector<std::vector<Band>> bands(count);
+  in_parallel(count, threads, [&](long i) {
+    all[i].lay();
+    bands[i] = all[i].bands();
+  });
+  std::vector<Turn> turns;
+  for (long i = 0; i < count; ++i) {
+    for (const Band& band : bands[i]) turns.push_back({&band, i, 0});
   }
-  polar_factors(std::move(bands), threads);
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long i = 0; i < count; ++i) all[i].close();
+  take_turns(turns, threads, [&](Turn& turn, long row, auto direction) {
+    const Pointing& one = all[turn.parameter];
+    const long count = turn.band->columns;
+    float* own = turn.band->rows.at(row);
+    if (one.laid.get()) {
+      keep(direction, count, own);
+    } else {
+      turn.moved += visit(*one.parameter, own - one.parameter->momenta, count, direction);
+    }
+  });
+  for (const Turn& turn : turns) all[turn.parameter].parameter->moved += turn.moved;
+  std::vector<Strip> strips;
+  for (const Pointing& one : all) {
+    for (const Strip& strip : one.strips()) strips.push_back(strip);
+  }
+  in_parallel(strips.size(), threads, [&](long i) {
+    Strip& strip = strips[i];
+    strip.block->each_run(strip.laid, strip.begin, strip.end,
+                          [&](long at, long count, const float* x) {
+                            const auto direction = [x](long e, long n) { return load(x + e, n); };
+                            strip.moved += visit(*strip.parameter, at, count, direction);
+                          });
+  });
+  for (const Strip& strip : strips) strip.parameter->moved += strip.moved;
+}
+
+// The same of all parameters that are made of matrices, some after others, so that what is worked
+// with stays in the caches.
+template <class Visit>
+inline void point(std::vector<Parameter>& parameters, int threads, Visit visit) {
+  constexpr long AT_ONCE = 1 << 20;  // entries
+  std::vector<Pointing> some;
+  long entries = 0;
+  for (Parameter& p : parameters) {
+    if (p.is_polar()) some.emplace_back(p), entries += p.entries();
+    if (entries >= AT_ONCE) point(some, threads, visit), some.clear(), entries = 0;
+  }
+  point(some, threads, visit);
 }
 
 }  // namespace nfn

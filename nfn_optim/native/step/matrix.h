@@ -15,6 +15,7 @@ namespace nfn {
 constexpr long PANEL = 2 * LANES;  // columns that a product works on at once
 constexpr int REGISTERS = LANES == 16 ? 32 : 16;
 constexpr int BLOCK = REGISTERS == 32 ? 8 : 6;  // rows that it works on at once
+constexpr long NEAR = 1 << 13;  // floats that the nearest cache holds beside others
 constexpr int SIDE = REGISTERS == 32 ? 4 : 2;   // rows and columns that a Gram matrix does
 
 // Rows of `columns` floats, each followed by zeros up to a multiple of `PANEL`: an odd one, so that
@@ -37,12 +38,16 @@ inline void copy(const float* from, long from_stride, long rows, long columns, f
   for (long i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
 }
 
-// Rows of `a` times a panel `b` of `k` rows.
+// Rows of `a` times a panel `b` of `k` rows, which begin every `b_stride` floats.
 template <int ROWS>
-inline void multiply(const float* a, long a_stride, const float* b, long k, float alpha, float beta,
-                     const float* d, long d_stride, float* c, long c_stride) {
-  Vec sums[ROWS][2] = {};
-  accumulate(sums, k, b, PANEL, [=](long r, long i) { return a[r * a_stride + i]; });
+inline void multiply(const float* a, long a_stride, const float* b, long b_stride, long k,
+                     float alpha, float beta, const float* d, long d_stride, float* c,
+                     long c_stride) {
+  Vec sums[ROWS][2];
+#pragma GCC unroll 8
+  for (int r = 0; r < ROWS; ++r) sums[r][0] = sums[r][1] = Vec{};
+  accumulate(sums, k, b, b_stride, [=](long r, long i) { return a[r * a_stride + i]; });
+#pragma GCC unroll 8
   for (int r = 0; r < ROWS; ++r) {
     const float* from = d + r * d_stride;
     float* to = c + r * c_stride;
@@ -62,24 +67,28 @@ inline void multiply_rest(long rows, Arguments... arguments) {
 }
 
 // `c = alpha a b + beta d` in the rows from `first(column)` on, `a` of the given rows and columns; `c`
-// and `d` may be `b` if it is square in rows, since columns are worked on in panels.
+// and `d` may be `b` if it is square in rows, since columns are worked on in panels, each of them
+// copied unless `c` is another matrix and `b` is in the nearest cache as it is.
 template <class First>
 inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, float alpha,
                      float beta, const Matrix& d, Matrix& c, int threads, First first) {
   const long k = b.rows, panels = padded(b.columns, PANEL) / PANEL;
   if (2 * rows * k * b.stride < 1000000) threads = 1;
   const auto multiply_panel = [&](long panel) {
-    std::vector<float, Pooled<float>> packed(k * PANEL);
-    for (long i = 0; i < k; ++i) {
-      store(&packed[i * PANEL], load(b[i] + panel * PANEL));
-      store(&packed[i * PANEL + LANES], load(b[i] + panel * PANEL + LANES));
+    std::vector<float, Pooled<float>> packed;
+    const float* from = b[0] + panel * PANEL;
+    long apart = b.stride;
+    if (&c == &b || k * b.stride > NEAR) {
+      packed.resize(k * PANEL);
+      copy(from, apart, k, PANEL, packed.data(), PANEL);
+      from = packed.data(), apart = PANEL;
     }
     long row = first(panel * PANEL);
     for (; row + BLOCK <= rows; row += BLOCK) {
-      multiply<BLOCK>(a + row * a_stride, a_stride, packed.data(), k, alpha, beta,
-                  d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
+      multiply<BLOCK>(a + row * a_stride, a_stride, from, apart, k, alpha, beta,
+                      d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
     }
-    multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, packed.data(), k, alpha, beta,
+    multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, from, apart, k, alpha, beta,
                              d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
   };
   Caught caught;
@@ -114,24 +123,55 @@ inline Matrix multiply(const float* a, long rows, const Matrix& b, int threads) 
   return c;
 }
 
-// `SIDE` rows of `x` from `i` on times `SIDE` from `j` on, to `g`.
-inline void gram_block(const Matrix& x, long i, long j, Matrix& g) {
-  const long rows = std::min<long>(SIDE, x.rows - i), columns = std::min<long>(SIDE, x.rows - j);
-  Vec total[SIDE][SIDE] = {};
+typedef float Four __attribute__((vector_size(16)));
+
+// Four sums over lanes.
+NFN_INLINE Four sums(const Vec* x) {
+  float parts[4][4], turned[4][4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    Four part[LANES / 4];
+    std::memcpy(part, x + i, sizeof(Vec));
+#pragma GCC unroll 4
+    for (int k = LANES / 4 - 1; k > 0; --k) part[0] += part[k];
+    std::memcpy(parts[i], part, sizeof(Four));
+  }
+  transpose_four(parts[0], 4, turned[0], 4);
+  Four rows[4];
+  std::memcpy(rows, turned, sizeof(rows));
+  return (rows[0] + rows[1]) + (rows[2] + rows[3]);
+}
+
+// `SIDE` rows of `x` from `i` on times as many from `j` on, to `g`, which has room for them.
+inline void gram_block(const Matrix& x, long i, long j, float (&g)[SIDE][SIDE]) {
+  const float *left[SIDE], *right[SIDE];
+#pragma GCC unroll 4
+  for (int r = 0; r < SIDE; ++r) {  // the last rows again where there are no more
+    left[r] = x[std::min(i + r, x.rows - 1)], right[r] = x[std::min(j + r, x.rows - 1)];
+  }
+  Vec total[SIDE][SIDE];
+#pragma GCC unroll 4
+  for (int r = 0; r < SIDE; ++r) {
+#pragma GCC unroll 4
+    for (int s = 0; s < SIDE; ++s) total[r][s] = Vec{};
+  }
   for (long e = 0; e < x.columns; e += LANES) {
-    Vec left[SIDE], right[SIDE];
-    for (int r = 0; r < SIDE; ++r) {  // the last rows again where there are no more
-      left[r] = load(x[std::min(i + r, x.rows - 1)] + e);
-      right[r] = load(x[std::min(j + r, x.rows - 1)] + e);
-    }
+    Vec row[SIDE];
+#pragma GCC unroll 4
+    for (int s = 0; s < SIDE; ++s) row[s] = load(right[s] + e);
 #pragma GCC unroll 4
     for (int r = 0; r < SIDE; ++r) {
+      const Vec own = load(left[r] + e);
 #pragma GCC unroll 4
-      for (int s = 0; s < SIDE; ++s) total[r][s] += left[r] * right[s];
+      for (int s = 0; s < SIDE; ++s) total[r][s] += own * row[s];
     }
   }
-  for (long r = 0; r < rows; ++r) {
-    for (long s = 0; s < columns; ++s) g[i + r][j + s] = g[j + s][i + r] = sum(total[r][s]);
+  Vec* all = total[0];
+  float* to = g[0];
+#pragma GCC unroll 4
+  for (int k = 0; k < SIDE * SIDE; k += 4) {
+    const Four found = sums(all + k);
+    std::memcpy(to + k, &found, sizeof(Four));
   }
 }
 
@@ -141,7 +181,15 @@ inline Matrix gram(const Matrix& x, int threads) {
   if (x.rows * x.rows * x.stride < 1000000) threads = 1;
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
   for (long i = 0; i < x.rows; i += SIDE) {
-    for (long j = 0; j <= i; j += SIDE) gram_block(x, i, j, g);
+    for (long j = 0; j <= i; j += SIDE) {
+      float block[SIDE][SIDE];
+      gram_block(x, i, j, block);
+      for (long r = 0; r < std::min<long>(SIDE, x.rows - i); ++r) {
+        for (long s = 0; s < std::min<long>(SIDE, x.rows - j); ++s) {
+          g[i + r][j + s] = g[j + s][i + r] = block[r][s];
+        }
+      }
+    }
   }
   return g;
 }

@@ -26,7 +26,7 @@ struct Settings {
   float widest() const { return -std::log(first_share); }
 };
 
-constexpr int NUMBERS = 11, FANS = 5, TENSORS = 11;  // of a parameter, see `nfn_step`
+constexpr int NUMBERS = 12, FANS = 5, TENSORS = 11;  // of a parameter, see `nfn_step`
 
 struct Parameter {
   long rows, columns, taps;
@@ -36,6 +36,7 @@ struct Parameter {
   long blocks[3];  // of outputs, inputs and taps: matrices; none where these are zero
   long bands;      // of each of them
   bool has_taps;   // axes of taps, be it a single one
+  int kept;        // momenta, the shortest first; there is no square where it is null
   float fans[FANS];
   float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened;
   const float *grad, *num_steps, *start;
@@ -43,6 +44,7 @@ struct Parameter {
 
   float correct[DECAYS], correct_square, level, loudness[DECAYS], size, context[CONTEXT];
   float trend[TREND], log_size, recency, trust;
+  float pace, following;  // what these come to where layers write nothing
   double moved = 0;
   Buffer direction;
   long apart;             // floats from one momentum to the next
@@ -52,7 +54,7 @@ struct Parameter {
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
         source(static_cast<int>(layout[4])), is_turned(layout[5]),
         blocks{layout[6], layout[7], layout[8]}, bands(layout[9]),
-        has_taps(layout[10]), rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
+        has_taps(layout[10]), kept(static_cast<int>(layout[11])), rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
     std::copy_n(of_fans, FANS, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];

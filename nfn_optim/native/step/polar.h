@@ -5,25 +5,48 @@
 #include <cmath>
 #include <vector>
 
-#include "border.h"
 #include "constants.h"
 #include "matrix.h"
+#include "parallel.h"
 
 namespace nfn {
 
+// Rows of a matrix, one every so many floats.
+struct Rows {
+  float* first;
+  long apart;
+
+  float* at(long row) const { return first + row * apart; }
+};
+
 // Rows of a matrix that get a polar factor together; there are no more of them than columns.
 struct Band {
-  const float* from;
-  float* to;  // may be `from`
+  Rows rows;
   long columns;
-  std::vector<long> rows;
+  std::vector<long> chosen;
   double square;  // sum of the squares of all entries
 
   double cost() const {  // products
-    const double n = rows.size();
+    const double n = chosen.size();
     return n * n * (3 * columns + 13 * n);
   }
 };
+
+// Added up in double precision by eight lanes, which keeps a processor busy.
+inline double sum_of_squares(const float* x, long count) {
+  constexpr long WIDE = 8;
+  double lanes[WIDE] = {}, rest = 0;
+  long e = 0;
+  for (; e + WIDE <= count; e += WIDE) {
+    for (long i = 0; i < WIDE; ++i) {
+      const double entry = x[e + i];
+      lanes[i] += entry * entry;
+    }
+  }
+  for (; e < count; ++e) rest += static_cast<double>(x[e]) * x[e];
+  for (double lane : lanes) rest += lane;
+  return rest;
+}
 
 struct Polynomial {
   float factor;
@@ -51,13 +74,17 @@ inline Polynomial polynomial(Matrix gram, int steps, int threads) {
   return {factor, std::move(change)};
 }
 
-inline void polar_factor(const Band& band, int threads) {
-  const long n = band.rows.size(), m = band.columns;
+// Calls `visit(row, direction)` for each row, where `direction(e, n)` are `n` entries of its polar
+// factor.
+template <class Visit>
+inline void polar_factor(const Band& band, int threads, Visit visit) {
+  const long n = band.chosen.size(), m = band.columns;
   const float scale = 1 / std::sqrt(static_cast<float>(band.square) + TINY);
   Matrix x(n, m);
   for (long i = 0; i < n; ++i) {
-    const float* from = band.from + band.rows[i] * m;
-    for (long j = 0; j < m; ++j) x[i][j] = scale * from[j];
+    const float* from = band.rows.at(band.chosen[i]);
+    float* to = x[i];
+    for (long e = 0; e < m; ++e) to[e] = scale * from[e];
   }
   const int at_once = 2 * n <= m ? POLAR_STEPS : 1;
   for (int step = 0; step < POLAR_STEPS; step += at_once) {
@@ -66,51 +93,59 @@ inline void polar_factor(const Band& band, int threads) {
   }
   const float size = std::sqrt(static_cast<float>(m));
   for (long i = 0; i < n; ++i) {
-    const float* from = band.from + band.rows[i] * m;
-    float* to = band.to + band.rows[i] * m;
-    for (long j = 0; j < m; j += LANES) {
-      const Vec there = load(from + j, m - j), polar = size * load(x[i] + j, m - j);
-      store(to + j, there == 0 ? Vec{} : polar, m - j);  // what has no momentum stays
-    }
+    const float *momentum = band.rows.at(band.chosen[i]), *polar = x[i];
+    visit(band.chosen[i], [=](long e, long left) {  // what has no momentum stays
+      return load(momentum + e, left) == 0 ? Vec{} : size * load(polar + e, left);
+    });
   }
 }
 
 // Deals the rows of a matrix into bands in turn, in the order of their norms.
-inline std::vector<Band> deal(const float* from, float* to, long rows, long columns, long bands) {
+inline std::vector<Band> deal(const Rows& matrix, long rows, long columns, long bands) {
   std::vector<double> squares(rows);
   std::vector<long> order(rows);
   for (long i = 0; i < rows; ++i) {
     order[i] = i;
-    for (long j = 0; j < columns; ++j) {
-      const double entry = from[i * columns + j];
-      squares[i] += entry * entry;
-    }
+    squares[i] = sum_of_squares(matrix.at(i), columns);
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](long i, long j) { return squares[i] > squares[j]; });
-  std::vector<Band> dealt(bands, Band{from, to, columns, {}, 0});
+  if (bands > 1) {
+    std::stable_sort(order.begin(), order.end(),
+                     [&](long i, long j) { return squares[i] > squares[j]; });
+  }
+  std::vector<Band> dealt(bands, Band{matrix, columns, {}, 0});
   for (long i = 0; i < rows; ++i) {
-    dealt[i % bands].rows.push_back(order[i]);
+    dealt[i % bands].chosen.push_back(order[i]);
     dealt[i % bands].square += squares[order[i]];
   }
   return dealt;
 }
 
-// Those that are a thread's share of the work or more have all threads, one after another.
-inline void polar_factors(std::vector<Band> bands, int threads) {
-  std::sort(bands.begin(), bands.end(),
-            [](const Band& a, const Band& b) { return a.cost() > b.cost(); });
+// One band's, of the parameter of this number; by how much its entries move, squared.
+struct Turn {
+  const Band* band;
+  long parameter;
+  double moved;
+};
+
+// Calls `visit(turn, row, direction)` for all rows of all bands. Those that are a thread's share of
+// the work or more have all threads, one after another.
+template <class Visit>
+inline void take_turns(std::vector<Turn>& turns, int threads, Visit visit) {
+  std::stable_sort(turns.begin(), turns.end(), [](const Turn& a, const Turn& b) {
+    return a.band->cost() > b.band->cost();
+  });
+  const auto take = [&visit](Turn& turn, int threads) {
+    polar_factor(*turn.band, threads,
+                 [&](long row, auto direction) { visit(turn, row, direction); });
+  };
   double total = 0;
-  for (const Band& band : bands) total += band.cost();
-  const long count = bands.size();
-  long next = 0;
-  for (; next < count && bands[next].cost() * threads > total; total -= bands[next++].cost()) {
-    polar_factor(bands[next], threads);
+  for (const Turn& turn : turns) total += turn.band->cost();
+  size_t next = 0;
+  for (; next < turns.size() && turns[next].band->cost() * threads > total; ++next) {
+    total -= turns[next].band->cost();
+    take(turns[next], threads);
   }
-  Caught caught;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long i = next; i < count; ++i) caught.run([&] { polar_factor(bands[i], 1); });
-  caught.pass_on();
+  in_parallel(turns.size() - next, threads, [&](long i) { take(turns[next + i], 1); });
 }
 
 }  // namespace nfn

@@ -9,7 +9,7 @@ namespace nfn {
 
 class Pool {
  public:
-  static constexpr size_t LARGEST = 1 << 16;  // bytes; larger blocks are not kept
+  static constexpr size_t LARGEST = 1 << 22;  // bytes; larger blocks are not kept
 
   ~Pool() {
     for (const std::vector<void*>& blocks : free_) {
@@ -49,7 +49,7 @@ class Pool {
     return order;
   }
 
-  std::vector<void*> free_[11];  // of 64 bytes, 128, ... up to the largest
+  std::vector<void*> free_[17];  // of 64 bytes, 128, ... up to the largest
 };
 
 // What containers take it with.

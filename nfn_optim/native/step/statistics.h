@@ -17,6 +17,7 @@ struct Schedule {
 };
 
 // Takes gradients in, and sums up what `scale` has to know.
+template <int KEPT, bool SQUARE>
 inline void accumulate(const Parameter& p, Piece& piece) {
   const long end = piece.end * p.length();
   constexpr float kept = SQUARE_DECAY, taken = 1 - SQUARE_DECAY;
@@ -24,12 +25,18 @@ inline void accumulate(const Parameter& p, Piece& piece) {
     Vec sums[DECAYS + 3] = {};
     for (long e = begin; e < std::min(end, begin + 4096); e += LANES) {
       const long n = end - e;
-      const Vec value = load(p.values + e, n), grad = load(p.grad + e, n);
-      const Vec gain = grad * grad;
-      const Vec square = kept * load(p.square + e, n) + taken * gain;
-      store(p.square + e, square, n);
-      sums[0] += value * value, sums[1] += gain, sums[2] += square;
-      for (int k = 0; k < DECAYS; ++k) {
+      const Vec grad = load(p.grad + e, n), gain = grad * grad;
+      sums[1] += gain;
+      if (KEPT == DECAYS) {  // only layers read how large values are
+        const Vec value = load(p.values + e, n);
+        sums[0] += value * value;
+      }
+      if (SQUARE) {
+        const Vec square = kept * load(p.square + e, n) + taken * gain;
+        store(p.square + e, square, n);
+        sums[2] += square;
+      }
+      for (int k = 0; k < KEPT; ++k) {
         float* at = p.momenta + k * p.apart + e;
         Vec momentum = load(at, n);
         momentum += static_cast<float>(1 - DECAY[k]) * (grad - momentum);
@@ -39,6 +46,11 @@ inline void accumulate(const Parameter& p, Piece& piece) {
     }
     for (int k = 0; k < DECAYS + 3; ++k) piece.sums[k] += sum(sums[k]);
   }
+}
+
+inline void accumulate(const Parameter& p, Piece& piece) {
+  if (p.kept == DECAYS) return accumulate<DECAYS, true>(p, piece);
+  p.square ? accumulate<1, true>(p, piece) : accumulate<1, false>(p, piece);
 }
 
 // Whether a parameter's steps have less than their full size still.
@@ -120,7 +132,9 @@ inline void scale(Parameter& p, const double* sums, const Settings& settings) {
   }
   *context++ = std::log(loud / typical + 1e-4f);
   std::copy(p.fans, p.fans + 3, context);
-  for (int k = 1; k < DECAYS; ++k) p.trend[k - 1] = p.context[1 + k] - p.context[1];
+  for (int k = 1; k < DECAYS; ++k) {
+    p.trend[k - 1] = k < p.kept ? p.context[1 + k] - p.context[1] : 0;
+  }
   p.trend[DECAYS - 1] = log_fading(p, 1);
   for (float& x : p.trend) x = std::clamp(x, -CLIP, CLIP);
 }

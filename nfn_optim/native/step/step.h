@@ -40,7 +40,6 @@ class Step {
       if (is_opening(of(piece), settings_)) add_slopes(of(piece), piece);
     });
     describe();
-    point(network_.parameters, threads());
     is_taped() || !write_.is_zero() ? read_and_write() : keep_pace();
     for (const auto& share : shares_) {
       for (const Piece& piece : share) of(piece).moved += piece.moved;
@@ -64,10 +63,27 @@ class Step {
 
   // A rule that has learned nothing needs no channels.
   void keep_pace() {
-    on_pieces([this](Piece& piece) { nfn::keep_pace(of(piece), piece); });
+    for (Parameter& p : network_.parameters) {
+      p.pace = exp(all(p.log_size))[0], p.following = sigmoid(all(p.recency))[0];
+    }
+    follow_adam(network_.parameters, threads());
+    point(network_.parameters, threads(), [](Parameter& p, long at, long count, auto direction) {
+      return nfn::keep_pace(p, at, count, direction);
+    });
+  }
+
+  void keep_directions() {
+    for (Parameter& p : network_.parameters) {
+      if (p.is_polar()) p.direction = Buffer(p.entries());
+    }
+    point(network_.parameters, threads(), [](Parameter& p, long at, long count, auto direction) {
+      keep(direction, count, p.direction.get() + at);
+      return 0;
+    });
   }
 
   void read_and_write() {
+    keep_directions();
     open_rows(INPUTS);
     on_pieces([this](Piece& piece) { pool_inputs(piece); });
     inputs_ = join(INPUTS);

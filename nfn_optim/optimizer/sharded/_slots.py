@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
 
-from ...rules import NFNRule
+from ...rules import NFNRule, Reads, with_length
 from .._local import local
 from ._cut import Cut
 from ._team import Teams
@@ -19,6 +19,7 @@ from ._team import Teams
 def init_slots(
     rule: NFNRule,
     params: Mapping[str, Tensor],
+    reads: Mapping[str, Reads],
     num_steps: Mapping[str, int | None],
     teams: Teams,
 ) -> dict[str, dict[str, Tensor]]:
@@ -27,12 +28,16 @@ def init_slots(
     Args:
         rule: Whose slots they are.
         params: The parameters that have none yet.
+        reads: What the rule reads of each.
         num_steps: Of the run of each.
         teams: Of all parameters.
     """
     if not params:
         return {}
-    slots = {n: rule.new_slots(local(p), num_steps=num_steps[n]) for n, p in params.items()}
+    slots = {
+        n: with_length(rule.init_slots(local(p), 0, reads[n]), num_steps[n])
+        for n, p in params.items()
+    }
     norms = [slots[n]["size"] * math.sqrt(local(p).numel()) for n, p in params.items()]
     none = torch.stack(norms).unsqueeze(0)
     _, whole = teams.totals(list(params), none[:0], none)

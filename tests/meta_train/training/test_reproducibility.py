@@ -23,7 +23,8 @@ RUNS = [  # seed, horizon, networks
     (1491434855, 788, 20),
 ]
 DIGITS = 2e-2  # relative: processors differ in the last bits, and inner runs amplify that
-META_LOSSES = [1.0532, 1.0493, -0.3352, -0.6619, 0.3817, 0.9118]
+# In the middle of what torch and native code of each register width find.
+META_LOSSES = [1.0530, 1.0493, -0.3364, -0.6619, 0.3860, 0.9118]
 CHECKSUMS = {"read.neurons": 61.08278, "write.entry": 0.0024894, "schedule.bias": 4.29424}
 
 

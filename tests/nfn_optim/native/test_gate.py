@@ -157,6 +157,14 @@ def test_the_gate_refuses_tensors_whose_storage_was_cut():
         check([tensor], [weight()])
 
 
+def test_the_gate_refuses_scattered_tensors_whose_storage_was_cut():
+    tensor = torch.zeros(3, 2).mT
+    check([tensor], [weight()])
+    tensor.untyped_storage().resize_(20)
+    with pytest.raises(ValueError, match="the weight: "):
+        check([tensor], [weight()])
+
+
 def test_the_gate_names_tensors_that_are_also_others():
     row = torch.zeros(10)
     moments = Expected("moments", (4,), is_written=True)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nfn_optim import Heads, NetworkSpec, NFNOptimizer, load_rule
+from nfn_optim.native import is_copy
 from nfn_optim.native import step as _native
 from nfn_optim.native.step._layout import SLOTS, layout_of
 from nfn_optim.rules import Limits, NFNRule, NFNRuleConfig, Spectral
@@ -195,8 +196,9 @@ def test_steps_beyond_limits_are_alike(limits, careful):
         torch.testing.assert_close(ours[name], delta[name], rtol=1e-3, atol=1e-6)
 
 
-def test_threads_share_the_work_and_change_nothing():
-    rule, spec = random_rule(), chain_spec([60, 200, 150, 7], [(3,), (), (2, 2)])
+@pytest.mark.parametrize("rule", [random_rule, lambda: NFNRule().requires_grad_(False)])
+def test_threads_share_the_work_and_change_nothing(rule):
+    rule, spec = rule(), chain_spec([60, 200, 150, 7], [(3,), (), (2, 2)])
     threads = torch.get_num_threads()
     results = []
     try:
@@ -224,6 +226,37 @@ def test_gradients_of_zero_move_nothing():
         torch.testing.assert_close(ours[name], start[name], rtol=0, atol=1e-6)
 
 
+def test_channels_last_is_not_copied_where_nothing_is_learned():
+    spec, rule = chain_spec([3, 16, 10], [(3, 3), ()]), NFNRule().requires_grad_(False)
+    start = draw(spec, 0)
+    start["0.weight"] = start["0.weight"].to(memory_format=torch.channels_last)
+    slots = {n: rule.init_slots(p, 0, rule.reads(spec, n)) for n, p in start.items()}
+    grads = {n: torch.randn_like(p) for n, p in start.items()}
+    step = _native.prepare(rule, start, grads, slots, spec)
+    laid = step.layout.laid(step.held)
+    assert not start["0.weight"].is_contiguous()
+    assert not any(is_copy(a, b) for a, b in zip(laid, step.held, strict=True))
+
+
+@pytest.mark.parametrize("which", ["value", "gradient", "lead"])
+def test_tensors_may_lie_in_different_orders(which):
+    spec, rule = chain_spec([3, 16, 10], [(3, 3), ()]), NFNRule().requires_grad_(False)
+    results = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        params, grads = draw(spec, 0), draw(spec, 1)
+        slots = {n: rule.init_slots(p, 0, rule.reads(spec, n)) for n, p in params.items()}
+        at, key = {
+            "value": (params, "0.weight"),
+            "gradient": (grads, "0.weight"),
+            "lead": (slots["0.weight"], "lead"),
+        }[which]
+        at[key] = at[key].clone(memory_format=memory_format)
+        for _ in range(3):
+            take(rule, params, grads, slots, spec, [(1.0, 1.0)] * len(params))
+        results.append((params, slots))
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-5)
+
+
 def test_momenta_fade_to_zero_and_not_through_numbers_that_cost_a_hundred_times_as_much():
     model = torch.nn.Linear(6, 5)
     optimizer = NFNOptimizer(model, fused=True)
@@ -234,7 +267,7 @@ def test_momenta_fade_to_zero_and_not_through_numbers_that_cost_a_hundred_times_
             model.weight.grad.fill_(1e-9)
         optimizer.step()
     slots = optimizer.state[model.weight]
-    for kept in (slots["momenta"], slots["square"]):
+    for kept in slots.values():
         assert not (kept != 0).logical_and(kept.abs() < tiny).any()
     assert (slots["momenta"] == 0).any()
     assert (torch.tensor([tiny]) * 0.5 > 0).all()  # outside of a step all is as it was
