@@ -125,7 +125,7 @@ figure.savefig("meta_train_your_own.png", dpi=110)
 # ![Training losses on four held-out regressions, four curves each](meta_train_your_own.png)
 #
 # It helped, and here it did not pay. Fine-tuning brought the end of `small` down on all four tasks,
-# by 7 to 17 percent. But the rule that has learned nothing ends lower still on three of them. So
+# by 7 to 15 percent. But the rule that has learned nothing ends lower still on three of them. So
 # always look at `untrained`, too. On some families
 # [fine-tuning did harm](../training-your-own.md#what-fine-tuning-buys). Four tasks with one seed
 # are few: `nfn-optim evaluate` takes more of each ([how](../evaluation.md)).
