@@ -13,10 +13,10 @@ from typing import Any
 from torch import nn
 
 from nfn_optim import NetworkSpec, SpecError
-from nfn_optim.symmetry import Shape, infer_chain
+from nfn_optim.symmetry import infer_chain
 
 from ...tasks import Params
-from ._find import BadNetwork
+from ._bad import BadNetwork
 
 Build = Callable[[dict[str, Any]], nn.Module]
 Like = NetworkSpec | nn.Module | Sequence[NetworkSpec | nn.Module] | Build | None

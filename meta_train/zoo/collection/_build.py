@@ -15,13 +15,13 @@ from nfn_optim import NetworkSpec, SpecError
 from ...support import Progress
 from ...tasks import Params
 from ._architecture import Like, spec_finder
+from ._bad import BadNetwork, describe_bad, refuse
 from ._collection import Collection
-from ._find import BadNetwork, as_state_dict, find_networks, short_name
+from ._find import as_state_dict, find_networks, short_name
 from ._labels import Labels, Value, names_column, read_columns
 from ._networks import Networks
 
 Described = tuple[NetworkSpec, Params]
-_SHOWN = 5
 
 
 def from_modules(
@@ -122,14 +122,12 @@ def _collect(
     on_progress: Progress | None,
 ) -> Collection:
     """Matches rows and networks, then describes those that have both."""
-    items = (
-        source if isinstance(source, Mapping) else dict(zip(map(str, range(len(source))), source))
-    )
+    items = source if isinstance(source, Mapping) else {str(i): x for i, x in enumerate(source)}
     columns = {} if labels is None else read_columns(labels)
     rows, bad = {}, {}
     if labels is not None:
         rows, bad = _match(columns, list(items), by_name=isinstance(source, Mapping))
-    _refuse(bad, len(items), skip_bad)
+    refuse(bad, len(items), skip_bad)
     found: dict[str, Described] = {}
     for done, (name, item) in enumerate(items.items(), 1):
         if name not in bad:
@@ -142,10 +140,10 @@ def _collect(
         if on_progress is not None:
             on_progress(done, len(items))
     bad |= _odd_types(found)
-    _refuse(bad, len(items), skip_bad)
+    refuse(bad, len(items), skip_bad)
     names = tuple(name for name in found if name not in bad)
     if not names:
-        raise ValueError(_message(bad, len(items)))
+        raise ValueError(describe_bad(bad, len(items)))
     return Collection(
         names,
         Networks.group([found[n][0] for n in names], [found[n][1] for n in names]),
@@ -200,17 +198,3 @@ def _odd_types(found: Mapping[str, Described]) -> dict[str, str]:
         for name, own in types.items()
         if own != {usual}
     }
-
-
-def _refuse(bad: Mapping[str, str], total: int, skip_bad: bool) -> None:
-    if bad and not skip_bad:
-        raise ValueError(_message(bad, total))
-
-
-def _message(bad: Mapping[str, str], total: int) -> str:
-    shown = "; ".join(f"{name!r} {reason}" for name, reason in list(bad.items())[:_SHOWN])
-    more = f"; and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    return (
-        f"{len(bad)} cannot be used, where there are {total} networks: {shown}{more}. Mend them, or "
-        "leave them out with skip_bad (--skip-bad)."
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from .._files import Zoo
+from ._bad import refuse
 from ._labels import Value
 from ._networks import Networks
 
@@ -42,3 +43,35 @@ class Collection:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def labelled(self, columns: Sequence[str], skip_bad: bool = False) -> Collection:
+        """The networks that have a value in each of some columns.
+
+        Args:
+            columns: Which.
+            skip_bad: Leaves out the others, instead of an error.
+
+        Raises:
+            ValueError: If there is no such column, or networks have no value there.
+        """
+        for column in columns:
+            if column not in self.labels:
+                raise ValueError(
+                    f"there is no label {column!r}. Choose one of {', '.join(self.labels)}."
+                )
+        bad = {
+            name: f"has no value of {column}"
+            for column in columns
+            for name, value in zip(self.names, self.labels[column], strict=True)
+            if value is None
+        }
+        refuse(bad, len(self), skip_bad)
+        kept = [row for row, name in enumerate(self.names) if name not in bad]
+        if not kept:
+            raise ValueError(f"no network has a value of {' and '.join(columns)}.")
+        return Collection(
+            tuple(self.names[row] for row in kept),
+            self.networks.take(torch.tensor(kept)),
+            {name: tuple(values[row] for row in kept) for name, values in self.labels.items()},
+            {**self.skipped, **bad},
+        )

@@ -16,16 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...tasks import Params
+from ._bad import BadNetwork
 
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 CONFIG = "config.json"
 _REPOSITORY = ("model.safetensors", "pytorch_model.bin")  # the first that is there counts
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
-
-
-class BadNetwork(ValueError):
-    """Why one network cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,7 @@ class NetworkFile:
             raise BadNetwork(f"cannot be read ({_short(error)})") from error
         except pickle.UnpicklingError as error:
             raise BadNetwork(
-                "holds more than tensors; save model.state_dict() instead of the model, or the file "
-                "is damaged"
+                "is damaged, or holds more than tensors; save model.state_dict(), not the model"
             ) from error
         return as_state_dict(content)
 
