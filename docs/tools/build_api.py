@@ -15,7 +15,8 @@ FACES = (
     "nfn_optim",
     *(f"nfn_optim.{name}" for name in ("layers", "networks", "rules", "testing")),
     "meta_train",
-    *(f"meta_train.{name}" for name in ("tasks", "estimators", "evaluation", "suites", "zoo")),
+    *(f"meta_train.{name}" for name in ("tasks", "estimators", "evaluation", "suites")),
+    *(f"meta_train.{name}" for name in ("zoo", "prediction")),
 )
 Called = (griffe.Class, griffe.Function)
 _NO_BREAK = "\u00a0"

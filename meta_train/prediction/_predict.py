@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,7 @@ from ._split import Split, split_networks
 from ._target import Target, Task
 
 OnProgress = Callable[[str, int, int], None]
-FIT = FitConfig(num_steps=400, lr=3e-3, weight_decay=1e-2, warmup=20, final_lr=0.05, eval_every=20)
+FIT = FitConfig(num_steps=200, lr=3e-3, weight_decay=1e-2, warmup=20, final_lr=0.05, eval_every=10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +158,7 @@ def _run(
     truth = target.values[split.test].numpy()
     tested = [names[row] for row in split.test.tolist()]
     if target.classes:
-        chances = written.softmax(-1).double().numpy()
+        chances = written.double().softmax(-1).numpy()
         scores = class_scores(truth, chances, int(seen.mode().values))
         known = target.classes
         answers = [
