@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -21,7 +21,7 @@ from ._split import Split, split_networks
 from ._target import Target, Task
 
 OnProgress = Callable[[str, int, int], None]
-FIT = FitConfig(num_steps=200, lr=3e-3, weight_decay=1e-2, warmup=20, final_lr=0.05, eval_every=10)
+_FIT = FitConfig(num_steps=200, lr=3e-3, weight_decay=1e-2, warmup=20, final_lr=0.05, eval_every=10)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def predict(
     validation_part: float = 0.2,
     test_part: float = 0.2,
     reader: ReaderConfig | None = None,
-    config: FitConfig = FIT,
+    num_steps: int = _FIT.num_steps,
     skip_bad: bool = False,
     on_progress: OnProgress = lambda label, done, total: None,
 ) -> Prediction:
@@ -71,7 +71,7 @@ def predict(
         validation_part: Part of the networks, or groups, that decides when training was best.
         test_part: Part that is scored.
         reader: The network's widths.
-        config: How it is trained.
+        num_steps: Steps of AdamW on 32 networks; the best of many validations counts.
         skip_bad: Leaves out networks without this label, or without a group, instead of an error.
         on_progress: Called with what is being done, how much is done, and how much there is.
 
@@ -101,7 +101,7 @@ def predict(
             networks,
             split,
             reader or ReaderConfig(),
-            config,
+            replace(_FIT, num_steps=num_steps),
             seed,
             partial(on_progress, f"seed {seed}"),
         )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 from torch import nn
@@ -141,9 +141,18 @@ def _chain(params: Params) -> NetworkSpec:
             found.append(infer_chain({n: shapes[n] for layer in order for n in layers[layer]}))
         except SpecError as error:
             reason = str(error)
+    found = [spec for spec in found if _flattens_images(spec)]
     if len(found) == 1:
         return found[0]
     raise _no_chain("several orders of its layers fit" if found else reason)
+
+
+def _flattens_images(spec: NetworkSpec) -> bool:
+    """Whether only what comes from a convolution is flattened: a Linear alone has one position."""
+    return all(
+        len(spec.shapes[name]) == len(spec.stored[name]) or len(spec.stored[before]) > 2
+        for before, name in pairwise(spec.weights)
+    )
 
 
 def _is_sorted(layers: Mapping[str, list[str]]) -> bool:
