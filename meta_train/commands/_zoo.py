@@ -58,11 +58,13 @@ def zoo(
 
     from ..prediction import plot_prediction, predict
     from ..support import check_overwrite, load_reference
-    from ..zoo import from_state_dicts
+    from ..zoo import check_columns, from_state_dicts, read_columns
 
     if threads < 1:
         raise ValueError(f"--threads must be at least 1; got {threads}.")
     check_overwrite(plot, json)
+    columns = read_columns(labels)
+    check_columns(columns, *(name for name in (target, group) if name is not None))
     build = None if network is None else load_reference(network, "--network")
     torch.set_num_threads(threads)
     with progress_bars() as bars:
@@ -76,7 +78,7 @@ def zoo(
         collection = from_state_dicts(
             folder,
             build,
-            labels,
+            columns,
             skip_bad=skip_bad,
             on_progress=lambda done, total: on_progress("reading", done, total),
         )

@@ -9,7 +9,7 @@ import torch
 
 from .._files import Zoo
 from ._bad import refuse
-from ._labels import Value
+from ._labels import Value, check_columns
 from ._networks import Networks
 
 
@@ -54,11 +54,7 @@ class Collection:
         Raises:
             ValueError: If there is no such column, or networks have no value there.
         """
-        for column in columns:
-            if column not in self.labels:
-                raise ValueError(
-                    f"there is no label {column!r}. Choose one of {', '.join(self.labels)}."
-                )
+        check_columns(self.labels, *columns)
         bad = {
             name: f"has no value of {column}"
             for column in columns

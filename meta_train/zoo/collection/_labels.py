@@ -42,6 +42,17 @@ def names_column(columns: Mapping[str, Sequence[Value]]) -> str:
     return next((name for name in _NAMES if name in columns), next(iter(columns)))
 
 
+def check_columns(columns: Mapping[str, Any], *wanted: str) -> None:
+    """Whether columns are there.
+
+    Raises:
+        ValueError: Naming one that is not, and those that are.
+    """
+    for name in wanted:
+        if name not in columns:
+            raise ValueError(f"there is no label {name!r}. Choose one of {', '.join(columns)}.")
+
+
 def _read_csv(path: Path) -> dict[str, list[Value]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

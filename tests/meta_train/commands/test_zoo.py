@@ -76,3 +76,12 @@ def test_mistakes_are_told(
         main(options(folder, *more))
     assert exit_.value.code == 2
     assert reason in capsys.readouterr().err
+
+
+def test_a_missing_column_is_told_before_files_are_read(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "net3.pt").write_bytes(b"damaged")
+    with pytest.raises(SystemExit):
+        main(options(folder, "--group", "run"))
+    assert "there is no label 'run'" in capsys.readouterr().err
