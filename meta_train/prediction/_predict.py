@@ -150,7 +150,7 @@ def _run(
         for part in (split.train, split.validation, split.test)
     )
     with seeded(seed, torch.device("cpu")):
-        model = Reader(reader, max(1, len(target.classes)))
+        model: nn.Module = Reader(reader, len(target.classes) or 1)
         if not target.classes:
             model = nn.Sequential(model, nn.Flatten(0))
         _, seconds = fit(model, train, validation, _objective(target), config, seed, on_progress)

@@ -124,7 +124,8 @@ def _collect(
     """Matches rows and networks, then describes those that have both."""
     items = source if isinstance(source, Mapping) else {str(i): x for i, x in enumerate(source)}
     columns = {} if labels is None else read_columns(labels)
-    rows, bad = {}, {}
+    rows: dict[str, int] = {}
+    bad: dict[str, str] = {}
     if labels is not None:
         rows, bad = _match(columns, list(items), by_name=isinstance(source, Mapping))
     refuse(bad, len(items), skip_bad)

@@ -21,6 +21,7 @@ from ._bad import BadNetwork
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 CONFIG = "config.json"
 _REPOSITORY = ("model.safetensors", "pytorch_model.bin")  # the first that is there counts
+_PART = re.compile(r"-\d+-of-\d+$")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 
@@ -43,6 +44,8 @@ class NetworkFile:
         Raises:
             BadNetwork: If the file is damaged, or holds something else.
         """
+        if _PART.search(self.path.stem):
+            raise BadNetwork("is one of several files of a network; save it in one file")
         read = load_file if self.path.suffix == ".safetensors" else _unpickle
         try:
             content = read(self.path)

@@ -50,8 +50,7 @@ class Networks:
             found = place[wanted]  # of each wanted network in this part, -1 elsewhere
             here = (found >= 0).nonzero().flatten()
             if len(here):
-                chosen = found[here]
-                parts.append(features.map(lambda t, chosen=chosen: t[chosen.to(t.device)]))
+                parts.append(_pick(features, found[here]))
                 rows.append(here)
         return Networks(tuple(parts), tuple(rows))
 
@@ -62,4 +61,8 @@ class Networks:
     def read(self, fn: Callable[[WeightSpaceFeatures], Tensor]) -> Tensor:
         """What `fn` makes of the networks, `(n, ...)` in their order; it sees one spec at once."""
         results = torch.cat([fn(features) for features in self.parts])
-        return results[torch.cat(self.rows).argsort().to(results.device)]
+        return results[torch.cat(self.rows).argsort()]
+
+
+def _pick(features: WeightSpaceFeatures, index: Tensor) -> WeightSpaceFeatures:
+    return features.map(lambda tensor: tensor[index])

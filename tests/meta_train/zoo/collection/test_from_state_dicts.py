@@ -192,3 +192,33 @@ def test_modules_of_other_depths_come_with_labels_in_order() -> None:
     assert torch.allclose(sums, wanted)
     with pytest.raises(ValueError, match="3 networks and 2 rows"):
         from_modules(modules, {"y": [1, 2]})
+
+
+def test_a_part_of_a_network_is_not_taken_for_one(tmp_path: Path) -> None:
+    write(tmp_path, {"model-00001-of-00002.safetensors": GOOD})
+    with pytest.raises(ValueError, match="is one of several files of a network"):
+        from_state_dicts(tmp_path)
+
+
+def test_a_network_of_no_architecture_given_names_what_the_first_expects(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"a.pt": GOOD, "b.pt": mlp(4, 6, 2).state_dict(), "c.pt": mlp(4, 7, 2).state_dict()},
+    )
+    kinds = [mlp(4, 5, 2), mlp(4, 6, 2)]
+    with pytest.raises(ValueError, match=r"1 cannot.*'c' fits none of 2 architectures.*\(7, 4\)"):
+        from_state_dicts(tmp_path, kinds)
+    assert from_state_dicts(tmp_path, kinds, skip_bad=True).names == ("a", "b")
+
+
+@pytest.mark.parametrize("like", [3, [], ["net"]])
+def test_what_networks_are_not_like_is_refused(folder: Path, like: Any) -> None:
+    with pytest.raises(ValueError, match="give a NetworkSpec, a module, a list"):
+        from_state_dicts(folder, like)
+
+
+def test_a_folder_without_networks_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no network"):
+        from_state_dicts(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        from_state_dicts(tmp_path / "gone")
