@@ -66,7 +66,7 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
 
 def is_narrow(slot: Mapping[str, Tensor]) -> bool:
     """Whether a parameter's slots are those of a rule that has learned nothing."""
-    return len(slot["momenta"]) < len(DECAYS)
+    return slot["momenta"].shape[0] < len(DECAYS)
 
 
 def narrowed(slot: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
