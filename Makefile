@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS := .venv/.installed-docs
 
 # Image data beside the checkout, where there is some; digits are built in.
 NFN_DATA ?= $(if $(wildcard ../shared/data),$(CURDIR)/../shared/data)
 export NFN_DATA
 
-.PHONY: demo test sanitize ecosystem lint types bench cases results api clean
+.PHONY: demo test sanitize ecosystem lint types bench cases results docs serve tutorials clean
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml constraints.txt
@@ -37,7 +38,7 @@ sanitize: $(STAMP)
 ecosystem:
 	$(PYTHON) -m venv .venv-ecosystem
 	.venv-ecosystem/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[ecosystem]'
-	.venv-ecosystem/bin/python -m pytest tests/nfn_optim/optimizer/test_ecosystem.py tests/nfn_optim/optimizer/test_optimizer_scenarios.py
+	.venv-ecosystem/bin/python -m pytest tests/nfn_optim/optimizer/test_ecosystem.py tests/nfn_optim/optimizer/test_optimizer_scenarios.py tests/docs/test_guides.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -54,13 +55,27 @@ cases: $(STAMP)
 	PYTHONPATH=docs/tools $(BIN)/python tests/benchmarks/cases_bench.py results/cases.json
 	$(BIN)/python docs/tools/build_results.py
 
-# docs/results.md, docs/cases.md and plots, from results/*.json; docs/api.md, from the docstrings.
+# docs/results.md, docs/cases.md and plots, from results/*.json.
 results: $(STAMP)
 	$(BIN)/python docs/tools/build_results.py
 
-api: $(STAMP)
-	$(BIN)/python docs/tools/build_api.py
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
+# The documentation as a site: site/index.html. A warning of mkdocs and a link to nowhere are errors.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(DOCS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" mkdocs build --strict
+	$(BIN)/python docs/tools/check_site.py site
+
+serve: $(DOCS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" mkdocs serve
+
+# The pictures and the output that the tutorials' pages show.
+tutorials: $(STAMP)
+	cd docs/tutorials && for name in *.py; do ../../$(BIN)/python "$$name" > "$${name%.py}.txt" || exit 1; done
 
 clean:
-	rm -rf .venv .venv-ecosystem build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf .venv .venv-ecosystem build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

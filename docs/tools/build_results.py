@@ -73,5 +73,5 @@ if __name__ == "__main__":
     PAGE.write_text(make_page(written, field))
     CASES.write_text(make_cases(written["cases"]))
     README.write_text(fill_readme(README.read_text(), field))
-    write_figures(written)
+    write_figures(written, field)
     write_page(field, FIELD)

@@ -1,4 +1,4 @@
-"""The plots of docs/results.md, each made from one or more records."""
+"""The plots of docs/results.md, made from records and from the evaluation on the field."""
 
 from __future__ import annotations
 
@@ -23,6 +23,22 @@ _MARKS = {
     "Schedule-Free AdamW": ("v", "#009e73"),
     "Prodigy": ("x", "#777777"),
     "SOAP": ("D", "#cc79a7"),
+}
+_CURVES = {  # five of many kinds, and the three where the untrained rule ends most above AdamW
+    "ResNet, EMNIST": "emnist-resnet",
+    "vision transformer, Fashion-MNIST": "fashion-vit",
+    "character GPT, width 64": "code-gpt-64",
+    "table, forest cover": "forest-mlp-batch-1024",
+    "MLP 784-512-512-10": "fashion-mlp-512",
+    "SIREN, a photograph": "photo-siren",
+    "regression 8-32-1": "sines-8-32-1",
+    "transformer, vowels": "vowels-transformer",
+}
+_BESIDE = {
+    "untrained": ("NFNOptimizer, nothing tuned", "#e69f00"),
+    "adamw": ("tuned AdamW", "#777777"),
+    "muon": ("tuned Muon", "#0072b2"),
+    "schedule-free": ("tuned Schedule-Free AdamW", "#009e73"),
 }
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -92,6 +108,25 @@ def suites(records: Mapping[str, Record]) -> Figure:
     return figure
 
 
+def curves(field: Mapping[str, Any]) -> Figure:
+    """Training losses of the untrained rule and of tuned peers, a panel for each of eight tasks."""
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    rows = {(row["task"], row["contender"]): row["curve"] for row in field["rows"]}
+    for panel, (title, task) in zip(figure.subplots(2, 4).flat, _CURVES.items(), strict=True):
+        for contender, (label, color) in _BESIDE.items():
+            curve = rows[task, contender]
+            width = 2.2 if contender == "untrained" else 1.2
+            panel.plot(curve["steps"], curve["mean"], color=color, linewidth=width, label=label)
+        panel.set_title(title, fontsize=9)
+        panel.set_yscale("log")
+        panel.tick_params(axis="y", which="both", labelsize=7)
+    figure.supxlabel("step", fontsize=9)
+    figure.supylabel("training loss", fontsize=9)
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
 def _scores(panel: Axes, record: Record, task: str) -> None:
     """The scores of all methods on one task; crosses for the paper's."""
     measured = [(method, record.number(task, method, "score")) for method in record.methods]
@@ -105,12 +140,18 @@ def _scores(panel: Axes, record: Record, task: str) -> None:
 FIGURES: dict[str, Draw] = {"peers": peers, "speedup": speedup, "cost": cost, "suites": suites}
 
 
-def write_figures(records: Mapping[str, Record], folder: Path = FOLDER) -> None:
+NAMES = ("curves", *FIGURES)
+
+
+def write_figures(
+    records: Mapping[str, Record], field: Mapping[str, Any], folder: Path = FOLDER
+) -> None:
     """Draws all plots into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_STYLE):
-        for name, draw in FIGURES.items():
-            draw(records).savefig(folder / f"{name}.svg", metadata={"Date": None})
+        drawn = {"curves": curves(field)} | {name: draw(records) for name, draw in FIGURES.items()}
+        for name, figure in drawn.items():
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
 def _lines(tasks: Sequence[str], height: float = 0.32) -> tuple[Figure, Axes]:

@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for folder in (".", "docs", "docs/notes", "examples", "results")
-    for path in (ROOT / folder).glob("*.md")
+    for folder in (".", "docs", "docs/*", "examples", "results")
+    for path in ROOT.glob(f"{folder}/*.md")
 )
 
 

@@ -86,13 +86,14 @@ def test_the_readme_is_short() -> None:
 
 def test_every_plot_is_shown_with_a_text_in_its_place() -> None:
     shown = re.findall(r"!\[([^]]{20,})\]\(figures/(\w+)\.svg\)", build_results.PAGE.read_text())
-    assert {name for _, name in shown} == set(figures.FIGURES)
-    assert {path.stem for path in figures.FOLDER.iterdir()} == set(figures.FIGURES)
+    assert {name for _, name in shown} == set(figures.NAMES)
+    assert {path.stem for path in figures.FOLDER.iterdir()} == set(figures.NAMES)
 
 
 def test_plots_can_be_drawn(records: dict[str, Record], tmp_path: Path) -> None:
-    figures.write_figures(records, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {f"{n}.svg" for n in figures.FIGURES}
+    field = json.loads(build_results.EVALUATION.read_text())
+    figures.write_figures(records, field, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{n}.svg" for n in figures.NAMES}
 
 
 def test_the_untrained_rule_stands_beside_the_learned_one(records: dict[str, Record]) -> None:
