@@ -122,7 +122,6 @@ def _parse(arguments: Sequence[str]) -> Callable[[], None]:
                 "`nfn-optim --version` prints the version.",
                 args=arguments,
                 config=(
-                    tyro.conf.FlagCreatePairsOff,
                     tyro.conf.CascadeSubcommandArgs,
                     tyro.conf.DisallowNone,
                 ),

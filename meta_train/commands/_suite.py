@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich import progress
@@ -15,6 +17,8 @@ from ._console import progress_bars, write_json
 
 if TYPE_CHECKING:
     from ..suites import SuiteResult
+
+_WIDTH = 80
 
 
 def suite(
@@ -37,26 +41,29 @@ def suite(
         data: The data set; the size's own without.
         method: Which methods; all that the size has without. `np` is the paper's network, `np+` is
             ours that goes beyond it.
-        size: `tiny` takes minutes, `small` about an hour with the paper's methods; `paper` is the
-            paper's protocol, for a GPU.
+        size: `tiny` is a smoke test of less than two minutes: it shows that everything works, and
+            its figures are not to be compared. `small` takes about an hour with the paper's
+            methods; `paper` is the paper's protocol, for a GPU.
         seeds: Networks trained with every method; the size's own number without.
         device: Where networks are trained, as torch names it.
         threads: Intra-op threads; two take two thirds of the time of one where two cores are idle,
             and many times as long where another program keeps one busy: pass 1 there.
         out: Folder for pictures.
-        json: Where to write the table's numbers.
+        json: Where to write the table's numbers, or the list.
     """
     import torch
 
     from ..suites import run_suite
     from ..support import check_overwrite
 
+    check_overwrite(json)
     if name == "list":
-        _print_list()
+        found = _list()
+        _print_list(found)
+        write_json(json, found)
         return
     if threads < 1:
         raise ValueError(f"--threads must be at least 1; got {threads}.")
-    check_overwrite(json)
     torch.set_num_threads(threads)
     with progress_bars() as bars:
         rows: dict[str, progress.TaskID] = {}
@@ -82,29 +89,64 @@ def suite(
     write_json(json, result.to_json())
 
 
-def _print_list() -> None:
+def _list() -> dict[str, dict[str, Any]]:
+    """What there is, by the suite's name."""
     from ..suites import SUITES
 
-    table = Table("suite", "what it does", "data", "methods")
-    for entry in SUITES.values():
-        names = dict.fromkeys(name for size in entry.sizes.values() for name in entry.names(size))
-        table.add_row(entry.name, entry.summary, ", ".join(entry.data), ", ".join(names))
-    Console().print(table)
+    return {
+        suite.name: {
+            "summary": suite.summary,
+            "data": list(suite.data),
+            "methods": list(
+                dict.fromkeys(name for size in suite.sizes.values() for name in suite.names(size))
+            ),
+        }
+        for suite in SUITES.values()
+    }
+
+
+def _print_list(suites: Mapping[str, Mapping[str, Any]]) -> None:
+    """Prints suites so that no name is cut: all may have to be typed."""
+    for name, entry in suites.items():
+        print(name)
+        print(_wrapped("", entry["summary"]))
+        print(_wrapped("--data     ", ", ".join(entry["data"])))
+        print(_wrapped("--method   ", ", ".join(entry["methods"])))
+
+
+def _wrapped(label: str, text: str) -> str:
+    start = f"    {label}"
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _print_result(result: SuiteResult) -> None:
-    title = f"{result.suite} on {result.data}, {result.size}: {result.metric}"
+    size = f"{result.size}, a smoke test" if result.is_smoke_test else result.size
+    title = f"{result.suite} on {result.data}, {size}: {result.metric}"
     further = dict.fromkeys(name for reached in result.methods.values() for name in reached.more)
-    paper = "paper" if result.size == "paper" else "paper, full size"
-    table = Table("method", "ours", paper, *further, "parameters", "seconds", title=title)
+    heading = "paper" if result.size == "paper" else "paper, full size"
+    paper = [] if result.is_smoke_test else [heading]
+    table = Table("method", "ours", *paper, *further, "parameters", "seconds", title=title)
     for name, reached in result.methods.items():
         spread = f" ± {reached.std:.2g}" if result.num_seeds > 1 and isfinite(reached.std) else ""
+        beside = f"{result.paper[name]:.4g}" if name in result.paper else "-"
         table.add_row(
             name,
             f"{reached.metric:.4g}{spread}",
-            f"{result.paper[name]:.4g}" if name in result.paper else "-",
+            *(beside for _ in paper),
             *(f"{reached.more[name]:.4g}" for name in further),
             f"{reached.parameters:,}",
             f"{reached.seconds:.1f}",
         )
     Console().print(table)
+    if result.is_smoke_test:
+        print(
+            "This was a smoke test: it shows that everything works. Compare no figures of it, not "
+            "with each other and not with the paper's. --size small is the least that can be."
+        )

@@ -59,7 +59,8 @@ def train(
             runs of an outer step (`--inner.runs-per-step`, best four a process or more), or the
             pairs of an evolution strategy. The result is that of one process.
         table: Whether to end with a table of some held-out tasks: did it help?
-        json: Where to write the run's card: settings, progress, versions.
+        json: Where to write the run's card, which has settings, progress and versions, and the
+            numbers of the table as `held_out`.
     """
     from ..support import check_output, check_overwrite, clean
     from ..training import (
@@ -92,14 +93,18 @@ def train(
     )
     if not trainer.processes.is_first:
         return
-    write_json(json, clean(trainer.card("nfn-optim train")))
+    card = clean(trainer.card("nfn-optim train"))
     if dry_run:
+        write_json(json, card)
         return
     print(f"Optimizer: {out}, after {trainer.step} outer steps. Every step: {journal_path(out)}")
-    if table:
-        from ._verdict import print_verdict
+    try:
+        if table:
+            from ._verdict import print_verdict
 
-        print_verdict(trainer, out)
+            card |= {"held_out": print_verdict(trainer, out)}
+    finally:
+        write_json(json, card)
     if trainer.skipped:
         print(f"nfn-optim: warning: {left_out(trainer)}", file=sys.stderr)
     if 2 * trainer.skipped >= trainer.num_estimates > 0:

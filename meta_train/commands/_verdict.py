@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio
+from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio, to_json
 from ..evaluation.contenders import ADAMW, UNTRAINED, learned
 from ..training import MetaTrainer
 from ._console import progress_bars
@@ -21,7 +22,7 @@ _TIE = 0.02  # end losses closer than this count as equal
 CANDIDATE = "candidate"
 
 
-def print_verdict(trainer: MetaTrainer, out: Path) -> None:
+def print_verdict(trainer: MetaTrainer, out: Path) -> dict[str, Any]:
     """Trains networks of a few held-out tasks, and prints how they end and what that says.
 
     Beside the rule that was trained are the rule that has learned nothing, the default where it has
@@ -30,6 +31,9 @@ def print_verdict(trainer: MetaTrainer, out: Path) -> None:
     Args:
         trainer: The run, which has ended.
         out: Its file, for what can be done next.
+
+    Returns:
+        All numbers, as `nfn-optim evaluate --json` writes them.
     """
     found = _compare(trainer)
     Console().print(_table(found))
@@ -38,6 +42,7 @@ def print_verdict(trainer: MetaTrainer, out: Path) -> None:
         print(_validated(trainer.reference, *trainer.best))
     tasks = trainer.labels.get("validation_family", "FILE.py:NAME")
     print(f"More tasks, steps and peers: nfn-optim evaluate --checkpoint {out} --tasks {tasks}")
+    return to_json(found)
 
 
 def _compare(trainer: MetaTrainer) -> Evaluation:

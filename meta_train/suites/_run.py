@@ -51,9 +51,10 @@ def run_suite(
         build: Makes a network from the spec of the networks that it reads; it is tried on two of
             them before anything long. Its result is called `yours`.
         methods: Which of the size's methods to run; without, all of them, or none beside `build`.
-        data: The name of a data set, images and labels of one's own, or a folder of one's own
-            shapes or networks; the size's own data set without.
-        size: `tiny`, `small` or `paper`, or a configuration of the suite's type.
+        data: The name of a data set, images `(n, c, h, w)` or `(n, h, w, c)` of one's own with
+            labels, or a folder of one's own shapes or networks; the size's own data set without.
+        size: `tiny`, a smoke test whose figures are not to be compared, `small` or `paper`, or a
+            configuration of the suite's type.
 
     Other arguments:
         num_seeds: Networks trained a method; the size's own number without.
@@ -122,7 +123,7 @@ def _find_size(suite: Suite[Any, Any], size: str | Size) -> tuple[str, Any]:
 def _find_data(suite: Suite[Any, Any], data: Data) -> tuple[str, Data]:
     """The name of the data, and the data; a string that names no data set may name a folder.
 
-    A folder with the name of a data set counts as that data set.
+    A folder counts under its own name; with the name of a data set, as that data set.
 
     Raises:
         ValueError: If there is no such data set, or it is a file.
@@ -145,7 +146,7 @@ def _find_data(suite: Suite[Any, Any], data: Data) -> tuple[str, Data]:
         )
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file. Give the folder that it is in.")
-    return folder.name if folder.name in suite.data else "custom", folder
+    return folder.resolve().name, folder
 
 
 def _plot(

@@ -131,12 +131,21 @@ def scattered_spec() -> NetworkSpec:
 def random_features(
     spec: NetworkSpec,
     channels: int,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     *,
     batch: Sequence[int] = (2,),
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype = torch.float32,
 ) -> WeightSpaceFeatures:
-    """Standard normal features `(*batch, *axes, channels)`."""
+    """Standard normal features `(*batch, *axes, channels)`.
+
+    Args:
+        spec: Of the networks.
+        channels: Numbers for every entry of a parameter.
+        generator: Draws them; without, one that starts from seed 0.
+        batch: Axes in front; `(2,)` is two networks.
+        dtype: Of the tensors. float64 tells a small mistake from rounding.
+    """
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
     return WeightSpaceFeatures(
         spec,
         {

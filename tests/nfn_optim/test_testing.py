@@ -1,5 +1,7 @@
 """The test tools fail on layers that are wrong on purpose."""
 
+from math import isnan
+
 import pytest
 import torch
 from torch import nn
@@ -37,7 +39,7 @@ def generator():
 
 @pytest.fixture
 def feats(generator):
-    return random_features(SPEC, 2, generator)
+    return random_features(SPEC, 2, generator, dtype=torch.float64)
 
 
 def test_a_right_layer_passes(feats, generator):
@@ -48,6 +50,50 @@ def test_a_right_layer_passes(feats, generator):
 def test_a_wrong_layer_fails_and_the_parameter_is_named(feats, generator):
     with pytest.raises(AssertionError, match="not equivariant.*'0.bias'"):
         assert_equivariant(FirstNeuron(), SPEC.np(), feats, generator)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_right_layer_passes_in_every_type_without_a_setting(dtype):
+    spec = chain_spec([9, 40, 30, 5])
+    feats = random_features(spec, 4, dtype=dtype)
+    assert_equivariant(NPLinear(spec, 4, 4).to(dtype), spec.np(), feats)
+    assert_invariant(NPPool(spec), spec.np(), feats)
+    assert_sensitive(NPLinear(spec, 4, 4).to(dtype), spec.np(), feats)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_wrong_layer_fails_in_every_type(dtype):
+    feats = random_features(SPEC, 2, dtype=dtype)
+    with pytest.raises(AssertionError, match="not equivariant"):
+        assert_equivariant(FirstNeuron(), SPEC.np(), feats)
+    with pytest.raises(AssertionError, match="not invariant"):
+        assert_invariant(lambda x: x["0.bias"][:, 0], SPEC.np(), feats)
+    with pytest.raises(AssertionError, match="too symmetric"):
+        assert_sensitive(Pointwise(SPEC, 2, 2).to(dtype), SPEC.np(), feats)
+
+
+def test_features_are_those_of_networks_unless_asked_otherwise():
+    feats = random_features(SPEC, 2)
+    assert {tensor.dtype for tensor in feats.values()} == {torch.float32}
+    again = random_features(SPEC, 2)
+    assert all(torch.equal(feats[name], again[name]) for name in feats)
+
+
+def test_permutations_are_made_where_none_are_given():
+    feats = random_features(SPEC, 2)
+    assert max(equivariance_error(NPLinear(SPEC, 2, 2), feats).values()) < 1e-5
+    assert equivariance_error(FirstNeuron(), feats)["0.bias"] > 0.01
+    assert invariance_error(lambda x: x["0.bias"][:, 0], feats) > 0.01
+    assert isnan(equivariance_error(lambda x: x.map(lambda t: t * torch.nan), feats)["0.bias"])
+    assert not torch.equal(renumbered(feats)["0.bias"], feats["0.bias"])
+
+
+def test_a_result_of_the_wrong_kind_leads_to_the_right_check():
+    feats = random_features(SPEC, 2)
+    with pytest.raises(AssertionError, match="a Tensor, not.*assert_invariant"):
+        assert_equivariant(NPPool(SPEC), SPEC.np(), feats)
+    with pytest.raises(AssertionError, match="WeightSpaceFeatures.*assert_equivariant"):
+        assert_invariant(NPLinear(SPEC, 2, 2), SPEC.np(), feats)
 
 
 def test_a_subtly_wrong_layer_fails(feats, generator):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ...tasks import Dataset, load_data
 from ..harness import Data
+
+_CHANNELS = (1, 3, 4)  # gray, RGB, RGBA
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,12 @@ class Images:
 def read_images(data: Data) -> Dataset:
     """Reads a data set by name, or checks one of the caller's own and shuffles it.
 
-    The caller's own may be sorted; shuffled, the parts that a suite splits it into are alike.
+    The caller's own may be sorted; shuffled, the parts that a suite splits it into are alike. Their
+    channels may come last: `(n, h, w, c)` is told by a last axis of 1, 3 or 4 entries and a second
+    one of another number.
+
+    Returns:
+        Images `(n, c, h, w)`.
 
     Raises:
         ValueError: If images or labels have a wrong shape, dtype or range, or it is a folder.
@@ -43,7 +50,7 @@ def read_images(data: Data) -> Dataset:
             f"{data} is a folder, but this suite reads images. Pass the name of a data set, or a "
             "meta_train.tasks.Dataset."
         )
-    dataset = load_data(data) if isinstance(data, str) else data
+    dataset = load_data(data) if isinstance(data, str) else _channels_first(data)
     _check("train", dataset.x_train, dataset.y_train)
     _check("test", dataset.x_test, dataset.y_test)
     if dataset.x_train.shape[1:] != dataset.x_test.shape[1:]:
@@ -86,10 +93,23 @@ def split(
     )
 
 
+def _channels_first(dataset: Dataset) -> Dataset:
+    """The data set with images `(n, c, h, w)`."""
+
+    def move(images: Tensor) -> Tensor:
+        last = images.dim() == 4 and images.shape[-1] in _CHANNELS
+        return images.movedim(-1, 1) if last and images.shape[1] not in _CHANNELS else images
+
+    return replace(dataset, x_train=move(dataset.x_train), x_test=move(dataset.x_test))
+
+
 def _check(part: str, images: Tensor, labels: Tensor) -> None:
     problem = ""
     if images.dim() != 4 or len(images) == 0:
-        problem = f"have the shape {tuple(images.shape)}, not (n, channels, rows, columns)"
+        problem = (
+            f"have the shape {tuple(images.shape)}, not (n, channels, rows, columns) or (n, rows, "
+            "columns, channels)"
+        )
     elif images.dtype != torch.float32:
         problem = f"are {images.dtype}, not torch.float32"
     elif not (images.min() >= 0 and images.max() <= 1):

@@ -14,9 +14,10 @@ from ._interface import Classifiers as Classifiers
 from ._interface import Interface as Interface
 from ._method import Method as Method
 from ._method import Wrapper as Wrapper
-from ._plots import plot_bars as plot_bars
+from ._plots import plot_confusions as plot_confusions
 from ._plots import plot_images as plot_images
 from ._plots import plot_scatter as plot_scatter
+from ._plots import plot_values as plot_values
 from ._result import MethodResult as MethodResult
 from ._result import SuiteResult as SuiteResult
 from ._suite import Data as Data

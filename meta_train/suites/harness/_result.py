@@ -11,6 +11,8 @@ import numpy as np
 
 from ._suite import Outcome
 
+SMOKE_TEST = "tiny"
+
 
 @dataclass(frozen=True)
 class MethodResult:
@@ -69,11 +71,17 @@ class SuiteResult:
     paper: Mapping[str, float]
     picture: Path | None = field(default=None)
 
+    @property
+    def is_smoke_test(self) -> bool:
+        """Whether it only shows that everything works: its figures are not to be compared."""
+        return self.size == SMOKE_TEST
+
     def to_json(self) -> dict[str, Any]:
         """The table as JSON can hold it; a metric that is not finite becomes None."""
         return {
             "suite": self.suite,
             "size": self.size,
+            "smoke_test": self.is_smoke_test,
             "data": self.data,
             "metric_name": self.metric,
             "num_seeds": self.num_seeds,

@@ -84,8 +84,8 @@ class Suite(Generic[S, E]):
         summary: What it does, in a line.
         metric: What is measured on test data.
         data: Names of its data sets.
-        sizes: By name; `tiny` takes some minutes, `small` about an hour, `paper` is the paper's
-            protocol.
+        sizes: By name; `tiny` is a smoke test of less than two minutes, whose figures are not to
+            be compared, `small` takes about an hour, `paper` is the paper's protocol.
         references: Methods that need no network, by name; each reaches an outcome on an experiment.
         paper: The paper's results by data set and method.
         interface: What networks read and write, without making any data.

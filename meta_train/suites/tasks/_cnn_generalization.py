@@ -94,7 +94,7 @@ _TINY = replace(
     test_part=0.25,
     validation_part=0.2,
     methods=_methods((8, 8, 5), _POSITIONS, HeadConfig((64, 64)), blocks=1, dropout=0.1),
-    fit=replace(_SMALL.fit, num_steps=300, batch_size=16, eval_every=50),
+    fit=replace(_SMALL.fit, num_steps=100, batch_size=16, eval_every=50),
     num_seeds=1,
 )
 

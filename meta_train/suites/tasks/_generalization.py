@@ -184,8 +184,11 @@ def prepare(
 
 
 def plot(experiment: Supervised, outcomes: Mapping[str, Outcome], path: Path) -> None:
-    """Predicted over true accuracies of the test networks."""
-    predictions = {name: outcome.predictions for name, outcome in outcomes.items()}
+    """Predicted over true accuracies of the test networks, with tau."""
+    predictions = {
+        f"{name}: tau {outcome.score:.3f}": outcome.predictions
+        for name, outcome in outcomes.items()
+    }
     plot_scatter(predictions, experiment.test.targets.cpu(), "test accuracy", path)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -28,9 +30,11 @@ from ..harness import (
     Interface,
     Method,
     Objective,
+    Outcome,
     StageProgress,
     Suite,
     Supervised,
+    plot_confusions,
 )
 from ..networks import Equivariant, Places, SirenPass, paper_methods, paper_transformer
 
@@ -52,6 +56,22 @@ class ClassificationSize(INRSize):
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Part of the labels with the largest logit."""
     return float((logits.argmax(-1) == labels).double().mean())
+
+
+def plot_classes(
+    truth: Tensor, outcomes: Mapping[str, Outcome], classes: Sequence[str], path: Path
+) -> None:
+    """Which class is taken for which, with each method's accuracy."""
+    predicted = {
+        f"{name}: accuracy {outcome.score:.3f}": outcome.predictions.argmax(-1)
+        for name, outcome in outcomes.items()
+    }
+    plot_confusions(predicted, truth.cpu(), classes, path)
+
+
+def _plot(experiment: Supervised, outcomes: Mapping[str, Outcome], path: Path) -> None:
+    num_classes = next(iter(outcomes.values())).predictions.shape[-1]
+    plot_classes(experiment.test.targets, outcomes, list(map(str, range(num_classes))), path)
 
 
 def _interface(size: ClassificationSize, data: Data) -> Interface:
@@ -162,4 +182,5 @@ SUITE = Suite(
     },
     interface=_interface,
     prepare=_prepare,
+    plot=_plot,
 )

@@ -44,7 +44,7 @@ from ..harness import (
 )
 from ..networks import Equivariant, SineGated, paper_methods
 
-_SHOWN = 10
+_SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -137,7 +137,10 @@ def _prepare(
 
 def _plot(experiment: Editing, outcomes: Mapping[str, Outcome], path: Path) -> None:
     rows = {"original": experiment.originals, "target": experiment.test.targets.cpu()}
-    rows |= {name: outcome.predictions for name, outcome in outcomes.items()}
+    rows |= {
+        f"{name}\nerror {outcome.score:.4f}": outcome.predictions
+        for name, outcome in outcomes.items()
+    }
     plot_images({name: images[:_SHOWN] for name, images in rows.items()}, path)
 
 

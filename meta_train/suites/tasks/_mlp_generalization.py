@@ -93,7 +93,7 @@ _TINY = replace(
     classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200), kept=None),
     test_part=0.2,
     methods=_methods((8, 8, 5), 3, HeadConfig((64, 64)), dropout=0.1),
-    fit=replace(_SMALL.fit, num_steps=300, batch_size=16, eval_every=50),
+    fit=replace(_SMALL.fit, num_steps=150, batch_size=16, eval_every=50),
     num_seeds=1,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,13 +29,14 @@ from ..harness import (
     FitConfig,
     Interface,
     Objective,
+    Outcome,
     Size,
     StageProgress,
     Suite,
     Supervised,
 )
 from ..networks import paper_methods
-from ._inr_classification import READERS, accuracy
+from ._inr_classification import READERS, accuracy, plot_classes
 
 _SYNTHETIC, _PAPERS = "synthetic", "shapenet10"
 
@@ -60,9 +62,26 @@ class ShapeSize(Size):
     augment: INRAugmentation | None = None
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShapeClassification(Supervised):
+    """The suite's experiment.
+
+    Attributes:
+        classes: Their names, for the picture.
+    """
+
+    classes: tuple[str, ...]
+
+
+def _classes(data: Data) -> tuple[str, ...]:
+    if isinstance(data, Path):
+        return tuple(folder.name for folder in class_folders(data))
+    return tuple(SHAPE_CLASSES)
+
+
 def _interface(size: ShapeSize, data: Data) -> Interface:
-    num_classes = len(class_folders(data)) if isinstance(data, Path) else len(SHAPE_CLASSES)
-    return Interface(NetworkSpec.from_module(siren(3, 1, size.field)), out_features=num_classes)
+    spec = NetworkSpec.from_module(siren(3, 1, size.field))
+    return Interface(spec, out_features=len(_classes(data)))
 
 
 def _shapes(size: ShapeSize, data: Data) -> Shapes:
@@ -89,7 +108,7 @@ def _what(data: Data) -> str:
 
 def _prepare(
     size: ShapeSize, data: Data, device: torch.device, on_progress: StageProgress
-) -> Supervised:
+) -> ShapeClassification:
     shapes = _shapes(size, data)
     coords, distances = sample_distances(shapes, size.num_places, seed=0)
     progress = partial(on_progress, "SIRENs")
@@ -99,13 +118,18 @@ def _prepare(
     features = WeightSpaceFeatures.from_params(spec, params)
     examples = Examples(features, shapes.labels).to(device)
     first, second = size.num_train, size.num_train + size.num_validation
-    return Supervised(
+    return ShapeClassification(
         examples.take(slice(first)),
         examples.take(slice(first, second)),
         examples.take(slice(second, second + size.num_test)),
         Objective(F.cross_entropy, accuracy, augment=size.augment),
         size.fit,
+        classes=_classes(data),
     )
+
+
+def _plot(experiment: ShapeClassification, outcomes: Mapping[str, Outcome], path: Path) -> None:
+    plot_classes(experiment.test.targets, outcomes, experiment.classes, path)
 
 
 _INPUTS = InputConfig(fourier=16, fourier_scale=0.3)
@@ -159,4 +183,5 @@ SUITE = Suite(
     paper={_PAPERS: {"mlp": 0.254, "mlp-aug": 0.338, "np": 0.887, "hnp": 0.869}},
     interface=_interface,
     prepare=_prepare,
+    plot=_plot,
 )

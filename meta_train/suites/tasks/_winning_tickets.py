@@ -27,7 +27,7 @@ from ..harness import (
     Size,
     StageProgress,
     Suite,
-    plot_bars,
+    plot_values,
 )
 from ..networks import Equivariant, MaskGenerator, decoder_interface, join_channels
 from ._ticket_experiment import Tickets, dense, imp, magnitude, random, standard_error
@@ -97,8 +97,8 @@ def _prepare(
 
 
 def _plot(experiment: Tickets, outcomes: Mapping[str, Outcome], path: Path) -> None:
-    sparsity = {name: 1 - reached.predictions[:, 1:].mean(0) for name, reached in outcomes.items()}
-    plot_bars(sparsity, experiment.networks.spec.weights, "sparsity", path)
+    accuracies = {name: reached.predictions[:, 0] for name, reached in outcomes.items()}
+    plot_values(accuracies, "test accuracy of each sparse network", path)
 
 
 def _networks(hidden: tuple[int, ...], max_freq: float, norm: bool) -> dict[str, Equivariant]:

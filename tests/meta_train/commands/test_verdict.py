@@ -1,5 +1,6 @@
 """The table at the end of meta-training: did it help?"""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,9 +61,13 @@ def test_training_ends_with_a_table(
     monkeypatch.chdir(tmp_path)
     options = ("--outer-steps", "2", "--runs", "1", "--truncation", "2", "--validation.steps", "5")
     given = ("train", "--tasks", "lines.py:family", "--out", "a.safetensors", *options)
-    main((*given, "--validation.every", "2", "--validation.runs", "1"))
+    validation = ("--validation.every", "2", "--validation.runs", "1")
+    main((*given, *validation, "--json", "card.json"))
     printed = capsys.readouterr().out
     for text in ("candidate", "untrained", "adamw", "held-out-1", "It ", "at the start"):
         assert text in printed
+    card = json.loads(Path("card.json").read_text())
+    assert {row["contender"] for row in card["held_out"]["rows"]} >= {"candidate", "untrained"}
+    assert "config" in card
     main(("train", "--no-table", "--overwrite", *given[1:]))
     assert "candidate" not in capsys.readouterr().out

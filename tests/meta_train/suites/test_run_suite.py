@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import nn
 
 from meta_train import run_suite
@@ -44,6 +47,9 @@ def test_every_suite_runs_all_methods_and_writes_its_table(
     printed = capsys.readouterr().out
     content = json.loads(numbers.read_text())
     assert (content["suite"], content["size"]) == (name, "tiny")
+    assert content["smoke_test"]
+    assert "tiny, a smoke test" in " ".join(printed.split())
+    assert "Compare no figures" in printed
     assert content["metric_name"] == SUITES[name].metric
     assert tuple(content["methods"]) == SUITES[name].names(SUITES[name].sizes["tiny"])
     for method, result in content["methods"].items():
@@ -51,8 +57,39 @@ def test_every_suite_runs_all_methods_and_writes_its_table(
         assert set(result) == {"metric", "std", "seconds", "parameters", *SUITES[name].more}
         assert (result["parameters"] > 0) is (method not in SUITES[name].references)
     assert any(result["std"] > 0 for result in content["methods"].values())
-    pictures = list((tmp_path / "pictures").glob("*.png"))
-    assert bool(pictures) is (SUITES[name].plot is not None)
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
+
+
+@pytest.fixture
+def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is written in pictures that are saved."""
+    found: list[str] = []
+    save = Figure.savefig
+
+    def read(figure: Figure, *args: Any, **kwargs: Any) -> None:
+        save(figure, *args, **kwargs)
+        found.extend(text.get_text() for text in figure.findobj(Text))
+
+    monkeypatch.setattr(Figure, "savefig", read)
+    return found
+
+
+@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.usefixtures("small_suites")
+def test_a_picture_says_what_each_method_reached(
+    name: str, tmp_path: Path, texts: list[str]
+) -> None:
+    methods = SUITES[name].names(SUITES[name].sizes["tiny"])[:2]
+    result = run_suite(name, methods=methods, size="tiny", out=tmp_path)
+    for method, reached in result.methods.items():
+        assert any(text.startswith(method) for text in texts)
+        assert any(f"{reached.metric:.{digits}f}" in text for digits in (3, 4) for text in texts)
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_shapes_in_a_picture_have_their_names(tmp_path: Path, texts: list[str]) -> None:
+    run_suite("shape-classification", methods="mlp", size="tiny", out=tmp_path)
+    assert {"torus", "predicted", "true"} <= set(texts)
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -85,11 +122,13 @@ def test_only_the_papers_networks_have_the_papers_number_beside_them(
     suite = SUITES["inr-classification"]
     size = suite.sizes["tiny"]
     methods = {"mlp": size.methods["mlp"], "mlp+": size.methods["mlp"]}
-    sizes, paper = {"tiny": replace(size, methods=methods)}, {"digits": {"mlp": 0.987}}
+    size = replace(size, methods=methods)
+    sizes, paper = {"tiny": size, "small": size}, {"digits": {"mlp": 0.987}}
     monkeypatch.setitem(SUITES, suite.name, replace(suite, sizes=sizes, paper=paper))
-    main(("suite", suite.name, "--size", "tiny", "--out", str(tmp_path)))
-    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ mlp")]
-    assert ["0.987" in row for row in rows] == [True, False]
+    for chosen, shown in (("small", [True, False]), ("tiny", [False, False])):
+        main(("suite", suite.name, "--size", chosen, "--out", str(tmp_path)))
+        rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ mlp")]
+        assert ["0.987" in row for row in rows] == shown
 
 
 @pytest.mark.usefixtures("small_suites")
@@ -196,6 +235,21 @@ def test_a_metric_that_is_no_number_is_null_in_json(
     printed = capsys.readouterr().out
     assert str(reached) in printed
     assert "±" not in printed
+
+
+def test_the_list_fits_a_terminal_and_cuts_no_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    main(("suite", "list", "--json", str(tmp_path / "list.json")))
+    printed = capsys.readouterr().out.splitlines()[:-1]  # the last names the file
+    assert max(map(len, printed)) <= 80
+    words = {word for line in printed for word in line.replace(",", " ").split()}
+    listed = json.loads((tmp_path / "list.json").read_text())
+    assert list(listed) == list(SUITES)
+    for name, suite in SUITES.items():
+        methods = {method for size in suite.sizes.values() for method in suite.names(size)}
+        assert set(listed[name]["methods"]) == methods
+        assert words >= {name, *suite.data, *methods}
 
 
 def test_the_command_lists_suites_and_ends_mistakes_with_one_line(

@@ -100,7 +100,9 @@ def test_helpers_of_these_packages_are_followed(monkeypatch: pytest.MonkeyPatch)
 
 def test_values_count() -> None:
     spec, other = chain_spec((2, 3, 1)), chain_spec((2, 3, 1)).hnp()
-    features = random_features(spec, 1, torch.Generator().manual_seed(0), batch=(2,))
+    features = random_features(
+        spec, 1, torch.Generator().manual_seed(0), batch=(2,), dtype=torch.float64
+    )
     values = [1, "1", (1,), {"a": torch.ones(2)}, {"a": torch.zeros(2)}, spec, other, features]
     assert len({fingerprint(value) for value in values}) == len(values)
     assert fingerprint(features) == fingerprint(features.map(torch.clone))

@@ -294,3 +294,5 @@ def test_help_explains_every_setting(
         option = rf" --(no-|validation\.)?{setting.replace('_', '-')}( [A-Z]+| \[STR.*?\]\])?"
         assert re.search(rf"{option} [A-Z]((?! --).)*\(default: ", shown), setting
     assert "tyro" not in shown
+    assert "--table, --no-table" in shown
+    assert not re.search(r"(?<!, )--(\w+\.)?no-", shown)  # read forwards first

@@ -130,7 +130,7 @@ def tensors_of(result):
 @few
 def test_layers_commute_with_permutations(build, group, spec):
     generator = torch.Generator().manual_seed(0)
-    feats = random_features(spec, C, generator)
+    feats = random_features(spec, C, generator, dtype=torch.float64)
     assert_equivariant(
         perturbed(build(spec).double()), getattr(spec, group)(), feats, generator, trials=2
     )
@@ -141,7 +141,7 @@ def test_layers_commute_with_permutations(build, group, spec):
 @few
 def test_pools_ignore_permutations(build, group, spec):
     generator = torch.Generator().manual_seed(0)
-    feats = random_features(spec, C, generator)
+    feats = random_features(spec, C, generator, dtype=torch.float64)
     assert_invariant(
         perturbed(build(spec).double()), getattr(spec, group)(), feats, generator, trials=2
     )
@@ -150,14 +150,14 @@ def test_pools_ignore_permutations(build, group, spec):
 @table(EQUIVARIANT)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_layers_commute_on_the_zoo(build, group, spec, generator):
-    feats = random_features(spec, C, generator)
+    feats = random_features(spec, C, generator, dtype=torch.float64)
     assert_equivariant(perturbed(build(spec).double()), getattr(spec, group)(), feats, generator)
 
 
 @table(INVARIANT)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_pools_ignore_permutations_on_the_zoo(build, group, spec, generator):
-    feats = random_features(spec, C, generator)
+    feats = random_features(spec, C, generator, dtype=torch.float64)
     assert_invariant(perturbed(build(spec).double()), getattr(spec, group)(), feats, generator)
 
 
@@ -167,14 +167,14 @@ TWICE = ("NPLinear", "HNPLinear", "LowRankHNPLinear", "NPAttention", "ResidualBl
 @table({n: e for n, e in EQUIVARIANT.items() if n.split(",")[0] not in TWICE})
 def test_layers_commute_where_a_population_runs_along_two_axes(build, group, generator):
     spec = recurrent_spec()
-    feats = random_features(spec, C, generator)
+    feats = random_features(spec, C, generator, dtype=torch.float64)
     assert_equivariant(perturbed(build(spec).double()), getattr(spec, group)(), feats, generator)
 
 
 @table(INVARIANT)
 def test_pools_ignore_permutations_of_two_axes(build, group, generator):
     spec = recurrent_spec()
-    feats = random_features(spec, C, generator)
+    feats = random_features(spec, C, generator, dtype=torch.float64)
     assert_invariant(perturbed(build(spec).double()), getattr(spec, group)(), feats, generator)
 
 
@@ -187,7 +187,7 @@ def test_layers_that_need_different_axes_refuse_one_population_on_two(name):
 @pytest.mark.parametrize("name", [n for n, (_, group) in EVERY.items() if group == "hnp"])
 def test_hnp_layers_see_the_order_of_inputs_and_outputs(name, generator):
     layer = perturbed(EVERY[name][0](MIXED).double())
-    feats = random_features(MIXED, C, generator)
+    feats = random_features(MIXED, C, generator, dtype=torch.float64)
     check = assert_equivariant if name in EQUIVARIANT else assert_invariant
     with pytest.raises(AssertionError, match=r"not (equi|in)variant"):
         check(layer, MIXED.np(), feats, generator)
@@ -197,7 +197,7 @@ def test_hnp_layers_see_the_order_of_inputs_and_outputs(name, generator):
 @pytest.mark.parametrize("batch", [(), (2, 3)])
 def test_any_number_of_batch_axes(build, group, batch, generator):
     layer = build(MIXED).double()
-    feats = random_features(MIXED, C, generator, batch=batch)
+    feats = random_features(MIXED, C, generator, batch=batch, dtype=torch.float64)
     flat = {n: t.reshape(-1, *t.shape[len(batch) :]) for n, t in feats.items()}
     expected = tensors_of(layer(WeightSpaceFeatures(MIXED, flat)))
     for name, got in tensors_of(layer(feats)).items():
@@ -225,7 +225,7 @@ def test_an_empty_batch_gives_empty_results_and_gradients(build, group, batch, g
 @table({n: e for n, e in EVERY.items() if "Dropout" not in n})
 def test_vmap_equals_the_batch(build, group, generator):
     layer = build(MIXED).double()
-    feats = random_features(MIXED, C, generator, batch=(3,))
+    feats = random_features(MIXED, C, generator, batch=(3,), dtype=torch.float64)
     mapped = tensors_of(torch.vmap(layer)(feats))
     for name, expected in tensors_of(layer(feats)).items():
         torch.testing.assert_close(mapped[name], expected)
@@ -235,7 +235,9 @@ def test_vmap_equals_the_batch(build, group, generator):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_lower_precision_is_close_and_keeps_its_dtype(build, group, dtype, generator):
     layer = build(MIXED).double().eval()
-    feats = random_features(MIXED, C, generator).map(lambda t: t.bfloat16().double())
+    feats = random_features(MIXED, C, generator, dtype=torch.float64).map(
+        lambda t: t.bfloat16().double()
+    )
     expected = tensors_of(layer(feats))
     lower = copy.deepcopy(layer).to(dtype)
     tolerance = 1e-5 if dtype == torch.float32 else 0.1
@@ -248,7 +250,7 @@ def test_lower_precision_is_close_and_keeps_its_dtype(build, group, dtype, gener
 @table({n: e for n, e in EVERY.items() if list(e[0](MIXED).parameters())})
 def test_every_weight_gets_a_gradient(build, group, generator):
     layer = build(MIXED).double()
-    feats = random_features(MIXED, C, generator)
+    feats = random_features(MIXED, C, generator, dtype=torch.float64)
     results = tensors_of(layer(feats)).values()
     loss = sum((t**2).sum() for t in results)
     loss.backward()
@@ -260,7 +262,7 @@ def test_every_weight_gets_a_gradient(build, group, generator):
 def test_features_of_another_network_are_refused_by_name(build, group, generator):
     layer = build(MIXED).double()
     name = type(getattr(layer, "layer", layer)).__name__.removesuffix("Block")
-    other = random_features(chain_spec([2, 3, 5, 3]), C, generator)
+    other = random_features(chain_spec([2, 3, 5, 3]), C, generator, dtype=torch.float64)
     with pytest.raises(
         SpecError, match=r"(?s)was built for .*'0\.weight'.*\(3, 2, 3, 3\).*\(3, 2\)"
     ) as e:
@@ -274,11 +276,11 @@ def test_features_of_another_network_are_refused_by_name(build, group, generator
 def test_another_number_of_channels_is_refused(name, generator):
     layer = EQUIVARIANT[name][0](MIXED).double()
     with pytest.raises(SpecError, match="was built for 4 channels; the features have 5"):
-        layer(random_features(MIXED, 5, generator))
+        layer(random_features(MIXED, 5, generator, dtype=torch.float64))
 
 
 def test_flatten_and_unflatten_are_inverses(generator):
-    feats = random_features(MIXED, C, generator, batch=(2, 3))
+    feats = random_features(MIXED, C, generator, batch=(2, 3), dtype=torch.float64)
     flat = FlattenWeights(MIXED)(feats)
     assert flat.shape == (2, 3, MIXED.num_entries, C)
     back = UnflattenWeights(MIXED)(flat)
@@ -295,7 +297,8 @@ def test_unflatten_names_both_sizes():
 @pytest.mark.parametrize("cls", [NPPool, HNPPool, StatFeaturizer])
 def test_out_features_is_the_length(cls, spec, generator):
     pool = cls(spec)
-    assert pool(random_features(spec, C, generator)).shape == (2, pool.out_features(C))
+    features = random_features(spec, C, generator, dtype=torch.float64)
+    assert pool(features).shape == (2, pool.out_features(C))
 
 
 def test_a_network_pool_is_as_long_for_every_network():

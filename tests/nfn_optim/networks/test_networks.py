@@ -84,7 +84,7 @@ def table(entries):
 @few
 def test_equivariant_networks_commute_with_permutations(build, spec):
     generator = torch.Generator().manual_seed(0)
-    feats = random_features(spec, 2, generator)
+    feats = random_features(spec, 2, generator, dtype=torch.float64)
     network = build(spec).double().eval()
     assert_equivariant(network, spec.hnp(), feats, generator, trials=2)
 
@@ -94,13 +94,13 @@ def test_equivariant_networks_commute_with_permutations(build, spec):
 @few
 def test_invariant_networks_ignore_permutations(build, spec):
     generator = torch.Generator().manual_seed(0)
-    feats = random_features(spec, 2, generator)
+    feats = random_features(spec, 2, generator, dtype=torch.float64)
     assert_invariant(build(spec).double().eval(), spec.hnp(), feats, generator, trials=2)
 
 
 def test_an_mlp_on_flat_weights_does_not_ignore_permutations():
     generator = torch.Generator().manual_seed(0)
-    feats = random_features(CNN, 2, generator)
+    feats = random_features(CNN, 2, generator, dtype=torch.float64)
     with pytest.raises(AssertionError, match="not invariant"):
         assert_invariant(OTHERS["FlatMLP"](CNN).double(), CNN.hnp(), feats, generator)
 
@@ -110,7 +110,7 @@ def test_every_weight_gets_a_gradient(build):
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     network = build(CNN).double().eval()
-    result = network(random_features(CNN, 2, generator, batch=(4,)))
+    result = network(random_features(CNN, 2, generator, batch=(4,), dtype=torch.float64))
     tensors = result.values() if isinstance(result, WeightSpaceFeatures) else [result]
     sum((t**2).sum() for t in tensors).backward()
     silent = [name for name, p in network.named_parameters() if not p.grad.abs().sum() > 0]
@@ -121,7 +121,7 @@ def test_every_weight_gets_a_gradient(build):
 def test_networks_read_a_single_network_without_batch(build):
     generator = torch.Generator().manual_seed(0)
     network = build(CNN).double().eval()
-    feats = random_features(CNN, 2, generator, batch=(1,))
+    feats = random_features(CNN, 2, generator, batch=(1,), dtype=torch.float64)
     one = network(WeightSpaceFeatures(CNN, {n: t[0] for n, t in feats.items()}))
     both = network(feats)
     if isinstance(one, WeightSpaceFeatures):
@@ -131,7 +131,7 @@ def test_networks_read_a_single_network_without_batch(build):
 
 def test_augmentation_permutes_in_training_only():
     generator = torch.Generator().manual_seed(0)
-    feats = random_features(CNN, 2, generator)
+    feats = random_features(CNN, 2, generator, dtype=torch.float64)
     network = OTHERS["FlatMLP"](CNN).double()
     augmented = PermutationAugmented(network, CNN, generator)
     assert not torch.allclose(augmented(feats), augmented(feats))
@@ -141,7 +141,7 @@ def test_augmentation_permutes_in_training_only():
 
 def test_augmentation_numbers_features_back():
     generator = torch.Generator().manual_seed(0)
-    feats = random_features(CNN, 2, generator)
+    feats = random_features(CNN, 2, generator, dtype=torch.float64)
     network = EQUIVARIANT["NP"](CNN).double().eval()
     augmented = PermutationAugmented(network, CNN, generator)
     for name, tensor in augmented(feats).items():

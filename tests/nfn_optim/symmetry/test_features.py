@@ -15,7 +15,9 @@ SPEC = chain_spec([2, 3, 4], kernels=[(3, 3), ()], biases=[True, False])
 
 @pytest.fixture
 def feats():
-    return random_features(SPEC, 5, torch.Generator().manual_seed(0), batch=(2,))
+    return random_features(
+        SPEC, 5, torch.Generator().manual_seed(0), batch=(2,), dtype=torch.float64
+    )
 
 
 def test_reads_like_a_mapping(feats):
@@ -35,7 +37,7 @@ def test_order_follows_the_spec_and_not_the_dict(feats):
 @given(spec=chain_specs())
 @settings(max_examples=20, deadline=None)
 def test_tuples_round_trip_in_the_fields_layout(spec):
-    feats = random_features(spec, 3, torch.Generator().manual_seed(0))
+    feats = random_features(spec, 3, torch.Generator().manual_seed(0), dtype=torch.float64)
     weights, biases = feats.to_tuple()
     for name, weight in zip(spec.weights, weights, strict=True):
         assert weight.shape == (2, 3, *spec.shapes[name])

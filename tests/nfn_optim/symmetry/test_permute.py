@@ -19,7 +19,7 @@ def equal(a, b):
 @few
 def test_permutations_compose_and_invert(spec):
     generator = torch.Generator().manual_seed(0)
-    feats = random_features(spec, 2, generator)
+    feats = random_features(spec, 2, generator, dtype=torch.float64)
     first, second = (random_permutations(spec, generator) for _ in range(2))
     both = {label: first[label][second[label]] for label in first}
     assert equal(permute(permute(feats, first), second), permute(feats, both))
@@ -37,7 +37,9 @@ def test_only_the_groups_populations_move(spec):
 
 def test_entry_i_is_entry_of_permutation_i():
     spec = NetworkSpec({"w": ("a", "b"), "v": ("a",)}, {"w": (3, 2), "v": (3,)})
-    feats = random_features(spec, 1, torch.Generator().manual_seed(0), batch=())
+    feats = random_features(
+        spec, 1, torch.Generator().manual_seed(0), batch=(), dtype=torch.float64
+    )
     moved = permute(feats, {"a": torch.tensor([2, 0, 1])})
     for i, j in enumerate([2, 0, 1]):
         assert torch.equal(moved["w"][i], feats["w"][j])

@@ -37,6 +37,23 @@ def test_good_images_and_names_are_read() -> None:
     assert num_classes(GOOD) == 6
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels_may_come_first_or_last(channels: int) -> None:
+    first = replace(
+        GOOD, x_train=torch.rand(6, channels, 5, 7), x_test=torch.rand(3, channels, 5, 7)
+    )
+    last = replace(first, x_train=first.x_train.movedim(1, -1), x_test=first.x_test.movedim(1, -1))
+    for a, b in zip(
+        vars(read_images(first)).values(), vars(read_images(last)).values(), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+def test_images_as_narrow_as_channels_are_taken_as_they_are() -> None:
+    narrow = replace(GOOD, x_train=torch.rand(6, 1, 8, 3), x_test=torch.rand(3, 1, 8, 3))
+    assert read_images(narrow).x_train.shape == (6, 1, 8, 3)
+
+
 def test_images_of_ones_own_may_be_sorted() -> None:
     labels = torch.arange(100) // 10
     images = labels[:, None, None, None].expand(100, 1, 2, 2) / 10

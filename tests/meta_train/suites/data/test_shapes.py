@@ -162,8 +162,10 @@ def test_a_folder_of_ones_own_is_classified_by_a_network_of_ones_own(tmp_path: P
         num_test=2,
     )
     folder = folder_of(tmp_path / "mine", files)
-    result = run_suite("shape-classification", build=stats, data=folder, size=size)
-    assert (result.data, result.paper) == ("custom", {})
+    result = run_suite("shape-classification", build=stats, data=folder, size=size, out=tmp_path)
+    assert (result.data, result.paper) == ("mine", {})
+    assert result.picture == tmp_path / "shape-classification-mine-custom.png"
+    assert result.picture.exists()
     assert 0 <= result.methods["yours"].metric <= 1
     named = run_suite("shape-classification", build=stats, data=str(folder), size=size)
     assert named.methods == result.methods

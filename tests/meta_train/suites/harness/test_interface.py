@@ -33,7 +33,9 @@ class Apply(nn.Module):
 
 def other() -> WeightSpaceFeatures:
     """Features of another network."""
-    return random_features(OTHER, 1, torch.Generator().manual_seed(0), batch=(2,))
+    return random_features(
+        OTHER, 1, torch.Generator().manual_seed(0), batch=(2,), dtype=torch.float64
+    )
 
 
 class Linear(nn.Module):

@@ -112,7 +112,7 @@ def test_the_numbering_of_neurons_makes_no_difference(
 ) -> None:
     network = PROBED[name].build(INTERFACE).double().eval()
     assert isinstance(network, Raw)
-    features = random_features(SPEC, 1, generator, batch=(3,))
+    features = random_features(SPEC, 1, generator, batch=(3,), dtype=torch.float64)
     assert network(features).shape == (3, 1)
     assert_invariant(network, SPEC.hnp(), features, generator)
 

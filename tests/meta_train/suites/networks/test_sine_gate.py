@@ -37,7 +37,7 @@ every_method = pytest.mark.parametrize(
 def test_networks_commute_with_renumbering_or_ignore_it(
     method: Method, generator: torch.Generator
 ) -> None:
-    feats = random_features(SPEC, 1, generator)
+    feats = random_features(SPEC, 1, generator, dtype=torch.float64)
     editor = method.build(Interface(SPEC)).double().eval()
     assert_equivariant(editor, SPEC.hnp(), feats, generator)
     classifier = method.build(Interface(SPEC, 10)).double().eval()
@@ -47,7 +47,7 @@ def test_networks_commute_with_renumbering_or_ignore_it(
 @every_method
 def test_inputs_and_outputs_are_told_apart(method: Method, generator: torch.Generator) -> None:
     torch.manual_seed(0)
-    feats = random_features(SPEC, 1, generator)
+    feats = random_features(SPEC, 1, generator, dtype=torch.float64)
     network = method.build(Interface(SPEC, 10)).double().eval()
     first, last = SPEC.weights[0], SPEC.weights[-1]
     inputs, outputs = feats[first].flip(-2), feats[last].flip(-3)
@@ -57,7 +57,7 @@ def test_inputs_and_outputs_are_told_apart(method: Method, generator: torch.Gene
 
 
 def test_an_average_over_positions_keeps_every_one(generator: torch.Generator) -> None:
-    feats = random_features(SPEC, 2, generator)
+    feats = random_features(SPEC, 2, generator, dtype=torch.float64)
     spread = ChannelPerPosition(SPEC)
     result = spread(feats)
     assert result.channels == spread.out_channels(2) == 6

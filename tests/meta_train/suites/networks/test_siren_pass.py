@@ -61,7 +61,7 @@ def test_pooled_features_start_as_the_siren_at_the_places(
     method: SirenPass, hidden: tuple[int, ...], channels: int, generator: torch.Generator
 ) -> None:
     spec = spec_of(hidden, channels)
-    feats = random_features(spec, 1, generator, batch=(4,))
+    feats = random_features(spec, 1, generator, batch=(4,), dtype=torch.float64)
     result, expected = pooled(method.build(Interface(spec, 10)), feats), shown(feats)
     assert expected.std() > 0.1
     torch.testing.assert_close(result, expected, atol=1e-6, rtol=1e-6)
@@ -72,7 +72,7 @@ def test_a_network_that_was_trained_is_no_longer_bound_to_the_pass(
     method: SirenPass, generator: torch.Generator
 ) -> None:
     spec = spec_of((4, 5), 1)
-    feats = random_features(spec, 1, generator, batch=(4,))
+    feats = random_features(spec, 1, generator, batch=(4,), dtype=torch.float64)
     network = method.build(Interface(spec, 10)).double()
     network(feats).square().sum().backward()
     layers = [module for module in network if hasattr(module, "blocks")]
@@ -104,7 +104,7 @@ def test_a_gate_multiplies_the_sine_of_one_half_by_the_other(generator: torch.Ge
 @pytest.mark.parametrize("raw", [True, False])
 def test_only_raw_networks_read_weights_as_they_are(raw: bool, generator: torch.Generator) -> None:
     spec = spec_of((4,), 1)
-    feats = random_features(spec, 1, generator, batch=(6,)).to(torch.float32)
+    feats = random_features(spec, 1, generator, batch=(6,))
     examples = Examples(feats, torch.zeros(6))
     seen = []
 

@@ -39,5 +39,5 @@ def test_common_units_are_those_that_keep_a_signal_s_size(
 
 
 def test_units_commute_with_permutations(generator: torch.Generator) -> None:
-    features = random_features(SPEC, 1, generator, batch=(2,))
+    features = random_features(SPEC, 1, generator, batch=(2,), dtype=torch.float64)
     assert_equivariant(Units(), SPEC.np(), features, generator)

@@ -44,7 +44,7 @@ def generator():
 def test_linear_commutes_with_permutations(cls, spec):
     generator = torch.Generator().manual_seed(0)
     layer = cls(spec, 2, 3).double()
-    feats = random_features(spec, 2, generator)
+    feats = random_features(spec, 2, generator, dtype=torch.float64)
     assert_equivariant(layer, layer.spec, feats, generator)
 
 
@@ -52,7 +52,7 @@ def test_linear_commutes_with_permutations(cls, spec):
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_linear_is_sensitive_to_lone_permutations(cls, spec, generator):
     layer = cls(spec, 2, 2).double()
-    assert_sensitive(layer, layer.spec, random_features(spec, 2, generator))
+    assert_sensitive(layer, layer.spec, random_features(spec, 2, generator, dtype=torch.float64))
 
 
 def generators_of(spec: NetworkSpec):
@@ -185,7 +185,7 @@ def test_number_of_weights_follows_the_formulas(depth):
 def test_linear_equals_the_definition(cls, spec, generator):
     """Every block alone is: average the source, map channels, broadcast."""
     layer = cls(spec, 2, 3).double()
-    feats = random_features(spec, 2, generator)
+    feats = random_features(spec, 2, generator, dtype=torch.float64)
     total = {
         name: torch.zeros(2, *spec.shapes[name], 3, dtype=torch.float64) for name in spec.names
     }
@@ -234,7 +234,7 @@ def test_gradients_and_second_gradients_are_right(cls, generator):
         weights = dict(zip(names, args[len(spec.names) :], strict=True))
         return tuple(torch.func.functional_call(layer, weights, (feats,)).values())
 
-    feats = random_features(spec, 2, generator, batch=(1,))
+    feats = random_features(spec, 2, generator, batch=(1,), dtype=torch.float64)
     inputs = [*feats.values(), *layer.parameters()]
     inputs = [x.detach().clone().requires_grad_() for x in inputs]
     assert torch.autograd.gradcheck(fn, inputs)
@@ -246,7 +246,7 @@ def test_gradients_and_second_gradients_are_right(cls, generator):
 def test_any_number_of_batch_axes(cls, batch, generator):
     spec = SPECS["filters in 2-D and 3-D"]
     layer = cls(spec, 2, 3).double()
-    feats = random_features(spec, 2, generator, batch=batch)
+    feats = random_features(spec, 2, generator, batch=batch, dtype=torch.float64)
     flat = {n: t.reshape(-1, *t.shape[len(batch) :]) for n, t in feats.items()}
     out, expected = layer(feats), layer(WeightSpaceFeatures(spec, flat))
     for name in spec.names:

@@ -91,7 +91,7 @@ def test_the_low_rank_layer_of_full_rank_holds_every_hnp_layer(generator):
     layer = LowRankHNPLinear(spec, 2, 2, rank=2).double()
     layer.read[0] = layer.write[0] = nn.Parameter(torch.eye(3, dtype=torch.float64))
     layer._small, layer.specific = spec.hnp(), full
-    feats = random_features(spec, 2, generator)
+    feats = random_features(spec, 2, generator, dtype=torch.float64)
     with torch.no_grad():
         for parameter in layer.shared.parameters():
             parameter.zero_()
@@ -112,7 +112,7 @@ def test_the_low_rank_layer_keeps_pinned_neurons_in_order(generator):
     layer = LowRankHNPLinear(spec, 2, 3, rank=2).double()
     assert layer._small.pinned == {"pin"}
     assert layer._small.sizes["pin"] == 2
-    feats = random_features(spec, 2, generator)
+    feats = random_features(spec, 2, generator, dtype=torch.float64)
     assert_equivariant(layer, spec.hnp(), feats, generator)
     turned = {"pin": torch.arange(5).roll(1)}
     assert min(equivariance_error(layer, feats, turned).values()) > 1e-3
@@ -124,7 +124,7 @@ def test_vmap_over_weights_and_features_equals_a_loop(cls, generator):
     weights = {
         n: torch.randn(3, *p.shape, dtype=torch.float64) for n, p in layer.named_parameters()
     }
-    feats = random_features(SPEC, 2, generator, batch=(3, 2))
+    feats = random_features(SPEC, 2, generator, batch=(3, 2), dtype=torch.float64)
 
     def loss(weights, feats):
         out = torch.func.functional_call(layer, weights, (feats,))
@@ -146,7 +146,7 @@ def pick(feats, index):
 def test_gradient_through_vmap_equals_the_batch(cls, generator):
     """The meta-training pattern: differentiate the sum of a vmapped layer in its weights."""
     layer = cls(SPEC, 2, 3).double()
-    feats = random_features(SPEC, 2, generator, batch=(3, 2))
+    feats = random_features(SPEC, 2, generator, batch=(3, 2), dtype=torch.float64)
     weights = dict(layer.named_parameters())
 
     def total(fn):
@@ -178,7 +178,7 @@ def test_compiles_to_one_graph(cls, generator):
 def test_averages_are_exact_after_a_change_of_dtype(cls, generator):
     """One over a count of neurons, rounded to single precision, would show in double."""
     spec = chain_spec([3, 7, 3])
-    feats = random_features(spec, 1, generator).map(torch.ones_like)
+    feats = random_features(spec, 1, generator, dtype=torch.float64).map(torch.ones_like)
     layer = cls(spec, 1, 1).float().double()
     with torch.no_grad():
         for parameter in layer.parameters():
@@ -193,7 +193,9 @@ def test_written_out_gradients_equal_those_of_plain_operations(cls, widths, gene
     """Transforms of functions see plain operations; everything else the adjoint written out."""
     spec = chain_spec(widths)
     layer = cls(spec, 2, 3).double()
-    feats = random_features(spec, 2, generator).map(lambda t: t.requires_grad_())
+    feats = random_features(spec, 2, generator, dtype=torch.float64).map(
+        lambda t: t.requires_grad_()
+    )
     weights = dict(layer.named_parameters())
 
     def loss(weights, feats):
@@ -219,7 +221,9 @@ def test_results_may_be_written_to_in_place(generator):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_unused_results_are_zero_gradients(cls, generator):
     layer = cls(SPEC, 2, 2).double()
-    feats = random_features(SPEC, 2, generator).map(lambda t: t.requires_grad_())
+    feats = random_features(SPEC, 2, generator, dtype=torch.float64).map(
+        lambda t: t.requires_grad_()
+    )
     inputs = [*feats.values(), *layer.parameters()]
     alone = torch.autograd.grad(layer(feats)["0.bias"].sum(), inputs)
     whole = sum((i == 1) * t.sum() for i, t in enumerate(layer(feats).values()))
@@ -229,7 +233,7 @@ def test_unused_results_are_zero_gradients(cls, generator):
 
 def test_features_in_another_memory_order_give_the_same(generator):
     layer = NPLinear(SPEC, 2, 3).double()
-    feats = random_features(SPEC, 2, generator)
+    feats = random_features(SPEC, 2, generator, dtype=torch.float64)
     strided = feats.map(lambda t: t.transpose(0, -1).contiguous().transpose(0, -1))
     assert not strided["0.weight"].is_contiguous()
     for name, expected in layer(feats).items():
@@ -253,7 +257,7 @@ def test_layers_copy_pickle_and_save(cls, generator):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_cuda_equals_cpu(cls, generator):
     layer = cls(SPEC, 2, 3).double()
-    feats = random_features(SPEC, 2, generator)
+    feats = random_features(SPEC, 2, generator, dtype=torch.float64)
     moved = copy.deepcopy(layer).cuda()(feats.to("cuda"))
     for name, expected in layer(feats).items():
         torch.testing.assert_close(moved[name].cpu(), expected)
@@ -267,5 +271,5 @@ def test_a_layer_for_a_flatten_boundary(generator):
         stored={"fc": (3, 20)},
     )
     layer = HNPLinear(spec, 2, 3).double()
-    out = layer(random_features(spec, 2, generator))
+    out = layer(random_features(spec, 2, generator, dtype=torch.float64))
     assert out["fc"].shape == (2, 3, 4, 5, 3)

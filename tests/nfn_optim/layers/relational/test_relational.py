@@ -25,7 +25,7 @@ def feats(request):
 
 
 def drawn(spec):
-    return random_features(spec, 3, torch.Generator().manual_seed(0))
+    return random_features(spec, 3, torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @pytest.fixture
