@@ -42,7 +42,7 @@ ROWS = {
         "zoo higher",
         "training suites.harness evaluation._statistics evaluation.contenders evaluation.field",
         "suites.data suites.networks evaluation.sweep",
-        "suites.tasks evaluation.report",
+        "suites.tasks evaluation.report prediction",
         "suites evaluation",
         "commands",
         "__init__",
@@ -71,6 +71,7 @@ EXTRAS = {
     ("nfn_optim.testing._specs", "hypothesis"),
     ("meta_train.training._tracking", "wandb"),
     ("meta_train.commands._settings", "yaml"),
+    ("meta_train.zoo.collection._labels", "pyarrow"),
     ("meta_train.higher._register", "higher"),
     ("meta_train.higher._optimizer", "higher"),
 }

@@ -13,7 +13,8 @@ FACES = (
     "nfn_optim",
     *(f"nfn_optim.{name}" for name in ("layers", "networks", "rules", "testing")),
     "meta_train",
-    *(f"meta_train.{name}" for name in ("tasks", "estimators", "evaluation", "suites", "zoo")),
+    *(f"meta_train.{name}" for name in ("tasks", "estimators", "evaluation", "suites")),
+    *(f"meta_train.{name}" for name in ("zoo", "prediction")),
 )
 PROMISED = {
     "nfn_optim": [

@@ -24,6 +24,7 @@ from ._info import info
 from ._race import race
 from ._suite import suite
 from ._train import train, with_settings
+from ._zoo import zoo
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "race": race,
     "gate": gate,
     "suite": suite,
+    "zoo": zoo,
     "info": info,
 }
 

@@ -18,15 +18,26 @@ from ._files import load_zoo as load_zoo
 from ._files import save_zoo as save_zoo
 from ._hyperparameters import ClassifierConfig as ClassifierConfig
 from ._small_cnn_zoo import read_small_cnn_zoo as read_small_cnn_zoo
+from .collection import Collection as Collection
+from .collection import Networks as Networks
+from .collection import Value as Value
+from .collection import check_columns as check_columns
+from .collection import from_modules as from_modules
+from .collection import from_state_dicts as from_state_dicts
+from .collection import read_columns as read_columns
 
 __all__ = [  # the other names are for the folders beside
     "ClassifierConfig",
+    "Collection",
     "FieldConfig",
+    "Networks",
     "Zoo",
     "cache_folder",
     "evaluate_fields",
     "fit_fields",
     "fit_sirens",
+    "from_modules",
+    "from_state_dicts",
     "image_grid",
     "load_zoo",
     "read_small_cnn_zoo",

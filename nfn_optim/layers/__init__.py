@@ -7,6 +7,9 @@ from ._compose import ResidualBlock as ResidualBlock
 from ._dropout import ChannelDropout as ChannelDropout
 from ._flatten import FlattenWeights as FlattenWeights
 from ._flatten import UnflattenWeights as UnflattenWeights
+from ._network_pool import NetworkPool as NetworkPool
+from ._network_pool import reads_inputs as reads_inputs
+from ._network_pool import writes_outputs as writes_outputs
 from ._norm import WeightSpaceLayerNorm as WeightSpaceLayerNorm
 from ._pointwise import Pointwise as Pointwise
 from ._pool import CrossAttnPool as CrossAttnPool
@@ -41,6 +44,7 @@ __all__ = [  # the other names are for the folders beside
     "NPAttention",
     "NPLinear",
     "NPPool",
+    "NetworkPool",
     "Pointwise",
     "ResidualBlock",
     "SharedNPLinear",

@@ -13,12 +13,16 @@ from ..layers import (
     HNPLinear,
     IOSinusoidalEncoding,
     Map,
+    SharedNPLinear,
     WeightSpaceLayerNorm,
 )
 from ..symmetry import NetworkSpec, WeightSpaceFeatures
 
-LinearLayer = Callable[[NetworkSpec, int, int], nn.Module]
-"""`NPLinear`, `HNPLinear`, `Pointwise`, or anything built from a spec and two channel counts."""
+LinearLayer = Callable[..., nn.Module]
+"""`NPLinear`, `HNPLinear`, `Pointwise`, or anything built from a spec and two channel counts.
+
+`SharedNPLinear`, which needs no spec, is the exception: it is built from channel counts alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class EquivariantNFN(nn.Module):
         super().__init__()
         self.spec, self.config = spec, config or EquivariantConfig()
         self.encoder = encoder(spec, self.config)
-        self.head = self.config.layer(spec, _width(spec, self.config), self.config.out_channels)
+        self.head = _layer(spec, self.config, _width(spec, self.config), self.config.out_channels)
 
     def forward(self, feats: WeightSpaceFeatures) -> WeightSpaceFeatures:
         """Maps features of the spec's network."""
@@ -102,7 +106,7 @@ def encoder(spec: NetworkSpec, config: EquivariantConfig) -> nn.Sequential:
     """Input encoding and hidden layers, each followed by norm, ReLU and dropout."""
     layers, channels = input_layers(spec, config.inputs)
     for width in config.hidden:
-        layers.append(config.layer(spec, channels, width))
+        layers.append(_layer(spec, config, channels, width))
         if config.norm:
             layers.append(WeightSpaceLayerNorm(spec.np(), width))
         layers.append(Map(nn.ReLU()))
@@ -110,6 +114,13 @@ def encoder(spec: NetworkSpec, config: EquivariantConfig) -> nn.Sequential:
             layers.append(ChannelDropout(spec.np(), config.dropout))
         channels = width
     return nn.Sequential(*layers)
+
+
+def _layer(spec: NetworkSpec, config: EquivariantConfig, n_in: int, n_out: int) -> nn.Module:
+    """An NF-Layer of the configured kind."""
+    if config.layer is SharedNPLinear:
+        return SharedNPLinear(n_in, n_out)
+    return config.layer(spec, n_in, n_out)
 
 
 def _width(spec: NetworkSpec, config: EquivariantConfig) -> int:

@@ -20,7 +20,9 @@ from ..rules import (
     RuleState,
     Slots,
     accumulate,
+    is_narrow,
     keeping,
+    narrowed,
     with_length,
 )
 from ..symmetry import NetworkSpec
@@ -122,8 +124,7 @@ class Driver:
             part = self._part(entries, state)
             self._prepare(part)
             for entry in entries:
-                if not state[entry.param]:
-                    state[entry.param].update(part.slots[entry.name])
+                _write(state[entry.param], part.slots[entry.name], entry.param)
             self._place(part.device)
             usable = torch.stack(truths([entry.gradient for entry in entries])).all()
             self._note(usable)
@@ -155,6 +156,8 @@ class Driver:
     def can_step(self, entries: Sequence[Entry]) -> bool:
         """Whether all gradients are finite and small enough; of all processes, where cut."""
         usable = all_usable([entry.gradient for entry in entries])
+        if not any(is_sharded(entry.param) for entry in entries):
+            return usable
         teams = [(self._teams(here), device) for device, here in by_device(entries).items()]
         return all([usable, *(t.all_agree(usable, device) for t, device in teams if t is not None)])
 
@@ -173,7 +176,7 @@ class Driver:
     def _part(self, entries: Sequence[Entry], state: Mapping[Tensor, Any]) -> _Part:
         """Looks the parameters on a device up; nothing is written."""
         teams = self._teams(entries)
-        known = {e.name: {k: local(x) for k, x in state.get(e.param, {}).items()} for e in entries}
+        known = self._known(entries, state, is_cut=teams is not None)
         new = {e.name: e for e in entries if not known[e.name]}
         steps = {name: entry.group["num_steps"] for name, entry in new.items()}
         for name, entry in new.items():
@@ -189,9 +192,22 @@ class Driver:
             params = {n: e.param for n, e in new.items()}
             reads = {n: self._reads(n) for n in new}
             made = init_slots(self.rule, params, reads, steps, teams)
-        is_whole = teams is None and not self.rule.is_learned
+        slots = known | made
+        is_whole = teams is None and all(map(is_narrow, slots.values()))
         spec = self._whole_spec() if is_whole else self._spec(tuple(e.name for e in entries))
-        return _Part(list(entries), spec, known | made, teams)
+        return _Part(list(entries), spec, slots, teams)
+
+    def _known(self, entries: Sequence[Entry], state: Mapping[Tensor, Any], is_cut: bool) -> Slots:
+        """What is here of the state, without what the rule reads no longer; new ones have none."""
+        known = {entry.name: dict(state.get(entry.param, {})) for entry in entries}
+        if is_cut:
+            known = {n: {k: local(x) for k, x in slots.items()} for n, slots in known.items()}
+        wide = {e.name: e for e in entries if known[e.name] and not is_narrow(known[e.name])}
+        if wide and not self.rule.is_learned:
+            for name, entry in wide.items():
+                expected = self.expected_slots(name, local(entry.param))
+                known[name] = narrowed(known[name], expected)
+        return known
 
     def _prepare(self, part: _Part) -> native_step.Step | None:
         """The native step, if it is wanted, possible, and, if not asked for, to be had.
@@ -217,7 +233,7 @@ class Driver:
         decays = any(entry.group["weight_decay"] for entry in part.entries)
         size = self.rule.step_size if decays else 0.0
         groups = [entry.group for entry in part.entries]
-        rates = [(rate_of(group), kept_share(group, size)) for group in groups]
+        rates = [(float(rate_of(group)), float(kept_share(group, size))) for group in groups]
         if native is not None:
             norms: Sequence[Tensor] = native.take(rates).unbind()
         else:
@@ -327,6 +343,9 @@ class _Part:
 
 
 def _write(state: MutableMapping[str, Any], slots: Mapping[str, Tensor], param: Tensor) -> None:
+    if len(state) > len(slots):  # some are no longer read
+        for key in state.keys() - slots.keys():
+            del state[key]
     if is_sharded(param):
         from .sharded import write_slots
 

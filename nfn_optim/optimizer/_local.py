@@ -8,15 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
+_WHOLE = (Tensor, nn.Parameter)  # a look at the type costs less than one for a method
+
 
 def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
     """Whether a tensor is a DTensor: there is a part of it on every process, which may be all."""
-    return hasattr(tensor, "to_local")
+    return type(tensor) not in _WHOLE and hasattr(tensor, "to_local")
 
 
 def local(tensor: Tensor) -> Tensor:

@@ -264,6 +264,8 @@ class NFNOptimizer(Optimizer):
         if not entries:
             return loss
         if self._driver.capturable:
+            if not torch.compiler.is_compiling():
+                self._watch.look(self.param_groups, may_wait=False)
             self._driver.step_on_device(entries, self.state)
         elif self._driver.can_step(entries):
             self._watch.look(self.param_groups)

@@ -16,7 +16,10 @@ LIKE_ADAMS = 0.05  # rates below are hardly meant as factors
 
 def rate_of(group: Mapping[str, Any]) -> Any:
     """The factor on the learned step, whatever the unit of a group's `lr`."""
-    return group["lr"] / ADAMS_LR if group["lr_unit"] == "adam" else group["lr"]
+    lr = group["lr"]
+    if isinstance(lr, Tensor):
+        lr = lr.reshape(())  # any shape of one number
+    return lr / ADAMS_LR if group["lr_unit"] == "adam" else lr
 
 
 def whole_rate(unit: Unit | None) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from ._rates import ADAMS_LR, LIKE_ADAMS, rate_of
 
 _LOOKED_AT = (10, 100, 1_000, 10_000, 100_000)  # steps at which small rates are told of
@@ -34,19 +36,24 @@ class RateWatch:
     is_small_told: bool = False
     is_huge_told: bool = False
 
-    def look(self, groups: Sequence[dict[str, Any]]) -> None:
+    def look(self, groups: Sequence[dict[str, Any]], may_wait: bool = True) -> None:
         """Looks at the groups before a step.
 
         A schedule that never goes beyond Adam's rates, and says so (`OneCycleLR`), is taken as
         Adam's.
+
+        Args:
+            groups: Of the optimizer.
+            may_wait: Whether the host may wait for rates that are tensors; else they are not read.
         """
         self.steps += 1
         for position, group in enumerate(groups):
-            is_untold = group["lr_unit"] is None
-            if is_untold and 0 < float(group.get("max_lr", 0)) < LIKE_ADAMS:
+            if group["lr_unit"] is None and 0 < float(group.get("max_lr", 0)) < LIKE_ADAMS:
                 group["lr_unit"] = "adam"
                 self._tell_of_plan(float(group["max_lr"]))
-            elif is_untold and not self.is_small_told:
+            if isinstance(group["lr"], Tensor) and not may_wait:
+                continue
+            if group["lr_unit"] is None and not self.is_small_told:
                 self._look_for_small(position, group)
             if not self.is_huge_told and float(rate_of(group)) >= _HUGE:
                 self.is_huge_told = True

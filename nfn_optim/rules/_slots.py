@@ -66,7 +66,8 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
 
 def is_narrow(slot: Mapping[str, Tensor]) -> bool:
     """Whether a parameter's slots are those of a rule that has learned nothing."""
-    return len(slot["momenta"]) < len(DECAYS)
+    momenta = slot.get("momenta")  # whatever a user has made of it
+    return isinstance(momenta, Tensor) and momenta.shape[:1] < (len(DECAYS),)
 
 
 def narrowed(slot: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from ._examples import Raw as Raw
 from ._fit import FitConfig as FitConfig
 from ._fit import Objective as Objective
 from ._fit import fit as fit
+from ._fit import predict as predict
 from ._fit import seeded as seeded
 from ._interface import Classifiers as Classifiers
 from ._interface import Interface as Interface

@@ -8,14 +8,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ...support import Progress, require_counts
-from ._examples import Examples
 
-Augment = Callable[[Examples, torch.Generator], Examples]
+
+class Learnable(Protocol):
+    """What a model learns from: `Examples`, or networks of several specs."""
+
+    @property
+    def features(self) -> Any:
+        """What the model reads."""
+
+    @property
+    def targets(self) -> Tensor:
+        """What it should write."""
+
+    def __len__(self) -> int: ...
+
+    def take(self: L, index: Tensor | slice) -> L:
+        """Some of the examples."""
+
+
+L = TypeVar("L", bound=Learnable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +76,7 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(Generic[L]):
     """What is trained for, and what is measured.
 
     Attributes:
@@ -71,7 +89,7 @@ class Objective:
     loss: Callable[[Tensor, Tensor], Tensor]
     score: Callable[[Tensor, Tensor], float]
     lower_is_better: bool = False
-    augment: Augment | None = None
+    augment: Callable[[L, torch.Generator], L] | None = None
 
     def is_better(self, score: float, best: float) -> bool:
         """Whether a score beats another; anything beats NaN, and NaN nothing but NaN."""
@@ -91,9 +109,9 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def fit(
     model: nn.Module,
-    train: Examples,
-    validation: Examples,
-    objective: Objective,
+    train: L,
+    validation: L,
+    objective: Objective[L],
     config: FitConfig,
     seed: int,
     on_progress: Progress,
@@ -141,14 +159,14 @@ def fit(
 
 
 @torch.no_grad()
-def predict(model: nn.Module, examples: Examples, batch_size: int = 128) -> Tensor:
+def predict(model: nn.Module, examples: Learnable, batch_size: int = 128) -> Tensor:
     """A model's predictions `(n, ...)` for all examples, without dropout."""
     model.eval()
     pieces = [slice(i, i + batch_size) for i in range(0, len(examples), batch_size)]
     return torch.cat([model(examples.take(piece).features) for piece in pieces])
 
 
-def _batches(examples: Examples, size: int, generator: torch.Generator) -> Iterator[Examples]:
+def _batches(examples: L, size: int, generator: torch.Generator) -> Iterator[L]:
     """Endless minibatches, every epoch in a new order; a short one at its end is left out."""
     while True:
         order = torch.randperm(len(examples), generator=generator).to(examples.targets.device)

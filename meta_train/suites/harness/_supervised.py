@@ -36,7 +36,7 @@ class Supervised:
     train: Examples
     validation: Examples
     test: Examples
-    objective: Objective
+    objective: Objective[Examples]
     config: FitConfig
     finish: Finish = nn.Sequential
 

@@ -100,7 +100,7 @@ class Tickets:
         )
 
 
-_OBJECTIVE = Objective(
+_OBJECTIVE: Objective[Examples] = Objective(
     negative_bound, lambda *pair: float(negative_bound(*pair)), lower_is_better=True
 )
 

@@ -108,7 +108,7 @@ def prepare(
     if type(rule) is not NFNRule or torch.compiler.is_compiling():
         return None
     is_learned = not all(map(is_narrow, slots.values()))
-    if rule.is_learned and not is_learned:
+    if not is_learned and rule.is_learned:
         return None
     layout = layout_of(spec, rule.direction, is_learned)
     layout = layout if is_learned else layout.part(params)

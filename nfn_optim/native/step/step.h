@@ -35,9 +35,10 @@ class Step {
         shares_(share(network_.parameters, threads)) {}
 
   void run() {
-    on_pieces([this](Piece& piece) {
+    const bool opens = any_opens();
+    on_pieces([this, opens](Piece& piece) {
       accumulate(of(piece), piece);
-      if (is_opening(of(piece), settings_)) add_slopes(of(piece), piece);
+      if (opens) add_slopes(of(piece), piece);
     });
     describe();
     is_taped() || !write_.is_zero() ? read_and_write() : keep_pace();
@@ -119,6 +120,14 @@ class Step {
       });
     }
     caught.pass_on();
+  }
+
+  // What opens the steps of one parameter is how much the gradients of all agree.
+  bool any_opens() const {
+    for (const Parameter& p : network_.parameters) {
+      if (is_opening(p, settings_)) return true;
+    }
+    return false;
   }
 
   // What is known of whole parameters, and how large their steps are.

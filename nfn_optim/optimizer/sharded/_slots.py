@@ -51,8 +51,9 @@ def write_slots(
 ) -> None:
     """Writes what is here of a parameter's slots into its state."""
     for key, value in slots.items():
-        if key in state and isinstance(state[key], DTensor):
-            local(state[key]).copy_(value)
+        known = state.get(key)
+        if isinstance(known, DTensor) and local(known).shape == value.shape:
+            local(known).copy_(value)
         else:
             state[key] = _wrapped(value, param) if isinstance(param, DTensor) else value
 

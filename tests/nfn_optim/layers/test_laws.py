@@ -21,6 +21,7 @@ from nfn_optim.layers import (
     LearnedScale,
     LowRankHNPLinear,
     Map,
+    NetworkPool,
     NPAttention,
     NPLinear,
     NPPool,
@@ -66,6 +67,7 @@ EQUIVARIANT = {
 }
 INVARIANT = {
     "NPPool": (lambda s: NPPool(s), "np"),
+    "NetworkPool": (lambda s: NetworkPool(), "np"),
     "HNPPool": (lambda s: HNPPool(s), "hnp"),
     "CrossAttnPool": (lambda s: CrossAttnPool(s, C, 3), "np"),
     "StatFeaturizer": (lambda s: StatFeaturizer(s), "np"),
@@ -256,7 +258,7 @@ def test_every_weight_gets_a_gradient(build, group, generator):
         assert parameter.grad.abs().sum() > 0, name
 
 
-@table({n: e for n, e in EVERY.items() if n != "Map"})
+@table({n: e for n, e in EVERY.items() if n not in ("Map", "NetworkPool")})
 def test_features_of_another_network_are_refused_by_name(build, group, generator):
     layer = build(MIXED).double()
     name = type(getattr(layer, "layer", layer)).__name__.removesuffix("Block")
@@ -295,7 +297,29 @@ def test_unflatten_names_both_sizes():
 @pytest.mark.parametrize("cls", [NPPool, HNPPool, StatFeaturizer])
 def test_out_features_is_the_length(cls, spec, generator):
     pool = cls(spec)
-    assert pool(random_features(spec, C, generator, dtype=torch.float64)).shape == (
-        2,
-        pool.out_features(C),
-    )
+    features = random_features(spec, C, generator, dtype=torch.float64)
+    assert pool(features).shape == (2, pool.out_features(C))
+
+
+def test_a_network_pool_is_as_long_for_every_network():
+    generator = torch.Generator().manual_seed(0)
+    pool = NetworkPool()
+    for spec in (chain_spec([2, 3]), chain_spec([2, 5, 4, 3], kernels=[(3, 3), (), ()])):
+        pooled = pool(random_features(spec, C, generator, batch=(6,)))
+        assert pooled.shape == (6, pool.out_features(C))
+
+
+def test_a_network_pool_tells_first_and_last_parameters():
+    spec = chain_spec([2, 3, 4])
+    ones = {
+        name: torch.full((*spec.shapes[name], 1), float(i)) for i, name in enumerate(spec.names)
+    }
+    weights, vectors = spec.weights, spec.vectors
+    index = {name: i for i, name in enumerate(spec.names)}
+    wanted = [
+        sum(index[n] for n in weights) / 2,
+        sum(index[n] for n in vectors) / 2,
+        index[weights[0]],
+        (index[weights[1]] + index[vectors[1]]) / 2,
+    ]
+    assert NetworkPool()(WeightSpaceFeatures(spec, ones)).tolist() == wanted

@@ -6,7 +6,14 @@ from hypothesis import HealthCheck, given, settings
 from torch import nn
 
 from nfn_optim import WeightSpaceFeatures
-from nfn_optim.layers import HNPLinear, LowRankHNPLinear, NPLinear, NPPool, Pointwise
+from nfn_optim.layers import (
+    HNPLinear,
+    LowRankHNPLinear,
+    NPLinear,
+    NPPool,
+    Pointwise,
+    SharedNPLinear,
+)
 from nfn_optim.networks import (
     NFT,
     EquivariantConfig,
@@ -50,11 +57,13 @@ EQUIVARIANT = {
     "HNP": equivariant(HNPLinear, norm=True),
     "low rank": equivariant(LowRankHNPLinear, dropout=0.3),
     "pointwise": equivariant(Pointwise),
+    "shared": equivariant(SharedNPLinear),
     "NFT": lambda spec: NFT(spec, SMALL),
 }
 INVARIANT = {
     "NP": invariant(NPLinear, pool=NPPool),
     "HNP": invariant(HNPLinear),
+    "shared": invariant(SharedNPLinear),
     "NFT2Array": lambda spec: NFT2Array(spec, SMALL),
     "StatNN": lambda spec: StatNN(spec, HEAD, channels=2),
 }

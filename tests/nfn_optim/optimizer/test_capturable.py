@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nfn_optim import NFNOptimizer
@@ -65,6 +66,7 @@ OPTIONS: list[dict[str, Any]] = [
     {},
     {"checkpoint": "small", "num_steps": 20},
     {"weight_decay": 0.1, "lr": torch.tensor(0.5)},
+    {"lr": torch.tensor([0.5])},
     {"maximize": True},
 ]
 
@@ -159,3 +161,21 @@ def test_a_compiler_takes_the_step_whole():
         optimizers[1].step()
     assert torch.allclose(first.weight, second.weight, atol=1e-12)
     assert not torch.equal(first.weight.grad, torch.zeros_like(first.weight))
+
+
+@pytest.mark.parametrize("lr", [None, torch.tensor(1.0)])
+def test_a_schedule_of_adams_rates_is_taken_as_such(lr):
+    model, _ = pair()
+    optimizer = NFNOptimizer(model, lr, capturable=True)
+    OneCycleLR(optimizer, max_lr=1e-2, total_steps=20)
+    with pytest.warns(UserWarning, match="a scheduler leads to max_lr=0.01"):
+        train(model, optimizer, range(1))
+    assert optimizer.param_groups[0]["lr_unit"] == "adam"
+
+
+def test_numbers_of_the_host_are_looked_at_as_in_other_steps():
+    model, _ = pair()
+    optimizer = NFNOptimizer(model, capturable=True)
+    optimizer.param_groups[0]["lr"] = 1e-3
+    with pytest.warns(UserWarning, match=r"1\.0 is the learned step"):
+        train(model, optimizer, range(10))

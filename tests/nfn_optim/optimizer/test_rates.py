@@ -415,3 +415,13 @@ def test_the_end_of_a_resumed_run_is_no_surprise():
     resumed.load_state_dict(optimizer.state_dict())
     resumed.param_groups[0]["lr"] = 1e-4
     train(model, resumed, 15)
+
+
+@pytest.mark.parametrize("fused", [None, False])
+def test_the_norm_of_the_last_update_stays_what_it_was_when_a_tensor_of_rates_changes(fused):
+    model = network()
+    optimizer = NFNOptimizer(model, torch.tensor([1.0]), fused=fused)
+    train(model, optimizer, 2)
+    before = optimizer.stats()["update_norm"]
+    optimizer.param_groups[0]["lr"].fill_(0.1)
+    assert optimizer.stats()["update_norm"] == before > 0

@@ -185,11 +185,11 @@ def test_no_step_reads_memory_that_was_freed(free, fused, is_first):
     assert_refuses(optimizer, optimizer.step, "no memory for the gradient of '0.weight'")
     weight.grad = torch.ones_like(weight)
     if not is_first:
-        square = optimizer.state[weight]["square"]
-        optimizer.state[weight]["square"] = free(square)
+        lead = optimizer.state[weight]["lead"]
+        optimizer.state[weight]["lead"] = free(lead)
         with pytest.raises(ValueError, match="state of parameter '0.weight'"):
             optimizer.step()
-        optimizer.state[weight]["square"] = square
+        optimizer.state[weight]["lead"] = lead
     kept, weight.data = weight.data, free(weight.data)
     with pytest.raises(ValueError, match="no memory for parameter '0.weight'"):
         optimizer.step()
@@ -279,3 +279,14 @@ def test_steps_may_be_taken_under_autocast(fused):
     with torch.autocast("cpu"):
         after_a_step(other, fused)
     assert torch.equal(model[0].weight, other[0].weight)
+
+
+@FUSED
+@pytest.mark.parametrize("momenta", [None, torch.ones(())])
+def test_momenta_that_are_none_are_refused(fused, momenta):
+    model = linear(4, 8)
+    optimizer = after_a_step(model, fused)
+    model[0].weight.grad = torch.ones_like(model[0].weight)
+    optimizer.state[model[0].weight]["momenta"] = momenta
+    with pytest.raises(ValueError, match="slot 'momenta' of parameter '0.weight' is"):
+        optimizer.step()

@@ -150,6 +150,30 @@ def test_a_rule_that_learns_after_its_first_step_is_refused(fused):
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("options", [{}, {"fused": False}, {"capturable": True}])
+def test_a_rule_that_reads_less_after_some_steps_goes_on_without_the_rest(options):
+    models = network(), network()
+    rule = load_rule("untrained").requires_grad_()
+    optimizers = [
+        NFNOptimizer(models[0], checkpoint=rule, **options),
+        NFNOptimizer(models[1], fused=False),
+    ]
+    for model, optimizer in zip(models, optimizers, strict=True):
+        model[0].requires_grad_(False)
+        train(model, optimizer)
+    rule.requires_grad_(False)
+    for model, optimizer in zip(models, optimizers, strict=True):
+        train(model, optimizer)
+        model[0].requires_grad_()
+        train(model, optimizer)
+    torch.testing.assert_close(*(m.state_dict() for m in models), rtol=1e-3, atol=1e-4)
+    shapes = [
+        [{k: x.shape for k, x in o.state[p].items()} for p in m.parameters()]
+        for m, o in zip(models, optimizers, strict=True)
+    ]
+    assert shapes[0] == shapes[1]
+
+
 @pytest.mark.usefixtures("native_step")
 def test_sets_of_live_parameters_leave_nothing_behind():
     model = nn.ModuleList(nn.Linear(3, 3) for _ in range(6))

@@ -1,0 +1,76 @@
+"""What a prediction reached, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..support import clean
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was predicted of one network for testing.
+
+    Attributes:
+        seed: Of the split and the reader.
+        network: Its name.
+        truth: Its label.
+        predicted: The number, or the class with the largest chance.
+        confidence: This chance; None for numbers.
+    """
+
+    seed: int
+    network: str
+    truth: float | str
+    predicted: float | str
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How well a property can be read off weights.
+
+    Attributes:
+        target: The property.
+        classes: Its classes; empty where it is a number.
+        networks: How many there were for training, validation and testing.
+        architectures: How many specs they have.
+        scores: On networks for testing, one value a seed.
+        answers: For every one of these networks.
+        skipped: Why networks were left out, by name.
+        parameters: Trained parameters of the reader.
+        seconds: Of training, mean over seeds.
+    """
+
+    target: str
+    classes: tuple[str, ...]
+    networks: tuple[int, int, int]
+    architectures: int
+    scores: Mapping[str, tuple[float, ...]]
+    answers: tuple[Answer, ...]
+    skipped: Mapping[str, str]
+    parameters: int
+    seconds: float
+
+    @property
+    def task(self) -> str:
+        """`classification` or `regression`."""
+        return "classification" if self.classes else "regression"
+
+    def mean(self, score: str) -> float:
+        """Mean of a score over seeds."""
+        return float(np.mean(self.scores[score]))
+
+    def std(self, score: str) -> float:
+        """Standard deviation of a score over seeds; 0 for one."""
+        return float(np.std(self.scores[score]))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values; None where a number is not finite."""
+        means = {name: {"mean": self.mean(name), "std": self.std(name)} for name in self.scores}
+        content: dict[str, Any] = clean({"task": self.task, **asdict(self), "summary": means})
+        return content
