@@ -8,7 +8,7 @@ import pytest
 
 from nfn_optim.testing import assert_equivariant, assert_sensitive, chain_spec, random_features
 
-PAGE = Path(__file__).parents[2] / "docs" / "own-layer.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "nf-layer.md"
 
 
 def run_page() -> dict[str, Any]:
