@@ -1,8 +1,8 @@
 """Test tools for anything that acts on weight spaces: specs to test on, and the laws to test.
 
-Public, so that layers written elsewhere can be held to the same laws (docs/guides/nf-layer.md). All tools
-raise AssertionError with the worst parameter and its error. What is drawn follows a generator that
-is given, or seed 0.
+Public, so that layers written elsewhere can be held to the same laws (docs/guides/nf-layer.md). All
+tools raise AssertionError with the worst parameter and its error. What is drawn follows a generator
+that is given, or seed 0.
 """
 
 from ._laws import EquivariantMap as EquivariantMap
