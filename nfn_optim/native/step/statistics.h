@@ -38,8 +38,9 @@ inline void accumulate(const Parameter& p, Piece& piece) {
       }
       for (int k = 0; k < KEPT; ++k) {
         float* at = p.momenta + k * p.apart + e;
-        Vec momentum = load(at, n);
-        momentum += static_cast<float>(1 - DECAY[k]) * (grad - momentum);
+        // Not as a step towards the gradient, which below the normal numbers would be none.
+        const Vec momentum = static_cast<float>(DECAY[k]) * load(at, n) +
+                             static_cast<float>(1 - DECAY[k]) * grad;
         store(at, momentum, n);
         sums[3 + k] += momentum * momentum;
       }
