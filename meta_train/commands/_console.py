@@ -39,6 +39,33 @@ def evaluation_progress() -> Iterator[Callable[[str, float, float], None]]:
         )
 
 
+@contextmanager
+def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each stage that is told of: its name, how much is done, and how much there is."""
+    with progress_bars() as bars:
+        rows: dict[str, progress.TaskID] = {}
+
+        def on_progress(label: str, done: int, total: int) -> None:
+            if label not in rows:
+                rows[label] = bars.add_task(label, total=total)
+            bars.update(rows[label], completed=done, total=total)
+
+        yield on_progress
+
+
+def use_threads(threads: int) -> None:
+    """Takes so many intra-op threads.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    import torch
+
+    if threads < 1:
+        raise ValueError(f"--threads must be at least 1; got {threads}.")
+    torch.set_num_threads(threads)
+
+
 def _line(task: progress.Task) -> str:
     """The state of a bar."""
     if not task.total:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from ._console import progress_bars, write_json
+from ._console import stage_progress, use_threads, write_json
 
 if TYPE_CHECKING:
     from ..suites import SuiteResult
@@ -51,8 +50,6 @@ def suite(
         out: Folder for pictures.
         json: Where to write the table's numbers, or the list.
     """
-    import torch
-
     from ..suites import run_suite
     from ..support import check_overwrite
 
@@ -62,17 +59,8 @@ def suite(
         _print_list(found)
         write_json(json, found)
         return
-    if threads < 1:
-        raise ValueError(f"--threads must be at least 1; got {threads}.")
-    torch.set_num_threads(threads)
-    with progress_bars() as bars:
-        rows: dict[str, progress.TaskID] = {}
-
-        def on_progress(label: str, done: int, total: int) -> None:
-            if label not in rows:
-                rows[label] = bars.add_task(label, total=total)
-            bars.update(rows[label], completed=done, total=total)
-
+    use_threads(threads)
+    with stage_progress() as on_progress:
         result = run_suite(
             name,
             methods=method or None,

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from ._console import progress_bars, write_json
+from ._console import stage_progress, use_threads, write_json
 
 if TYPE_CHECKING:
     from ..prediction import Prediction
@@ -54,27 +53,16 @@ def zoo(
         plot: Where to write a picture (PNG).
         json: Where to write scores and all predictions.
     """
-    import torch
-
     from ..prediction import plot_prediction, predict
     from ..support import check_overwrite, load_reference
     from ..zoo import check_columns, from_state_dicts, read_columns
 
-    if threads < 1:
-        raise ValueError(f"--threads must be at least 1; got {threads}.")
+    use_threads(threads)
     check_overwrite(plot, json)
     columns = read_columns(labels)
     check_columns(columns, *(name for name in (target, group) if name is not None))
     build = None if network is None else load_reference(network, "--network")
-    torch.set_num_threads(threads)
-    with progress_bars() as bars:
-        rows: dict[str, progress.TaskID] = {}
-
-        def on_progress(label: str, done: int, total: int) -> None:
-            if label not in rows:
-                rows[label] = bars.add_task(label, total=total)
-            bars.update(rows[label], completed=done, total=total)
-
+    with stage_progress() as on_progress:
         collection = from_state_dicts(
             folder,
             build,

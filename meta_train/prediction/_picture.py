@@ -54,16 +54,17 @@ def _draw_numbers(result: Prediction, panel: Any) -> None:
 
 
 def _draw_classes(result: Prediction, panel: Any) -> None:
-    index = {name: place for place, name in enumerate(result.classes)}
-    counts = np.zeros((len(index), len(index)), dtype=int)
-    for answer in result.answers:
-        counts[index[str(answer.truth)], index[str(answer.predicted)]] += 1
+    from sklearn.metrics import confusion_matrix
+
+    classes = list(result.classes)
+    truth, predicted = zip(*((str(a.truth), str(a.predicted)) for a in result.answers), strict=True)
+    counts = confusion_matrix(truth, predicted, labels=classes)
     panel.imshow(counts, cmap="Blues")
     for (row, column), count in np.ndenumerate(counts):
         dark = count > counts.max() / 2
         panel.text(column, row, count, ha="center", va="center", color="w" if dark else "k")
-    panel.set_xticks(range(len(index)), index, rotation=45, ha="right")
-    panel.set_yticks(range(len(index)), index)
+    panel.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    panel.set_yticks(range(len(classes)), classes)
     panel.set(xlabel=f"predicted {result.target}", ylabel=f"true {result.target}")
     majority = result.mean("majority accuracy")
     panel.set_title(f"accuracy {result.mean('accuracy'):.2f}, majority {majority:.2f}")

@@ -64,13 +64,11 @@ class Driver:
     norms: list[tuple[Tensor, float]] = field(default_factory=list)
     _specs: dict[tuple[str, ...], NetworkSpec] = field(default_factory=dict)
     _slots: dict[tuple[Any, ...], dict[str, Tensor]] = field(default_factory=dict)
-    _alone: tuple[list[tuple[int, int]], bool] = ([], False)
     _kept: Kept = field(default_factory=dict)
     _groups: Groups | None = None
 
     def __post_init__(self) -> None:
-        self.rule.keep_learned(self.rule.is_learned)  # compilers cannot look
-        self._is_alone()
+        self.rule.is_learned  # noqa: B018  looks at the weights, which compilers cannot
 
     def expected_slots(self, name: str, param: Tensor) -> dict[str, Tensor]:
         """Slots such as the rule gives a parameter, without memory: shapes and types."""
@@ -272,26 +270,11 @@ class Driver:
         """As `rule.to(device)`, which takes a while even where nothing is to be moved."""
         first = next(chain(self.rule.parameters(), self.rule.buffers()), None)
         if first is not None and first.device != device:
-            is_alone, is_learned = self._is_alone(), self.rule.is_learned
-            self.rule.to(device)
-            self._alone = self._seen(), is_alone
-            self.rule.keep_learned(is_learned)
+            self.rule.move_to(device)
 
     def _is_alone(self) -> bool:
-        """Whether steps can do without NF-Layers; looked at when the rule has changed."""
-        if torch.compiler.is_compiling():
-            return self._alone[1]
-        seen = self._seen()
-        if self._alone[0] != seen:
-            self._alone = seen, bool(seen) and self.rule.reads_alone
-        return self._alone[1] and self.rule._compiled_call_impl is None
-
-    def _seen(self) -> list[tuple[int, int]]:
-        """Changes when what the rule writes for entries may have; nothing where that is unknown."""
-        weights = list(self.rule.write.parameters())
-        if type(self.rule).forward is not NFNRule.forward or any(w.is_inference() for w in weights):
-            return []
-        return [(id(weight), weight._version) for weight in weights]
+        """Whether steps can do without NF-Layers, and without what the user compiled."""
+        return self.rule.reads_alone and self.rule._compiled_call_impl is None
 
     def _reads(self, name: str) -> Reads:
         return self.rule.reads(self.placement.spec, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ class NFNRule(UpdateRule):
         for weight in self.write.parameters():
             nn.init.zeros_(weight)
         self.schedule = Pace(self.config)
-        self._seen: tuple[list[Any], bool] = [], True
+        self._seen = _Seen()
 
     def init_slots(
         self, param: Tensor, batch_dims: int, reads: _slots.Reads = _slots.ALL
@@ -93,23 +93,36 @@ class NFNRule(UpdateRule):
         Those that are being learned do, too. Without them the rule is its hand-designed part, but
         for what its schedule makes of the time and of layers' sizes.
         """
-        if torch.compiler.is_compiling():
-            return self._seen[1]
-        seen = self._weights_now()
-        if self._seen[0] != seen:  # looking at numbers takes longer than all else here
-            trends = self.schedule.weight[:, constants.SCHEDULE_CHANNELS : -1]
-            read = [*self.write.parameters(), trends]
-            is_another = type(self).forward is not NFNRule.forward
-            is_learned = is_another or any(w.requires_grad or bool(w.any()) for w in read)
-            self._seen = seen, is_learned
-        return self._seen[1]
+        return self._look().is_learned
 
-    def keep_learned(self, is_learned: bool) -> None:
-        """Takes `is_learned` over from before weights moved to another device."""
-        self._seen = self._weights_now(), is_learned
+    @property
+    def reads_alone(self) -> bool:
+        """Whether entries have no magnitude and recency of their own: nothing is written yet."""
+        return self._look().reads_alone
+
+    def move_to(self, device: torch.device) -> None:
+        """As `to`, and what weights come to need not be looked at again, for which hosts wait."""
+        seen = self._look()
+        self.to(device)
+        self._seen = replace(seen, weights=self._weights_now())
+
+    def _look(self) -> _Seen:
+        """What weights come to, looked at where they have changed and nothing is compiling."""
+        if torch.compiler.is_compiling():
+            return self._seen
+        now = self._weights_now()
+        if self._seen.weights != now:  # looking at numbers takes longer than all else here
+            layer, schedule = list(self.write.parameters()), self.schedule.weight
+            trends = schedule[:, constants.SCHEDULE_CHANNELS : -1]
+            is_another = type(self).forward is not NFNRule.forward
+            is_written = is_another or any(bool(w.any()) for w in layer)
+            is_open = any(w.requires_grad for w in (*layer, schedule)) or bool(trends.any())
+            is_unknown = any(w.is_inference() for w in layer)  # they change without a word
+            self._seen = _Seen(now, is_written or is_open, not (is_written or is_unknown))
+        return self._seen
 
     def _weights_now(self) -> list[Any]:
-        """Changes when weights do that `is_learned` looks at."""
+        """Changes when weights do that are looked at."""
         weights: list[Tensor] = [w for w in self.write._parameters.values() if w is not None]
         weights.append(self.schedule.weight)
         return [(id(w), w.requires_grad, w.is_inference() or w._version) for w in weights]
@@ -222,11 +235,6 @@ class NFNRule(UpdateRule):
         found = self.direction(spec, {n: spec.view(n, x) for n, x in momenta.items()})
         return {n: spec.unview(n, x) for n, x in found.items()}
 
-    @property
-    def reads_alone(self) -> bool:
-        """Whether entries have no magnitude and recency of their own: nothing is written yet."""
-        return not any(weight.any() for weight in self.write.parameters())
-
     def _pool(self, work: _Work) -> Means:
         return Means.join([self.read.pool(work.parameter, x) for x in work.slices])
 
@@ -285,6 +293,21 @@ class NFNRule(UpdateRule):
     def get_config(self) -> dict[str, Any]:
         """The configuration as plain numbers, as a checkpoint stores it."""
         return asdict(self.config)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a rule's weights come to.
+
+    Attributes:
+        weights: `_weights_now` when they were looked at.
+        is_learned: As for the rule, like the other.
+        reads_alone: Likewise.
+    """
+
+    weights: list[Any] = field(default_factory=list)
+    is_learned: bool = True
+    reads_alone: bool = False
 
 
 @dataclass(frozen=True)
