@@ -18,8 +18,8 @@ from ..files import write_whole
 from ..rules import NFNRule, NFNRuleConfig
 
 FORMAT = "nfn_optim.rule"
-VERSION = "6"  # of the rule's meaning: the same weights under another version are another optimizer
-_READ = ("3", "4", "5", VERSION)
+VERSION = "7"  # of the rule's meaning: the same weights under another version are another optimizer
+_READ = ("3", "4", "5", "6", VERSION)
 _LIMITS_OF_3 = {"horizon": 1_000.0, "memory": 2_000.0, "fan_in": 1_024.0, "weight_size": 2.0}
 DEFAULT = "default"
 SMALL = "small"
@@ -129,7 +129,7 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
         values["limits"] = _LIMITS_OF_3
     if header["version"] in ("3", "4"):
         values |= {"relative": 0.0, "fading": 0.0}
-    if header["version"] != VERSION:
+    if header["version"] in ("3", "4", "5"):
         values |= {"first_share": 1.0, "centred": False, "careful": True}
     return NFNRuleConfig.from_dict(values)
 
@@ -137,11 +137,21 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
 def _weights(
     header: Mapping[str, str], tensors: Mapping[str, torch.Tensor], rule: NFNRule
 ) -> dict[str, torch.Tensor]:
-    """The rule's weights. Until version 5 the schedule did not read the trend of gradients."""
-    name, weights = "schedule.weight", dict(tensors)
-    if header["version"] != VERSION and name in weights:
-        missing = rule.schedule.in_features - weights[name].shape[1]
-        weights[name] = pad(weights[name], (0, missing))
+    """The rule's weights.
+
+    Until version 5 the schedule did not read the trend of gradients, until version 6 it wrote no
+    haste.
+    """
+    weights = dict(tensors)
+    if header["version"] == VERSION or not {"schedule.weight", "schedule.bias"} <= weights.keys():
+        return weights
+    weight, bias = weights["schedule.weight"], weights["schedule.bias"]
+    inputs, outputs = (
+        rule.schedule.in_features - weight.shape[1],
+        rule.schedule.out_features - weight.shape[0],
+    )
+    weights["schedule.weight"] = pad(weight, (0, inputs, 0, outputs))
+    weights["schedule.bias"] = pad(bias, (0, outputs))
     return weights
 
 

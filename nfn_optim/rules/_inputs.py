@@ -19,6 +19,7 @@ from ._base import Params, Slots
 from ._direction import Spectral
 from ._fading import follow, log_fading
 from ._fixed import fixed
+from ._haste import agreed_further
 from ._opening import agreement, opened_further
 from ._relative import default_sizes, fan_in_of
 from ._share import ALONE, Share
@@ -91,6 +92,8 @@ class Descriptors:
         loud: Slots after this step `(*batch, parameters)`, see `follow`.
         loudest: Likewise.
         opened: Likewise, see `opened_further`.
+        agreed: Likewise, see `agreed_further`.
+        hastened: That slot before this step.
     """
 
     context: Tensor
@@ -103,6 +106,8 @@ class Descriptors:
     loud: Tensor
     loudest: Tensor
     opened: Tensor
+    agreed: Tensor
+    hastened: Tensor
 
     @property
     def log_fan_in(self) -> Tensor:
@@ -114,9 +119,15 @@ class Descriptors:
         """Log of the fan-out, likewise."""
         return self.schedule[-3]
 
-    def noted(self, slots: Mapping[str, dict[str, Tensor]]) -> Slots:
-        """The slots, with what is known now of each parameter."""
-        found = {"loud": self.loud, "loudest": self.loudest, "opened": self.opened}
+    def noted(self, slots: Mapping[str, dict[str, Tensor]], hastened: Tensor) -> Slots:
+        """The slots, with what is known now of each parameter, and `hastened` after this step."""
+        found = {
+            "loud": self.loud,
+            "loudest": self.loudest,
+            "opened": self.opened,
+            "agreed": self.agreed,
+            "hastened": hastened,
+        }
         return {
             name: {**slot, **{key: value[..., i] for key, value in found.items()}}
             for i, (name, slot) in enumerate(slots.items())
@@ -193,14 +204,13 @@ def describe(
         share: Knows the other parameters and entries.
     """
     names = list(slots)
-    step, num_steps, start, loud, loudest, opened = (
+    step, num_steps, start, loud, loudest, opened, agreed, hastened = (
         torch.stack([slots[n][key] for n in names], -1) for key in SCALARS
     )  # (*batch, parameters)
-    opens = first_share < 1
     none = [torch.zeros_like(start[..., 0])]
-    elsewhere = none * (1 + opens), none * (5 + opens)
+    elsewhere = none * 2, none * 6
     found = [
-        _totals(params[n], grads[n], slots[n], tuple(range(-len(spec.stored[n]), 0)), opens)
+        _totals(params[n], grads[n], slots[n], tuple(range(-len(spec.stored[n]), 0)))
         if n in params
         else elsewhere
         for n in names
@@ -222,13 +232,14 @@ def describe(
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
     loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
-    if opens:
-        agreed = agreement(sums[1], norms[1] * norms[5])
-        opened = opened_further(opened, agreed, first_share)
+    slopes, lengths = sums[1], norms[1] * norms[5]
+    if first_share < 1:
+        opened = opened_further(opened, agreement(slopes, lengths), first_share)
     known = (
         fixed(default_sizes(spec, names, direction.matrices(spec)), start),
         fixed(direction.log_shares(spec, names, start.device.type), start),
         *(loud, loudest, opened),
+        *(agreed_further(agreed, slopes, lengths), hastened),
     )
     trend = _trend(logs[1:4], log_fading(loud, loudest, 1))
     described = Descriptors(context, schedule, trend, step, start, *known)
@@ -236,13 +247,13 @@ def describe(
 
 
 def _totals(
-    param: Tensor, grad: Tensor, slot: Mapping[str, Tensor], over: tuple[int, ...], leads: bool
+    param: Tensor, grad: Tensor, slot: Mapping[str, Tensor], over: tuple[int, ...]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Sums `(*batch)` over the entries that are here, and norms.
 
     Returns:
-        Of the mean square and, with leads, of gradients times leads; norms of parameter, gradient,
-        the three momenta and, with leads, those.
+        Of the mean square and of gradients times leads; norms of parameter, gradient, the three
+        momenta and the lead.
     """
     lead, momenta = slot["lead"], slot["momenta"]
     param, grad = param.to(lead.dtype), grad.to(lead.dtype)
@@ -250,11 +261,9 @@ def _totals(
     norms = [norm_of(param, over), norm_of(grad, over), *kept]
     none = torch.zeros_like(kept[0])  # of what is not kept, since nothing reads it
     norms.extend([none] * (len(DECAYS) - len(kept)))
-    sums = [_sum(slot["square"], over) if "square" in slot else none]
-    if leads:
-        sums.append(_sum(grad * lead, over))
-        norms.append(norm_of(lead, over))
-    return sums, norms
+    norms.append(norm_of(lead, over))
+    square = _sum(slot["square"], over) if "square" in slot else none
+    return [square, _sum(grad * lead, over)], norms
 
 
 def _by_kind(found: Sequence[Sequence[Tensor]]) -> Tensor:

@@ -178,7 +178,7 @@ class NFNRule(UpdateRule):
                 last[n] = self._centred(w.parameter, of_hidden[n], last[n])
         paces = self.schedule.pace(known)
         delta: dict[str, Tensor] = {}
-        slots = known.noted(slots)
+        slots = known.noted(slots, paces.hastened)
         for i, p in enumerate(roles.parameters):
             if p.name not in work:
                 continue
@@ -214,7 +214,8 @@ class NFNRule(UpdateRule):
         shown = self.config.limits.weight_size, self.config.first_share
         args = (roles.spec, params, grads, slots, self.direction, *shown, share)
         known, scales = _inputs.describe(*args)
-        paces, slots = self.schedule.pace(known), known.noted(slots)
+        paces = self.schedule.pace(known)
+        slots = known.noted(slots, paces.hastened)
         matrices = self.direction.matrices(roles.spec)
         momenta = {n: slots[n]["momenta"][0] for n in params if n in matrices}
         pointed = point(momenta) if point else self.point(state.spec, momenta)

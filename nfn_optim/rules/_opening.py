@@ -45,6 +45,11 @@ def opened_further(opened: Tensor, agreement: Tensor, share: float) -> Tensor:
     return torch.where(opened < widest, (opened + gained).clamp(0, widest), opened)
 
 
+def is_open(opened: Tensor, share: float) -> Tensor:
+    """Whether steps have their full size; arguments as for `opened_further`."""
+    return opened >= -math.log(share)
+
+
 def log_opening(opened: Tensor, share: float) -> Tensor:
     """Log of what steps are of their full size; arguments as for `opened_further`."""
     return opened + math.log(share)

@@ -91,6 +91,20 @@ inline void open(Parameter& p, float agreement, const Settings& settings) {
   *p.opened = std::clamp(*p.opened + gained, 0.0f, settings.widest());
 }
 
+// As `agreed_further` in rules/_haste.py.
+inline void agree(Parameter& p, const double* sums) {
+  const double length = std::sqrt(sums[1] * sums[DECAYS + 4]);
+  const bool is_known = length > std::numeric_limits<float>::min();
+  const float now = is_known ? static_cast<float>(-sums[DECAYS + 3] / length) : 0;
+  *p.agreed += (1 - AGREED_DECAY) * (now - *p.agreed);
+}
+
+// As `hastened_further` there.
+inline void hasten(Parameter& p, float haste, const Settings& settings) {
+  if (is_opening(p, settings)) return;
+  *p.hastened = std::clamp(*p.hastened + haste * *p.agreed, -MOST_HASTENED, MOST_HASTENED);
+}
+
 inline float rms(double square, long count) {
   return std::sqrt(static_cast<float>(square / count) + TINY);
 }
@@ -178,8 +192,8 @@ inline void pace(Parameter& p, const Schedule& schedule, const Settings& setting
   describe_time(p, inputs);
   const float beyond = distance(p, settings);
   p.trust = settings.careful ? 1 : trust(beyond);
-  float written[WRITTEN], untrained[WRITTEN] = {settings.initial_log_size, INITIAL_LOG_RECENCY};
-  for (int o = 0; o < WRITTEN; ++o) {
+  float written[PACES], untrained[PACES] = {settings.initial_log_size, INITIAL_LOG_RECENCY, 0};
+  for (int o = 0; o < PACES; ++o) {
     written[o] = schedule.bias[o];
     for (int k = 0; k < SCHEDULE; ++k) {
       written[o] += schedule.weight[o * SCHEDULE + k] * inputs[k];
@@ -187,8 +201,9 @@ inline void pace(Parameter& p, const Schedule& schedule, const Settings& setting
     written[o] -= (1 - p.trust) * (written[o] - untrained[o]);
   }
   const float age = std::log(std::min(*p.step, settings.memory));
+  hasten(p, written[2], settings);
   p.log_size = written[0] + log_share(p, settings.relative) + log_fading(p, settings.fading) +
-               *p.opened - settings.widest() - (settings.careful ? beyond : 0);
+               *p.opened - settings.widest() + *p.hastened - (settings.careful ? beyond : 0);
   p.recency = written[1] - age;
 }
 

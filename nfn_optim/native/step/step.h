@@ -35,10 +35,9 @@ class Step {
         shares_(share(network_.parameters, threads)) {}
 
   void run() {
-    const bool opens = any_opens();
-    on_pieces([this, opens](Piece& piece) {
+    on_pieces([this](Piece& piece) {
       accumulate(of(piece), piece);
-      if (opens) add_slopes(of(piece), piece);
+      add_slopes(of(piece), piece);
     });
     describe();
     is_taped() || !write_.is_zero() ? read_and_write() : keep_pace();
@@ -122,14 +121,6 @@ class Step {
     caught.pass_on();
   }
 
-  // What opens the steps of one parameter is how much the gradients of all agree.
-  bool any_opens() const {
-    for (const Parameter& p : network_.parameters) {
-      if (is_opening(p, settings_)) return true;
-    }
-    return false;
-  }
-
   // What is known of whole parameters, and how large their steps are.
   void describe() {
     std::vector<double> sums(network_.parameters.size() * SUMS);
@@ -143,6 +134,7 @@ class Step {
       Parameter& p = network_.parameters[i];
       scale(p, &sums[i * SUMS], settings_);
       open(p, agreed, settings_);
+      agree(p, &sums[i * SUMS]);
       pace(p, schedule_, settings_);
     }
   }

@@ -17,7 +17,8 @@ from ..step import SLOTS, Layout, layout_of
 
 TENSORS = 2 + len(SLOTS)  # of a parameter: value, gradient and slots
 LEAD = 2 + SLOTS.index("lead")  # position among these
-CHANGED = ("momenta", "square", "step", "loud", "loudest", "opened")  # slots, but for the lead
+# Slots, but for the lead.
+CHANGED = ("momenta", "square", "step", "loud", "loudest", "opened", "agreed", "hastened")
 
 
 class Shapes(ctypes.Structure):
@@ -79,7 +80,7 @@ def plan_of(spec: NetworkSpec, direction: Spectral, batch: Shape, hidden: int) -
         tensors += [_stacked(one, batch) for one in slots]
         is_reordered = layout.reordered[TENSORS * i] is not None
         laid.append((*batch, *(layout.spec.shapes[name] if is_reordered else value.shape)))
-    changed = (((len(constants.DECAYS), *s), s, *(batch,) * 4) for s in laid)
+    changed = (((len(constants.DECAYS), *s), s, *(batch,) * (len(CHANGED) - 2)) for s in laid)
     empty = [torch.empty(shape, device="meta") for of_one in changed for shape in of_one]
     return Plan(layout, batch, shapes, tables, tensors, laid, empty)
 
