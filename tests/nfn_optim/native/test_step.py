@@ -123,6 +123,15 @@ def test_any_network_takes_the_same_steps(spec, centred):
     assert_same_steps(random_rule(centred=centred), spec)
 
 
+def test_steps_that_hasten_are_the_same():
+    rule = random_rule(first_share=1.0)
+    rule.schedule.bias[2] = 0.5
+    spec = chain_spec([7, 5, 3])
+    _, (_, slots) = both_ways(rule, spec, steps=6)
+    assert all(abs(slot["hastened"]) > 1e-3 for slot in slots.values())
+    assert_same_steps(rule, spec, steps=6)
+
+
 def turned_spec():
     """A table and matrices that are stored with their inputs first, one of them made of heads."""
     return NetworkSpec(
