@@ -139,19 +139,13 @@ def _weights(
 ) -> dict[str, torch.Tensor]:
     """The rule's weights.
 
-    Until version 5 the schedule did not read the trend of gradients, until version 6 it wrote no
-    haste.
+    Until version 5 the schedule did not read the trend of gradients, until version 6 not whether
+    they agree with where steps lead.
     """
-    weights = dict(tensors)
-    if header["version"] == VERSION or not {"schedule.weight", "schedule.bias"} <= weights.keys():
-        return weights
-    weight, bias = weights["schedule.weight"], weights["schedule.bias"]
-    inputs, outputs = (
-        rule.schedule.in_features - weight.shape[1],
-        rule.schedule.out_features - weight.shape[0],
-    )
-    weights["schedule.weight"] = pad(weight, (0, inputs, 0, outputs))
-    weights["schedule.bias"] = pad(bias, (0, outputs))
+    name, weights = "schedule.weight", dict(tensors)
+    if header["version"] != VERSION and name in weights:
+        missing = rule.schedule.in_features - weights[name].shape[1]
+        weights[name] = pad(weights[name], (0, missing))
     return weights
 
 

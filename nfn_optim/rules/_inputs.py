@@ -15,16 +15,17 @@ from torch import Tensor
 from torch.nn.functional import hardtanh_
 
 from ..symmetry import NetworkSpec
+from ._agreement import agreed_further, agreement
 from ._base import Params, Slots
 from ._direction import Spectral
 from ._fading import follow, log_fading
 from ._fixed import fixed
-from ._haste import agreed_further
-from ._opening import agreement, opened_further
+from ._opening import is_open, opened_further
 from ._relative import default_sizes, fan_in_of
 from ._share import ALONE, Share
 from ._slots import norm_of
 from .constants import (
+    AGREED_UNIT,
     CLIP,
     DECAYS,
     LAST,
@@ -82,9 +83,10 @@ class Descriptors:
         context: Sizes, loudness and fans `(CONTEXT_CHANNELS, *batch, parameters)`.
         schedule: How far the run is, and the fans `(SCHEDULE_CHANNELS, *batch, parameters)`;
             nothing that steps can change, or a large step could ask for a larger one.
-        trend: How much gradients agree, over tens and over hundreds of steps, and how much of the
-            largest is left, as logs `(TREND_CHANNELS, *batch, parameters)`. Steps change it, so it
-            is bounded: what they can ask for is, too.
+        trend: How steady gradients are, over tens and over hundreds of steps, and how much of the
+            largest is left, as logs, and whether they agree with where steps lead
+            `(TREND_CHANNELS, *batch, parameters)`. Steps change it, so it is bounded: what they can
+            ask for is, too.
         step: Steps of the run so far `(*batch, parameters)`.
         start: Root mean square of the parameters before the first step, likewise.
         default: What it is by default `(parameters)`, see `default_sizes`.
@@ -93,7 +95,6 @@ class Descriptors:
         loudest: Likewise.
         opened: Likewise, see `opened_further`.
         agreed: Likewise, see `agreed_further`.
-        hastened: That slot before this step.
     """
 
     context: Tensor
@@ -107,7 +108,6 @@ class Descriptors:
     loudest: Tensor
     opened: Tensor
     agreed: Tensor
-    hastened: Tensor
 
     @property
     def log_fan_in(self) -> Tensor:
@@ -119,14 +119,13 @@ class Descriptors:
         """Log of the fan-out, likewise."""
         return self.schedule[-3]
 
-    def noted(self, slots: Mapping[str, dict[str, Tensor]], hastened: Tensor) -> Slots:
-        """The slots, with what is known now of each parameter, and `hastened` after this step."""
+    def noted(self, slots: Mapping[str, dict[str, Tensor]]) -> Slots:
+        """The slots, with what is known now of each parameter."""
         found = {
             "loud": self.loud,
             "loudest": self.loudest,
             "opened": self.opened,
             "agreed": self.agreed,
-            "hastened": hastened,
         }
         return {
             name: {**slot, **{key: value[..., i] for key, value in found.items()}}
@@ -204,7 +203,7 @@ def describe(
         share: Knows the other parameters and entries.
     """
     names = list(slots)
-    step, num_steps, start, loud, loudest, opened, agreed, hastened = (
+    step, num_steps, start, loud, loudest, opened, agreed = (
         torch.stack([slots[n][key] for n in names], -1) for key in SCALARS
     )  # (*batch, parameters)
     none = [torch.zeros_like(start[..., 0])]
@@ -235,13 +234,14 @@ def describe(
     slopes, lengths = sums[1], norms[1] * norms[5]
     if first_share < 1:
         opened = opened_further(opened, agreement(slopes, lengths), first_share)
+    agreed = agreed_further(agreed, slopes, lengths, is_open(opened, first_share))
     known = (
         fixed(default_sizes(spec, names, direction.matrices(spec)), start),
         fixed(direction.log_shares(spec, names, start.device.type), start),
         *(loud, loudest, opened),
-        *(agreed_further(agreed, slopes, lengths), hastened),
+        agreed,
     )
-    trend = _trend(logs[1:4], log_fading(loud, loudest, 1))
+    trend = _trend(logs[1:4], log_fading(loud, loudest, 1), agreed)
     described = Descriptors(context, schedule, trend, step, start, *known)
     return described, dict(zip(names, scales, strict=True))
 
@@ -315,10 +315,11 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
     return known * torch.stack([known, left, (left + LAST).log() / -math.log(LAST)])
 
 
-def _trend(loudness: Tensor, left: Tensor) -> Tensor:
-    """Of the logs of momenta's loudness, shortest first, and that of what is left of it."""
+def _trend(loudness: Tensor, left: Tensor, agreed: Tensor) -> Tensor:
+    """Of the logs of momenta's loudness, shortest first, of what is left of it, and agreement."""
     steadiness = loudness[1:] - loudness[:1]
-    return torch.cat([steadiness, left.unsqueeze(0)]).clamp(-CLIP, CLIP)
+    shown = torch.stack([left, agreed / AGREED_UNIT])
+    return torch.cat([steadiness, shown]).clamp(-CLIP, CLIP)
 
 
 def _corrections(step: Tensor) -> Tensor:

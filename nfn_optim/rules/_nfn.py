@@ -113,7 +113,7 @@ class NFNRule(UpdateRule):
         now = self._weights_now()
         if self._seen.weights != now:  # looking at numbers takes longer than all else here
             layer, schedule = list(self.write.parameters()), self.schedule.weight
-            trends = schedule[:, constants.SCHEDULE_CHANNELS : -1]
+            trends = schedule[:, constants.SCHEDULE_CHANNELS :][:, : constants.WIDE_TRENDS]
             is_another = type(self).forward is not NFNRule.forward
             is_written = is_another or any(bool(w.any()) for w in layer)
             is_open = any(w.requires_grad for w in (*layer, schedule)) or bool(trends.any())
@@ -178,7 +178,7 @@ class NFNRule(UpdateRule):
                 last[n] = self._centred(w.parameter, of_hidden[n], last[n])
         paces = self.schedule.pace(known)
         delta: dict[str, Tensor] = {}
-        slots = known.noted(slots, paces.hastened)
+        slots = known.noted(slots)
         for i, p in enumerate(roles.parameters):
             if p.name not in work:
                 continue
@@ -214,8 +214,7 @@ class NFNRule(UpdateRule):
         shown = self.config.limits.weight_size, self.config.first_share
         args = (roles.spec, params, grads, slots, self.direction, *shown, share)
         known, scales = _inputs.describe(*args)
-        paces = self.schedule.pace(known)
-        slots = known.noted(slots, paces.hastened)
+        paces, slots = self.schedule.pace(known), known.noted(slots)
         matrices = self.direction.matrices(roles.spec)
         momenta = {n: slots[n]["momenta"][0] for n in params if n in matrices}
         pointed = point(momenta) if point else self.point(state.spec, momenta)

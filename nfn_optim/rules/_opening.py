@@ -15,23 +15,6 @@ from torch import Tensor
 from .constants import MOST_OPENING, OPENING, UNOPENED
 
 
-def agreement(slopes: Tensor, lengths: Tensor) -> Tensor:
-    """How much the loss goes down from the parameters towards the fast iterate, -1 to 1.
-
-    It is read as a constant: nothing is learned of it.
-
-    Args:
-        slopes: Inner products of gradients and leads `(*batch, parameters)`.
-        lengths: Products of their norms, likewise.
-
-    Returns:
-        Of whole networks `(*batch, 1)`; where nothing leads, such as does not open steps.
-    """
-    slope, length = slopes.sum(-1, True).detach(), lengths.sum(-1, True).detach()
-    tiny = torch.finfo(lengths.dtype).tiny
-    return torch.where(length > tiny, -slope / length.clamp(min=tiny), UNOPENED)
-
-
 def opened_further(opened: Tensor, agreement: Tensor, share: float) -> Tensor:
     """By what log steps are larger than at first, after one more gradient.
 

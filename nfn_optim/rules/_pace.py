@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from ._config import NFNRuleConfig
 from ._fading import log_fading
 from ._fixed import fixed
-from ._haste import hastened_further
 from ._inputs import Descriptors
 from ._limits import trust
-from ._opening import is_open, log_opening
+from ._opening import log_opening
 from ._relative import log_share
-from .constants import INITIAL_LOG_RECENCY, SCHEDULE_CHANNELS, SCHEDULE_OUTPUTS, TREND_CHANNELS
+from .constants import INITIAL_LOG_RECENCY, SCHEDULE_CHANNELS, TREND_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,11 @@ class Paces:
         sizes: Log step sizes.
         recencies: Log recencies, less the log of the time.
         trusts: The share of what NF-Layers write that counts.
-        hastened: By what log steps are larger because gradients agree, which `sizes` contain.
     """
 
     sizes: Tensor
     recencies: Tensor
     trusts: Tensor
-    hastened: Tensor
 
     def of(self, parameter: int, axes: int) -> tuple[Tensor, Tensor, Tensor]:
         """Those of one parameter, `(*batch, 1, ...)` with so many axes."""
@@ -43,11 +40,10 @@ class Paces:
 
 
 class Pace(nn.Linear):
-    """Reads time, fans and gradients' trend of every parameter; writes log step size, recency
-    and haste: how strongly steps follow how gradients agree, see the module `_haste`.
+    """Reads time, fans and gradients' trend of every parameter; writes log step size and recency.
 
-    Untrained, the step size is `initial_lr`, times what suits the parameter, the average weighs all
-    positions about alike, and there is no haste. It tends to this beyond the limits, unless the rule is careful: then
+    Untrained, the step size is `initial_lr`, times what suits the parameter, and the average weighs
+    all positions about alike. It tends to this beyond the limits, unless the rule is careful: then
     its steps become smaller there.
 
     Args:
@@ -55,7 +51,7 @@ class Pace(nn.Linear):
     """
 
     def __init__(self, config: NFNRuleConfig) -> None:
-        super().__init__(SCHEDULE_CHANNELS + TREND_CHANNELS, SCHEDULE_OUTPUTS)
+        super().__init__(SCHEDULE_CHANNELS + TREND_CHANNELS, 2)
         self.config = config
         nn.init.zeros_(self.weight)
         with torch.no_grad():
@@ -74,14 +70,11 @@ class Pace(nn.Linear):
         left = log_fading(known.loud, known.loudest, config.fading)
         open_to = log_opening(known.opened, config.first_share)
         age = known.step.clamp(max=config.limits.memory).log()
-        size, recency, haste = written.unbind(-1)
-        full = is_open(known.opened, config.first_share)
-        hastened = hastened_further(known.hastened, known.agreed, haste, full)
-        sizes = size + (suits + left + open_to + hastened - lost).to(dtype)
-        return Paces(sizes, recency - age, trusts, hastened)
+        size, recency = written.unbind(-1)
+        return Paces(size + (suits + left + open_to - lost).to(dtype), recency - age, trusts)
 
     def _untrained(self) -> Tensor:
-        return fixed((math.log(self.config.initial_lr), INITIAL_LOG_RECENCY, 0.0), self.bias)
+        return fixed((math.log(self.config.initial_lr), INITIAL_LOG_RECENCY), self.bias)
 
     @property
     def step_size(self) -> float:

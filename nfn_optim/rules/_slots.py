@@ -44,7 +44,7 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
     Returns:
         `step` count, `num_steps` of the run (0: not known), `size`, the root mean square of the
         parameter at the start, `loud` and `loudest`, see `follow`, `opened`, see
-        `opened_further`, `agreed` and `hastened`, see the module `_haste`, `(*batch)`; `momenta` `(reads.momenta, *shape)`, `lead` of the fast
+        `opened_further`, and `agreed`, see `agreed_further`, `(*batch)`; `momenta` `(reads.momenta, *shape)`, `lead` of the fast
         iterate and, if it is read, `square` over the parameter `(*shape)`.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
@@ -59,7 +59,6 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
         "loudest": torch.zeros_like(norm),
         "opened": torch.zeros_like(norm),
         "agreed": torch.zeros_like(norm),
-        "hastened": torch.zeros_like(norm),
         "momenta": one if reads.momenta == 1 else torch.cat([one] * reads.momenta),
         **({"square": zeros.clone()} if reads.square else {}),
         "lead": zeros,

@@ -6,19 +6,21 @@ from __future__ import annotations
 DECAYS = (0.5, 0.9, 0.99)
 SQUARE_DECAY = 0.999
 # One number a parameter.
-SCALARS = ("step", "num_steps", "size", "loud", "loudest", "opened", "agreed", "hastened")
+SCALARS = ("step", "num_steps", "size", "loud", "loudest", "opened", "agreed")
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
 DIRECTION = 0  # position of the direction among the channels
 CONTEXT_CHANNELS = 8
 SCHEDULE_CHANNELS = len(TIMES) + 6
-SCHEDULE_OUTPUTS = 3
-TREND_CHANNELS = 3
+TREND_CHANNELS = 4
+WIDE_TRENDS = 2  # of these, the first: they take all momenta
 CLIP = 5.0
 TINY = 1e-24  # added under roots: gradients below its root count as zero
 TYPICAL_FAN = 32
 LARGEST_RATIO = 30.0  # of weights' size at the start and that of torch's layers, either way
 LOUD_DECAY = 0.95  # of the mean square of gradients that steps fade with
+AGREED_DECAY = 0.99
+AGREED_UNIT = 0.1  # in which agreement is shown
 LEAST_LOUD = 1e-8  # share of the largest such below which steps fade no further
 REACH = 2.0  # log of how far beyond its limits a rule uses some of what it has learned
 LAST = 0.01  # share of a run of known length below which what is left of it counts as nothing
@@ -27,10 +29,6 @@ LAST = 0.01  # share of a run of known length below which what is left of it cou
 OPENING = 4.0  # log by which they become larger in a step, for each unit of agreement
 UNOPENED = -0.01  # agreement up to which they do not
 MOST_OPENING = 0.7  # largest such log
-
-# How steps follow agreement.
-AGREED_DECAY = 0.8
-MOST_HASTENED = 2.0  # log by which they become larger or smaller
 
 # Steps.
 BETA = 0.9  # share of the average in the point where gradients are taken

@@ -29,8 +29,7 @@ def weights_of(hidden: int) -> list[Expected]:
         for name, shape in zip(LAYER, _layer(c, o), strict=True)
     }
     read = constants.SCHEDULE_CHANNELS + constants.TREND_CHANNELS
-    outputs = constants.SCHEDULE_OUTPUTS
-    schedule = {"schedule.weight": (outputs, read), "schedule.bias": (outputs,)}
+    schedule = {"schedule.weight": (2, read), "schedule.bias": (2,)}
     return [Expected(f"the rule's {name}", shape) for name, shape in (shapes | schedule).items()]
 
 

@@ -26,7 +26,7 @@ struct Settings {
   float widest() const { return -std::log(first_share); }
 };
 
-constexpr int NUMBERS = 12, FANS = 5, TENSORS = 13;  // of a parameter, see `nfn_step`
+constexpr int NUMBERS = 12, FANS = 5, TENSORS = 12;  // of a parameter, see `nfn_step`
 
 struct Parameter {
   long rows, columns, taps;
@@ -38,7 +38,7 @@ struct Parameter {
   bool has_taps;   // axes of taps, be it a single one
   int kept;        // momenta, the shortest first; there is no square where it is null
   float fans[FANS];
-  float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened, *agreed, *hastened;
+  float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened, *agreed;
   const float *grad, *num_steps, *start;
   float rate, keep;
 
@@ -59,7 +59,7 @@ struct Parameter {
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
     num_steps = at[6], start = at[7];
-    loud = at[8], loudest = at[9], opened = at[10], agreed = at[11], hastened = at[12];
+    loud = at[8], loudest = at[9], opened = at[10], agreed = at[11];
     apart = entries();
   }
 

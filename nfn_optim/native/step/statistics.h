@@ -73,7 +73,7 @@ inline void add_slopes(const Parameter& p, Piece& piece) {
   }
 }
 
-// As `agreement` in rules/_opening.py, from the sums of all parameters.
+// As `agreement` in rules/_agreement.py, from the sums of all parameters.
 inline float agreement(const std::vector<double>& sums) {
   double slopes = 0, lengths = 0;
   for (size_t i = 0; i < sums.size(); i += SUMS) {
@@ -84,25 +84,20 @@ inline float agreement(const std::vector<double>& sums) {
   return static_cast<float>(slopes / lengths);
 }
 
-// As `opened_further` there.
+// As `opened_further` in rules/_opening.py.
 inline void open(Parameter& p, float agreement, const Settings& settings) {
   if (!is_opening(p, settings)) return;
   const float gained = std::min(OPENING * (agreement - UNOPENED), MOST_OPENING);
   *p.opened = std::clamp(*p.opened + gained, 0.0f, settings.widest());
 }
 
-// As `agreed_further` in rules/_haste.py.
-inline void agree(Parameter& p, const double* sums) {
-  const double length = std::sqrt(sums[1] * sums[DECAYS + 4]);
-  const bool is_known = length > std::numeric_limits<float>::min();
-  const float now = is_known ? static_cast<float>(-sums[DECAYS + 3] / length) : 0;
-  *p.agreed += (1 - AGREED_DECAY) * (now - *p.agreed);
-}
-
-// As `hastened_further` there.
-inline void hasten(Parameter& p, float haste, const Settings& settings) {
+// As `agreed_further` in rules/_agreement.py.
+inline void agree(Parameter& p, const double* sums, const Settings& settings) {
   if (is_opening(p, settings)) return;
-  *p.hastened = std::clamp(*p.hastened + haste * *p.agreed, -MOST_HASTENED, MOST_HASTENED);
+  const double length = std::sqrt(sums[1] * sums[DECAYS + 4]);
+  const bool leads = length > std::numeric_limits<float>::min();
+  const float now = leads ? static_cast<float>(-sums[DECAYS + 3] / length) : 0;
+  *p.agreed += (1 - AGREED_DECAY) * (now - *p.agreed);
 }
 
 inline float rms(double square, long count) {
@@ -151,6 +146,7 @@ inline void scale(Parameter& p, const double* sums, const Settings& settings) {
     p.trend[k - 1] = k < p.kept ? p.context[1 + k] - p.context[1] : 0;
   }
   p.trend[DECAYS - 1] = log_fading(p, 1);
+  p.trend[DECAYS] = *p.agreed / AGREED_UNIT;
   for (float& x : p.trend) x = std::clamp(x, -CLIP, CLIP);
 }
 
@@ -192,8 +188,8 @@ inline void pace(Parameter& p, const Schedule& schedule, const Settings& setting
   describe_time(p, inputs);
   const float beyond = distance(p, settings);
   p.trust = settings.careful ? 1 : trust(beyond);
-  float written[PACES], untrained[PACES] = {settings.initial_log_size, INITIAL_LOG_RECENCY, 0};
-  for (int o = 0; o < PACES; ++o) {
+  float written[WRITTEN], untrained[WRITTEN] = {settings.initial_log_size, INITIAL_LOG_RECENCY};
+  for (int o = 0; o < WRITTEN; ++o) {
     written[o] = schedule.bias[o];
     for (int k = 0; k < SCHEDULE; ++k) {
       written[o] += schedule.weight[o * SCHEDULE + k] * inputs[k];
@@ -201,9 +197,8 @@ inline void pace(Parameter& p, const Schedule& schedule, const Settings& setting
     written[o] -= (1 - p.trust) * (written[o] - untrained[o]);
   }
   const float age = std::log(std::min(*p.step, settings.memory));
-  hasten(p, written[2], settings);
   p.log_size = written[0] + log_share(p, settings.relative) + log_fading(p, settings.fading) +
-               *p.opened - settings.widest() + *p.hastened - (settings.careful ? beyond : 0);
+               *p.opened - settings.widest() - (settings.careful ? beyond : 0);
   p.recency = written[1] - age;
 }
 

@@ -132,9 +132,9 @@ class Step {
     const float agreed = agreement(sums);
     for (size_t i = 0; i < network_.parameters.size(); ++i) {
       Parameter& p = network_.parameters[i];
-      scale(p, &sums[i * SUMS], settings_);
       open(p, agreed, settings_);
-      agree(p, &sums[i * SUMS]);
+      agree(p, &sums[i * SUMS], settings_);
+      scale(p, &sums[i * SUMS], settings_);
       pace(p, schedule_, settings_);
     }
   }

@@ -18,7 +18,7 @@ from ..step import SLOTS, Layout, layout_of
 TENSORS = 2 + len(SLOTS)  # of a parameter: value, gradient and slots
 LEAD = 2 + SLOTS.index("lead")  # position among these
 # Slots, but for the lead.
-CHANGED = ("momenta", "square", "step", "loud", "loudest", "opened", "agreed", "hastened")
+CHANGED = ("momenta", "square", "step", "loud", "loudest", "opened", "agreed")
 
 
 class Shapes(ctypes.Structure):

@@ -39,11 +39,11 @@ inline void put_back(const Parameter& p, const float* from, float* to) {
 // The tensors of a step's parameter, each of all networks; those of slots are before and after it.
 struct Tensors {
   const float *value, *grad, *momenta, *square, *lead, *step, *num_steps, *start, *loud, *loudest,
-      *opened, *agreed, *hastened;
+      *opened, *agreed;
 };
 
 struct Results {
-  float *delta, *lead, *momenta, *square, *step, *loud, *loudest, *opened, *agreed, *hastened;
+  float *delta, *lead, *momenta, *square, *step, *loud, *loudest, *opened, *agreed;
 };
 
 // One network's part of these, to be worked on in place: of the results themselves, or of copies that
@@ -74,8 +74,8 @@ class Laid {
     p.opened = to.opened + network;
     *p.loud = from.loud[network], *p.loudest = from.loudest[network];
     *p.opened = from.opened[network];
-    p.agreed = to.agreed + network, p.hastened = to.hastened + network;
-    *p.agreed = from.agreed[network], *p.hastened = from.hastened[network];
+    p.agreed = to.agreed + network;
+    *p.agreed = from.agreed[network];
     p.num_steps = from.num_steps + network, p.start = from.start + network;
   }
 

@@ -52,7 +52,7 @@ class Back {
   Back(const Shapes& shapes, const Rule& rule, bool centred)
       : rule_(rule), centred_(centred), network_{shapes_of(shapes), {shapes.sizes, shapes.sizes + shapes.populations}},
         of_read_(INPUTS, shapes.hidden), of_write_(shapes.hidden, WRITTEN),
-        of_schedule_(PACES, SCHEDULE + 1) {}
+        of_schedule_(WRITTEN, SCHEDULE + 1) {}
 
   void run(float* tape, const Adjoints* adjoints, long network) {
     std::vector<Parameter>& parameters = network_.parameters;
@@ -91,8 +91,8 @@ class Back {
   void write(float* const* gradients) const {
     of_read_.write(gradients);
     of_write_.write(gradients + 7);
-    copy(of_schedule_[0], of_schedule_.stride, PACES, SCHEDULE, gradients[14], SCHEDULE);
-    copy(of_schedule_[0] + SCHEDULE, of_schedule_.stride, PACES, 1, gradients[15], 1);
+    copy(of_schedule_[0], of_schedule_.stride, WRITTEN, SCHEDULE, gradients[14], SCHEDULE);
+    copy(of_schedule_[0] + SCHEDULE, of_schedule_.stride, WRITTEN, 1, gradients[15], 1);
   }
 
  private:
@@ -109,7 +109,7 @@ class Back {
   bool centred_;
   Network network_;
   Gradient of_read_, of_write_;
-  Matrix of_schedule_;  // the last column is that of the bias; nothing is learned of the haste
+  Matrix of_schedule_;  // the last column is that of the bias
 };
 
 long tape_size(const Shapes& shapes) {

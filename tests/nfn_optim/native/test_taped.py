@@ -127,7 +127,7 @@ def test_any_chain_takes_the_same_steps(spec, hidden):
         {"careful": True, "limits": Limits(horizon=2, fan_in=8)},
         {"first_share": 1.0},
     ],
-    ids=["not centred", "beyond the limits", "careful", "open at once, so hasty"],
+    ids=["not centred", "beyond the limits", "careful", "open at once"],
 )
 def test_all_kinds_of_rules_take_the_same_steps(config):
     assert_same(random_rule(**config), chain_spec([9, 12, 3], [(3,), ()]))
