@@ -238,8 +238,7 @@ def describe(
     known = (
         fixed(default_sizes(spec, names, direction.matrices(spec)), start),
         fixed(direction.log_shares(spec, names, start.device.type), start),
-        *(loud, loudest, opened),
-        agreed,
+        *(loud, loudest, opened, agreed),
     )
     trend = _trend(logs[1:4], log_fading(loud, loudest, 1), agreed)
     described = Descriptors(context, schedule, trend, step, start, *known)

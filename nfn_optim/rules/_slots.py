@@ -44,8 +44,9 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
     Returns:
         `step` count, `num_steps` of the run (0: not known), `size`, the root mean square of the
         parameter at the start, `loud` and `loudest`, see `follow`, `opened`, see
-        `opened_further`, and `agreed`, see `agreed_further`, `(*batch)`; `momenta` `(reads.momenta, *shape)`, `lead` of the fast
-        iterate and, if it is read, `square` over the parameter `(*shape)`.
+        `opened_further`, and `agreed`, see `agreed_further`, `(*batch)`; `momenta`
+        `(reads.momenta, *shape)`, `lead` of the fast iterate and, if it is read, `square` over the
+        parameter `(*shape)`.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)

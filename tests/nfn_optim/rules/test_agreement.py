@@ -24,9 +24,7 @@ def reading(weight, config=AT_ONCE):
 def draw(seed, scale=1.0):
     generator = torch.Generator().manual_seed(seed)
     shapes = SPEC.stored.items()
-    return {
-        n: scale * torch.randn(s, generator=generator, dtype=torch.float64) for n, s in shapes
-    }
+    return {n: scale * torch.randn(s, generator=generator, dtype=torch.float64) for n, s in shapes}
 
 
 def follow(rule, gradients):
