@@ -6,7 +6,7 @@ from ._evaluate import evaluate as evaluate
 from ._gate import Condition as Condition
 from ._gate import gate as gate
 from ._gate import loss_ratio as loss_ratio
-from ._gate import speedup as speedup
+from ._speedup import speedup as speedup
 from ._statistics import end_loss as end_loss
 from ._statistics import loss_at as loss_at
 from ._statistics import smoothed as smoothed

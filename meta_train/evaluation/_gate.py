@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._speedup import speedup
 from .report import Evaluation, Row
 
 _MEDIAN_SPEEDUP = 1.05  # over the rule that has learned nothing
@@ -61,25 +62,6 @@ def gate(
     diverged = sum(row.num_diverged for row in own)
     allowed = sum(row.num_diverged for row in base)
     return [*found, _at_most("diverged runs", diverged, allowed)]
-
-
-def speedup(own: Row, base: Row) -> float:
-    """Length of a run over the steps to another contender's end loss; 0 where it is never reached.
-
-    Of the smoothed curves' means over seeds, which start from the same networks: what seeds have in
-    common does not count. Between the points of a curve losses are interpolated.
-    """
-    if not own.curve.mean or not base.curve.mean:
-        return 0.0
-    target, steps, losses = base.curve.mean[-1], own.curve.steps, own.curve.mean
-    first = next((i for i, loss in enumerate(losses) if loss <= target), None)
-    if first is None or not math.isfinite(target):
-        return 0.0
-    reached = float(steps[first])
-    if first and math.isfinite(losses[first - 1]):
-        share = (losses[first - 1] - target) / (losses[first - 1] - losses[first])
-        reached = steps[first - 1] + share * (steps[first] - steps[first - 1])
-    return base.curve.steps[-1] / reached
 
 
 def loss_ratio(own: Row, base: Row) -> float:

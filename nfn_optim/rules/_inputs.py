@@ -84,7 +84,7 @@ class Descriptors:
         schedule: How far the run is, and the fans `(SCHEDULE_CHANNELS, *batch, parameters)`;
             nothing that steps can change, or a large step could ask for a larger one.
         trend: How steady gradients are, over tens and over hundreds of steps, and how much of the
-            largest is left, as logs, and whether they agree with where steps lead
+            largest is left, as logs, how much they agree with where steps lead, and how little
             `(TREND_CHANNELS, *batch, parameters)`. Steps change it, so it is bounded: what they can
             ask for is, too.
         step: Steps of the run so far `(*batch, parameters)`.
@@ -317,8 +317,9 @@ def _left(step: Tensor, num_steps: Tensor) -> Tensor:
 def _trend(loudness: Tensor, left: Tensor, agreed: Tensor) -> Tensor:
     """Of the logs of momenta's loudness, shortest first, of what is left of it, and agreement."""
     steadiness = loudness[1:] - loudness[:1]
-    shown = torch.stack([left, agreed / AGREED_UNIT])
-    return torch.cat([steadiness, shown]).clamp(-CLIP, CLIP)
+    shown = agreed / AGREED_UNIT
+    rest = torch.stack([left, shown.clamp(min=0), shown.clamp(max=0)])
+    return torch.cat([steadiness, rest]).clamp(-CLIP, CLIP)
 
 
 def _corrections(step: Tensor) -> Tensor:

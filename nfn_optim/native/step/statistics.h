@@ -146,7 +146,8 @@ inline void scale(Parameter& p, const double* sums, const Settings& settings) {
     p.trend[k - 1] = k < p.kept ? p.context[1 + k] - p.context[1] : 0;
   }
   p.trend[DECAYS - 1] = log_fading(p, 1);
-  p.trend[DECAYS] = *p.agreed / AGREED_UNIT;
+  p.trend[DECAYS] = std::max(*p.agreed, 0.0f) / AGREED_UNIT;
+  p.trend[DECAYS + 1] = std::min(*p.agreed, 0.0f) / AGREED_UNIT;
   for (float& x : p.trend) x = std::clamp(x, -CLIP, CLIP);
 }
 

@@ -128,7 +128,7 @@ def test_steps_that_follow_agreement_are_the_same(writes):
     rule = random_rule(first_share=1.0)
     if not writes:
         rule = NFNRule(rule.config).requires_grad_(False)
-    rule.schedule.weight[:, -1] = 1.0
+    rule.schedule.weight[:, -2:] = 1.0
     spec = chain_spec([7, 5, 3])
     _, (_, slots) = both_ways(rule, spec, steps=6)
     assert all(abs(slot["agreed"]) > 1e-4 for slot in slots.values())

@@ -73,10 +73,10 @@ def test_a_rule_has_learned_where_any_weight_of_its_last_layer_counts(name):
     assert rule.is_learned
 
 
-@pytest.mark.parametrize(("channel", "is_learned"), [(0, 0), (-4, 1), (-3, 1), (-2, 0), (-1, 0)])
+@pytest.mark.parametrize(("channel", "is_learned"), [(0, 0), (-5, 1), (-4, 1), (-3, 0), (-2, 0), (-1, 0)])
 def test_a_schedule_reads_momenta_through_trends_alone(channel, is_learned):
     rule = untrained()
-    assert rule.schedule.in_features == SCHEDULE_CHANNELS + 4
+    assert rule.schedule.in_features == SCHEDULE_CHANNELS + 5
     rule.schedule.weight[0, channel] = 1.0
     assert rule.is_learned == is_learned
 
