@@ -38,12 +38,17 @@ def speedup(own: Row, base: Row) -> float:
     ahead = np.interp(fine, times, _smoothed(ours - theirs))
     falling = _falling(times, theirs, fine)
     target = np.interp(times[-1], fine, falling)
-    arrived = np.flatnonzero(falling + ahead <= target + 1e-9)
-    return float(np.exp(times[-1] - fine[arrived[0]])) if len(arrived) else 0.0
+    left = falling + ahead - target
+    arrived = np.flatnonzero(left <= 0)
+    if not len(arrived):
+        return 0.0
+    first = int(arrived[0])
+    when = np.interp(0, left[[first, first - 1]], fine[[first, first - 1]]) if first else fine[0]
+    return float(np.exp(times[-1] - when))
 
 
 def _falling(times: np.ndarray, losses: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The curve without its noise, which falls everywhere, also beyond its end."""
+    """The curve at other times without its noise; it falls everywhere, also beyond its end."""
     steps = isotonic_regression(losses, increasing=False)
     values = np.unique(steps)[::-1]
     centres = np.array([times[steps == value].mean() for value in values])
@@ -57,6 +62,7 @@ def _falling(times: np.ndarray, losses: np.ndarray, at: np.ndarray) -> np.ndarra
 
 
 def _smoothed(x: np.ndarray) -> np.ndarray:
+    """Means of neighbours."""
     width = min(_SMOOTHED, len(x))
     padded = np.pad(x, (width // 2, (width - 1) // 2), mode="edge")
     return np.convolve(padded, np.full(width, 1 / width), mode="valid")

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from meta_train.evaluation import Curve, Evaluation, Measured, Row, TaskInfo, gate
-from meta_train.evaluation import speedup as speedup_of
 
 STEPS = (10, 40, 70, 100)
 FALLING = (4.0, 2.0, 1.5, 1.0)
@@ -31,26 +30,6 @@ def conditions(*curves: Mapping[str, Sequence[float]], diverged: int = 0) -> lis
         for name in NAMES
     )
     return [c.holds for c in gate(Evaluation(tasks, (0,), rows), *NAMES)]
-
-
-@pytest.mark.parametrize(
-    ("losses", "expected"),
-    [
-        (FALLING, 1.0),
-        ((3.0, 1.0, 0.9, 0.8), 2.5),
-        ((3.0, 2.0, 0.0, 0.0), 100 / 55),  # halfway between two points
-        ((1.0, 1.0, 1.0, 1.0), 10.0),
-        ((3.0, 2.0, 1.5, 1.1), 0.0),
-        ((math.inf,) * 4, 0.0),
-    ],
-)
-def test_a_speedup_is_read_off_the_curve(losses: Sequence[float], expected: float) -> None:
-    own, base = row("a", "new", losses), row("a", "none", FALLING)
-    assert speedup_of(own, base) == pytest.approx(expected)
-
-
-def test_nothing_speeds_up_beside_a_run_that_failed() -> None:
-    assert speedup_of(row("a", "new", FALLING), row("a", "none", (math.inf,) * 4)) == 0
 
 
 def test_a_rule_that_is_faster_everywhere_may_be_shipped() -> None:
