@@ -68,7 +68,7 @@ class Driver:
     _groups: Groups | None = None
 
     def __post_init__(self) -> None:
-        self.rule.is_learned  # noqa: B018  looks at the weights, which compilers cannot
+        self.rule.reads_all  # noqa: B018  looks at the weights, which compilers cannot
 
     def expected_slots(self, name: str, param: Tensor) -> dict[str, Tensor]:
         """Slots such as the rule gives a parameter, without memory: shapes and types."""
@@ -201,7 +201,7 @@ class Driver:
         if is_cut:
             known = {n: {k: local(x) for k, x in slots.items()} for n, slots in known.items()}
         wide = {e.name: e for e in entries if known[e.name] and not is_narrow(known[e.name])}
-        if wide and not self.rule.is_learned:
+        if wide and not self.rule.reads_all:
             for name, entry in wide.items():
                 expected = self.expected_slots(name, local(entry.param))
                 known[name] = narrowed(known[name], expected)
@@ -251,7 +251,7 @@ class Driver:
         if part.teams is not None:
             from .sharded import move
 
-            is_alone = self._is_alone() or not self.rule.is_learned
+            is_alone = self._is_alone() or not self.rule.reads_all
             delta, slots = move(self.rule, params, grads, state, part.teams, is_alone)
             part.slots.update(slots)
             norms = torch.stack(torch._foreach_norm([delta[n] for n in params]))

@@ -87,13 +87,13 @@ class NFNRule(UpdateRule):
         return _slots.init_slots(param, batch_dims, reads)
 
     @property
-    def is_learned(self) -> bool:
-        """Whether weights count with which layers write, or with which trends are read.
+    def reads_all(self) -> bool:
+        """Whether steps read all that is kept of gradients: all momenta and the mean square.
 
-        Those that are being learned do, too. Without them the rule is its hand-designed part, but
-        for what its schedule makes of the time and of layers' sizes.
+        They do where layers write something, where the schedule reads how steady gradients are, and
+        where such weights are being learned. Else they read the shortest momentum alone.
         """
-        return self._look().is_learned
+        return self._look().reads_all
 
     @property
     def reads_alone(self) -> bool:
@@ -129,7 +129,7 @@ class NFNRule(UpdateRule):
 
     def reads(self, spec: NetworkSpec, name: str) -> _slots.Reads:
         """Which slots steps of a parameter depend on, with the weights as they are now."""
-        return _slots.Reads.of(self.is_learned, name in self.direction.matrices(spec))
+        return _slots.Reads.of(self.reads_all, name in self.direction.matrices(spec))
 
     def heading(self, params: Params, state: RuleState) -> Params:
         """The fast iterate."""
@@ -301,12 +301,12 @@ class _Seen:
 
     Attributes:
         weights: `_weights_now` when they were looked at.
-        is_learned: As for the rule, like the other.
+        reads_all: As for the rule, like the other.
         reads_alone: Likewise.
     """
 
     weights: list[Any] = field(default_factory=list)
-    is_learned: bool = True
+    reads_all: bool = True
     reads_alone: bool = False
 
 

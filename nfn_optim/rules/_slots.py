@@ -25,14 +25,14 @@ class Reads(NamedTuple):
     square: bool = True
 
     @classmethod
-    def of(cls, is_learned: bool, is_matrix: bool) -> Reads:
+    def of(cls, reads_all: bool, is_matrix: bool) -> Reads:
         """Of a parameter of a rule.
 
         Args:
-            is_learned: Whether its layers read entries, or its schedule trends. All is read then.
+            reads_all: As for the rule.
             is_matrix: Whether the parameter's steps are polar factors, which read no square.
         """
-        return cls() if is_learned else cls(1, not is_matrix)
+        return cls() if reads_all else cls(1, not is_matrix)
 
 
 ALL = Reads()
@@ -67,7 +67,7 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
 
 
 def is_narrow(slot: Mapping[str, Tensor]) -> bool:
-    """Whether a parameter's slots are those of a rule that has learned nothing."""
+    """Whether a parameter's slots are those of a rule that does not read all."""
     momenta = slot.get("momenta")  # whatever a user has made of it
     return isinstance(momenta, Tensor) and momenta.shape[:1] < (len(DECAYS),)
 

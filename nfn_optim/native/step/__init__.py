@@ -107,11 +107,11 @@ def prepare(
     """
     if type(rule) is not NFNRule or torch.compiler.is_compiling():
         return None
-    is_learned = not all(map(is_narrow, slots.values()))
-    if not is_learned and rule.is_learned:
+    reads_all = not all(map(is_narrow, slots.values()))
+    if not reads_all and rule.reads_all:
         return None
-    layout = layout_of(spec, rule.direction, is_learned)
-    layout = layout if is_learned else layout.part(params)
+    layout = layout_of(spec, rule.direction, reads_all)
+    layout = layout if reads_all else layout.part(params)
     weights = weights_in(rule)
     held = layout.held(params, grads, slots)
     if not fit([*held, *weights], [*layout.tensors, *weights_of(rule.config.hidden)]):

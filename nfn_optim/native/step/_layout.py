@@ -130,13 +130,13 @@ class Layout:
 
 
 @lru_cache(maxsize=64)
-def layout_of(spec: NetworkSpec, direction: Spectral, is_learned: bool = True) -> Layout:
+def layout_of(spec: NetworkSpec, direction: Spectral, reads_all: bool = True) -> Layout:
     """The layout of a network.
 
     Args:
         spec: The network.
         direction: Where its steps point.
-        is_learned: Whether slots are kept that only learned weights read, see `Reads`.
+        reads_all: As for the rule.
     """
     roles, numbers, fans = roles_of(spec), array("q"), array("f")
     spec = roles.spec
@@ -150,12 +150,12 @@ def layout_of(spec: NetworkSpec, direction: Spectral, is_learned: bool = True) -
         outputs, inputs, of_taps = _blocks(p, matrices.get(p.name))
         blocks = (inputs, outputs, of_taps) if is_turned else (outputs, inputs, of_taps)
         numbers.extend((rows, columns, taps, p.out, source, is_turned, *blocks))
-        kept = Reads.of(is_learned, p.name in matrices).momenta
+        kept = Reads.of(reads_all, p.name in matrices).momenta
         numbers.extend((_bands(direction, matrices.get(p.name)), p.taps > 0, kept))
         shares = direction.log_shares(spec, [p.name], "cpu")
         fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name], matrices), *shares))
     names = tuple(p.name for p in roles.parameters)
-    reads = {name: Reads.of(is_learned, name in matrices) for name in names}
+    reads = {name: Reads.of(reads_all, name in matrices) for name in names}
     tensors = [one for name in names for one in _tensors(name, spec.stored[name], reads[name])]
     orders = [
         p.name if p.name in spec.orders and not _is_turned(spec, p) else None
@@ -166,7 +166,7 @@ def layout_of(spec: NetworkSpec, direction: Spectral, is_learned: bool = True) -
         order if i % _TENSORS < _OF_ENTRIES and one.shape != _NONE.shape else None
         for i, (order, one) in enumerate(zip(of_tensors, tensors, strict=True))
     ]
-    loose = [not is_learned and _is_loose(spec, name, matrices.get(name)) for name in names]
+    loose = [not reads_all and _is_loose(spec, name, matrices.get(name)) for name in names]
     return Layout(spec, names, numbers, fans, array("q", roles.sizes), tensors, reordered, loose)
 
 

@@ -121,7 +121,7 @@ def test_gradients_of_zero_neither_agree_nor_disagree():
 
 
 def test_a_rule_that_reads_it_keeps_no_more_than_one_that_has_learned_nothing():
-    assert not reading(1.0).is_learned
+    assert not reading(1.0).reads_all
     assert reading(1.0).reads_alone
 
 

@@ -68,21 +68,21 @@ def test_learned_weights_keep_five():
 @pytest.mark.parametrize("name", [name for name, _ in NFNRule().write.named_parameters()])
 def test_a_rule_has_learned_where_any_weight_of_its_last_layer_counts(name):
     rule = untrained()
-    assert not rule.is_learned
+    assert not rule.reads_all
     rule.write.get_parameter(name).view(-1)[-1] = 1.0
-    assert rule.is_learned
+    assert rule.reads_all
 
 
-@pytest.mark.parametrize(("channel", "is_learned"), [(0, 0), (-5, 1), (-4, 1), (-3, 0), (-2, 0), (-1, 0)])
-def test_a_schedule_reads_momenta_through_trends_alone(channel, is_learned):
+@pytest.mark.parametrize(("channel", "reads_all"), [(0, 0), (-5, 1), (-4, 1), (-3, 0), (-2, 0), (-1, 0)])
+def test_a_schedule_reads_momenta_through_trends_alone(channel, reads_all):
     rule = untrained()
     assert rule.schedule.in_features == SCHEDULE_CHANNELS + 5
     rule.schedule.weight[0, channel] = 1.0
-    assert rule.is_learned == is_learned
+    assert rule.reads_all == reads_all
 
 
 def test_a_rule_that_is_being_learned_reads_all():
-    assert load_rule("untrained").requires_grad_().is_learned
+    assert load_rule("untrained").requires_grad_().reads_all
 
 
 @pytest.mark.parametrize("first_share", [0.25, 1.0])
