@@ -3,8 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import pytest
-
 from meta_train.evaluation import Curve, Evaluation, Measured, Row, TaskInfo, gate
 
 STEPS = (10, 40, 70, 100)

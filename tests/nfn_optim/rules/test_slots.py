@@ -73,7 +73,9 @@ def test_a_rule_has_learned_where_any_weight_of_its_last_layer_counts(name):
     assert rule.reads_all
 
 
-@pytest.mark.parametrize(("channel", "reads_all"), [(0, 0), (-5, 1), (-4, 1), (-3, 0), (-2, 0), (-1, 0)])
+@pytest.mark.parametrize(
+    ("channel", "reads_all"), [(0, 0), (-5, 1), (-4, 1), (-3, 0), (-2, 0), (-1, 0)]
+)
 def test_a_schedule_reads_momenta_through_trends_alone(channel, reads_all):
     rule = untrained()
     assert rule.schedule.in_features == SCHEDULE_CHANNELS + 5
