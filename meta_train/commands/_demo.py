@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from ..support import check_overwrite, clean, versions
-from ._console import progress_bars, write_json
+from ..support import Work, check_overwrite, clean, versions
+from ._console import long_work, write_json
 
 
 def demo(
@@ -17,6 +18,7 @@ def demo(
     checkpoint: str = "default",
     steps: int = 500,
     out: Path = Path("out/demo.png"),
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Trains a digits classifier with tuned Adam and with the learned optimizer, and compares.
@@ -25,6 +27,7 @@ def demo(
         checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
         steps: Training steps of each network.
         out: Where to write the picture of both loss curves.
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write the table's numbers.
     """
     import torch
@@ -38,13 +41,14 @@ def demo(
     load_rule(checkpoint)  # a mistake shows before the training starts
     check_overwrite(out, json)
     torch.set_num_threads(1)  # the fastest for networks this small
-    with progress_bars() as bars:
-        first = bars.add_task(
-            f"Adam, {_demo_runs.NUM_RATES} rates", total=steps * _demo_runs.NUM_RATES
-        )
-        second = bars.add_task("NFNOptimizer", total=steps)
-        adam = _demo_runs.run_adam(steps, lambda: bars.advance(first))
-        learned = _demo_runs.run_learned(checkpoint, steps, lambda: bars.advance(second))
+    with long_work(str(out), kept="Nothing is kept.", plain=plain) as display:
+        work, num_rates = Work(display), _demo_runs.NUM_RATES
+        stages = {f"Adam, {num_rates} rates": num_rates * steps, "NFNOptimizer": steps}
+        for stage, total in stages.items():
+            work.plan(stage, total, kind="steps")
+        first, second = (partial(_advance, work, stage) for stage in stages)
+        adam = _demo_runs.run_adam(steps, first)
+        learned = _demo_runs.run_learned(checkpoint, steps, second)
     rows = [run.summary(adam.final_loss) for run in (adam, learned)]
     _print_table(
         f"{_demo_runs.TASK}, {steps} steps, training loss as mean of a tenth of the steps", rows
@@ -52,6 +56,10 @@ def demo(
     _demo_runs.plot((adam, learned), out)
     print(f"Loss curves: {out.resolve()}")
     write_json(json, clean({"versions": versions(), "task": _demo_runs.TASK, "runs": rows}))
+
+
+def _advance(work: Work, stage: str) -> None:
+    work.tell(stage, work.stages[stage].done + 1)
 
 
 def _print_table(title: str, rows: Sequence[Mapping[str, float | str | None]]) -> None:

@@ -33,6 +33,7 @@ def evaluate(
     processes: int = 2,
     out: Path = Path("out/evaluate"),
     page: Path | None = None,
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Compares a learned optimizer with tuned and untuned peers on what people train.
@@ -56,6 +57,7 @@ def evaluate(
         processes: Runs at the same time, one thread each.
         out: Folder for the page, its pictures, and the cache of finished runs.
         page: Where to write the page; in `out` without.
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write all numbers.
     """
     from ..evaluation import find_tasks
@@ -75,6 +77,7 @@ def evaluate(
         processes=processes,
         cache=out / "cache",
         page=page or out / "page.md",
+        plain=plain,
         json=json,
     )
 

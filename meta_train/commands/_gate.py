@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ._console import evaluation_progress, write_json
+from ._console import long_work, write_json
 
 if TYPE_CHECKING:
     from ..evaluation import Condition, Evaluation
@@ -31,6 +31,7 @@ def gate(
     processes: int = 2,
     record: bool = False,
     out: Path = Path("out/gate"),
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Says whether a checkpoint may become the default: ship, or do not ship.
@@ -47,6 +48,7 @@ def gate(
         processes: Runs at the same time, one thread each.
         record: Write what was found into the checkpoint's card.
         out: Folder for the cache of finished runs.
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write all numbers.
     """
     from ..evaluation import evaluate, find_tasks, to_json
@@ -59,27 +61,29 @@ def gate(
         raise ValueError(f"--record needs a file to write into, and there is no {checkpoint}.")
     candidate = replace(learned(checkpoint), name=_CANDIDATE)
     chosen = find_tasks(tasks, num_steps=steps)
-    with evaluation_progress() as on_progress:
+    cache = out / "cache"
+    kept = f"Finished runs are kept in {cache}."
+    with long_work(str(cache), kept=kept, plain=plain) as display:
         evaluation = evaluate(
             candidate,
             chosen,
             peers=(),
             num_seeds=seeds,
             costs=False,
-            cache=out / "cache",
+            cache=cache,
             processes=processes,
-            on_progress=on_progress,
+            on_progress=display,
         )
     others = tuple(dict.fromkeys((UNTRAINED, name_of_default())))
     found = conditions(evaluation, _CANDIDATE, *others)
     is_good = all(condition.holds for condition in found)
-    plain = clean([asdict(condition) for condition in found])
+    asked = clean([asdict(condition) for condition in found])
     Console().print(_by_task(evaluation, others))
     Console().print(_conditions(found))
     print(f"{'Ship' if is_good else 'Do not ship'}: {checkpoint}")
     if record:
-        _record(checkpoint, plain, tasks, steps, seeds)
-    write_json(json, to_json(evaluation) | {"gate": plain})
+        _record(checkpoint, asked, tasks, steps, seeds)
+    write_json(json, to_json(evaluation) | {"gate": asked})
     if not is_good:
         sys.exit(DO_NOT_SHIP)
 

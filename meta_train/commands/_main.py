@@ -15,7 +15,7 @@ import tyro
 
 from nfn_optim import __version__
 
-from ..support import Interrupted, in_packages, interruptible, notes_of
+from ..support import Interrupted, command, in_packages, interruptible, notes_of, running
 from ._demo import demo
 from ._errors import explain
 from ._evaluate import evaluate
@@ -47,9 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     `gate` says "do not ship"; 130 after Ctrl-C and 143 after SIGTERM, with what can be saved saved.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with running(given):
+        _run(given)
+
+
+def _run(given: Sequence[str]) -> None:
     try:
         with interruptible(), _own_warnings():
-            if given == ["--version"]:
+            if list(given) == ["--version"]:
                 print(f"nfn-optim {__version__}")
             else:
                 _parse(given or ["--help"])()
@@ -62,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave(status)
     except KeyboardInterrupt as error:
         number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
-        print("\n".join(["nfn-optim: interrupted", *notes_of(error)]), file=sys.stderr)
+        notes = notes_of(error) or [f"Nothing is kept. Start again with:\n  {command()}"]
+        print("\n".join(["nfn-optim: interrupted", *notes]), file=sys.stderr)
         _leave(128 + number)
     else:
         _leave(0)

@@ -22,6 +22,7 @@ def race(
     told: bool = False,
     processes: int = 2,
     out: Path = Path("out/race"),
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Trains your own model with the learned optimizer and with tuned and untuned peers.
@@ -38,6 +39,7 @@ def race(
         told: Tell the learned optimizer the number of steps (`num_steps=`).
         processes: Runs at the same time, one thread each.
         out: Folder for the page, its pictures, and the cache of finished runs.
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write all numbers.
     """
     from ..evaluation import users_task
@@ -54,5 +56,6 @@ def race(
         processes=processes,
         cache=out / "cache",
         page=out / "page.md",
+        plain=plain,
         json=json,
     )

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ._console import stage_progress, use_threads, write_json
+from ._console import long_work, use_threads, write_json
 
 if TYPE_CHECKING:
     from ..suites import SuiteResult
@@ -31,6 +31,7 @@ def suite(
     device: str = "cpu",
     threads: int = 2,
     out: Path = Path("out/suite"),
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Runs one of the paper's tasks; `suite list` lists them.
@@ -48,8 +49,11 @@ def suite(
         threads: Intra-op threads; two take two thirds of the time of one where two cores are idle,
             and many times as long where another program keeps one busy: pass 1 there.
         out: Folder for pictures.
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write the table's numbers, or the list.
     """
+    from nfn_optim.cache import cache_folder
+
     from ..suites import run_suite
     from ..support import check_overwrite
 
@@ -60,7 +64,10 @@ def suite(
         write_json(json, found)
         return
     use_threads(threads)
-    with stage_progress() as on_progress:
+    cache = cache_folder()
+    files = f"{out} (picture), {cache} (data, finished networks)"
+    kept = f"Data and finished networks are kept in {cache}."
+    with long_work(files, kept=kept, plain=plain) as display:
         result = run_suite(
             name,
             methods=method or None,
@@ -69,7 +76,7 @@ def suite(
             num_seeds=seeds,
             device=device,
             out=out,
-            on_progress=on_progress,
+            on_progress=display,
         )
     _print_result(result)
     if result.picture is not None:

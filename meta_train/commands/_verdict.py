@@ -5,65 +5,77 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio, to_json
+from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio
 from ..evaluation.contenders import ADAMW, UNTRAINED, learned
-from ..training import MetaTrainer
-from ._console import progress_bars
+from ..support import Display
+from ..training import MetaTrainer, RunConfig
 
 _TASKS, _STEPS = (2, 8), (100, 200)  # fewest and most, so that training takes longer than this
 _OUTER_STEPS = 50  # of training, for one more task
 _RATES = (1e-3, 3e-3, 1e-2)
+_STACKS = 3  # of networks that train at once
 _TIE = 0.02  # end losses closer than this count as equal
 CANDIDATE = "candidate"
+STAGE = "did it help?"
 
 
-def print_verdict(trainer: MetaTrainer, out: Path) -> dict[str, Any]:
-    """Trains networks of a few held-out tasks, and prints how they end and what that says.
+def inner_steps(config: RunConfig) -> int:
+    """Steps of all stacks of networks that `compare` trains, about."""
+    draws, steps = _size(config)
+    return draws * steps * _STACKS
+
+
+def compare(trainer: MetaTrainer, display: Display) -> Evaluation:
+    """Trains networks of a few held-out tasks, the last stage of the work that is shown.
 
     Beside the rule that was trained are the rule that has learned nothing, the default where it has
     learned something, and AdamW at the best of three rates.
+    """
+    draws, steps = _size(trainer.config)
+    family, work = trainer.validation.family, display.work
+    tasks = evaluation_tasks(family, name="held-out", draws=draws, num_steps=steps)
+    candidate = replace(learned(trainer.result()), name=CANDIDATE)
+    adamw = replace(ADAMW, rates=_RATES, schedules=("constant",))
+    work.begin(STAGE)
+    found = evaluate(
+        candidate,
+        tasks,
+        peers=[adamw],
+        num_seeds=1,
+        costs=False,
+        extensions=0,
+        on_progress=lambda inner: work.tell(
+            STAGE, inner.share, counted=f"{inner.share:.0%}", now=inner.now, last=inner.last
+        ),
+    )
+    work.end(STAGE)
+    return found
+
+
+def print_verdict(found: Evaluation, trainer: MetaTrainer, out: Path) -> None:
+    """Prints how the networks end, and what that says.
 
     Args:
+        found: What `compare` found.
         trainer: The run, which has ended.
         out: Its file, for what can be done next.
-
-    Returns:
-        All numbers, as `nfn-optim evaluate --json` writes them.
     """
-    found = _compare(trainer)
     Console().print(_table(found))
     print(verdict(found))
     if trainer.best is not None and trainer.reference is not None:
         print(_validated(trainer.reference, *trainer.best))
     tasks = trainer.labels.get("validation_family", "FILE.py:NAME")
     print(f"More tasks, steps and peers: nfn-optim evaluate --checkpoint {out} --tasks {tasks}")
-    return to_json(found)
 
 
-def _compare(trainer: MetaTrainer) -> Evaluation:
-    config = trainer.config
-    draws = _between(config.outer_steps // _OUTER_STEPS, _TASKS)
+def _size(config: RunConfig) -> tuple[int, int]:
+    """How many tasks are trained, and for how many steps."""
     steps = min(config.validation.steps, _between(config.outer_steps, _STEPS))
-    family = trainer.validation.family
-    tasks = evaluation_tasks(family, name="held-out", draws=draws, num_steps=steps)
-    candidate = replace(learned(trainer.result()), name=CANDIDATE)
-    adamw = replace(ADAMW, rates=_RATES, schedules=("constant",))
-    with progress_bars() as bars:
-        bar = bars.add_task("did it help?", total=None)
-        return evaluate(
-            candidate,
-            tasks,
-            peers=[adamw],
-            num_seeds=1,
-            costs=False,
-            extensions=0,
-            on_progress=lambda label, done, total: bars.update(bar, completed=done, total=total),
-        )
+    return _between(config.outer_steps // _OUTER_STEPS, _TASKS), steps
 
 
 def _table(found: Evaluation) -> Table:

@@ -209,5 +209,5 @@ def test_sigterm_ends_a_run_with_a_checkpoint_and_a_closing_line(folder: Path) -
     assert process.returncode == 143, message
     assert "Traceback" not in message
     assert "nfn-optim: interrupted\nOuter step " in message
-    assert "of 100000 is saved in run.st. Go on with the same command and --resume." in message
+    assert "of 100000 is saved in run.st. Go on with:" in message
     assert sorted(p.name for p in folder.glob("run*")) == ["run.jsonl", "run.st", "run.st.resume"]
