@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
 from ..support import Display, add_note, command
+
+_WIDTH = 80  # of a terminal
 
 
 @contextmanager
@@ -26,6 +32,33 @@ def long_work(files: str, *, kept: str, plain: bool) -> Iterator[Display]:
     except KeyboardInterrupt as error:
         add_note(error, f"{kept} Go on with:\n  {command()}")
         raise
+
+
+def prose(text: str) -> None:
+    """Prints sentences; a terminal gets them wrapped between words."""
+    console = Console()
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def figures(title: str, name: str, *columns: str) -> Table:
+    """A table of figures for 80 columns: names, which may have to be typed, are never cut.
+
+    Args:
+        title: What it shows.
+        name: Head of the first column.
+        columns: Heads of the others.
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        min_width=min(len(title), _WIDTH),  # a title is no wider than its table
+    )
+    table.add_column(name, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
 
 
 def use_threads(threads: int) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from ..evaluation import Evaluation, Row
 from ..evaluation.report import versus
+from ._console import figures
 
 _FEW = 3  # tasks that are shown with every contender
-_STYLE: dict[str, object] = {"box": box.SIMPLE_HEAD, "title_justify": "left"}
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -34,11 +33,7 @@ def _contenders(evaluation: Evaluation, task: str) -> Table:
     """What every contender did on a task, the best first."""
     info = next(each for each in evaluation.tasks if each.name == task)
     title = f"{task}: {info.num_steps:,} steps, {info.num_weights:,} weights"
-    table = Table(title=title, **_STYLE)  # type: ignore[arg-type]
-    table.add_column("contender", no_wrap=True)
-    table.add_column("rate")
-    for figure in ("end loss", "held out", "ms a step"):
-        table.add_column(figure, justify="right")
+    table = figures(title, "contender", "rate", "end loss", "held out", "ms a step")
     rows = [row for row in evaluation.rows if row.task == task]
     for row in sorted(rows, key=_end_loss):
         style = "bold" if row.group == "judged" else None
@@ -61,12 +56,8 @@ def _contender_cells(row: Row) -> tuple[str, ...]:
 def _tasks(evaluation: Evaluation) -> Table:
     """End losses of those judged beside the best peer of every task."""
     judged, peers = evaluation.names("judged"), evaluation.names("tuned", "untuned")
-    table = Table(title="End losses", **_STYLE)  # type: ignore[arg-type]
-    table.add_column("task", no_wrap=True)
-    for name in judged:
-        table.add_column(name, justify="right")
+    table = figures("End losses", "task", *judged, *(("best peer",) if peers else ()))
     if peers:
-        table.add_column("best peer", justify="right")
         table.add_column("", no_wrap=True)
     for task in evaluation.tasks:
         losses = [_figure(evaluation.row(task.name, n).end_loss.mean) for n in judged]
@@ -80,10 +71,8 @@ def _tasks(evaluation: Evaluation) -> Table:
 
 def _over_tasks(evaluation: Evaluation, name: str) -> Table:
     """A contender beside every peer, over all tasks."""
-    table = Table(title=f"{name}, over all tasks", **_STYLE)  # type: ignore[arg-type]
-    table.add_column("beside", no_wrap=True)
-    for figure in ("reached", "speed-up, median", "worst", "in seconds", "end loss ratio"):
-        table.add_column(figure, justify="right")
+    heads = ("reached", "speed-up, median", "worst", "in seconds", "end loss ratio")
+    table = figures(f"{name}, over all tasks", "beside", *heads)
     for peer in evaluation.names("tuned", "untuned"):
         pair = versus(evaluation, name, peer)
         if pair is not None:

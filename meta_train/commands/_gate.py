@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ._console import long_work, write_json
+from ._console import figures, long_work, write_json
 
 if TYPE_CHECKING:
     from ..evaluation import Condition, Evaluation
@@ -78,8 +79,7 @@ def gate(
     found = conditions(evaluation, _CANDIDATE, *others)
     is_good = all(condition.holds for condition in found)
     asked = clean([asdict(condition) for condition in found])
-    Console().print(_by_task(evaluation, others))
-    Console().print(_conditions(found))
+    print_tables(evaluation, others, found)
     print(f"{'Ship' if is_good else 'Do not ship'}: {checkpoint}")
     if record:
         _record(checkpoint, asked, tasks, steps, seeds)
@@ -88,20 +88,30 @@ def gate(
         sys.exit(DO_NOT_SHIP)
 
 
+def print_tables(evaluation: Evaluation, others: Sequence[str], found: Sequence[Condition]) -> None:
+    """Prints what was measured on every task, and what was asked."""
+    Console().print(_by_task(evaluation, others))
+    Console().print(_conditions(found))
+
+
 def _by_task(evaluation: Evaluation, others: Sequence[str]) -> Table:
     from ..evaluation import loss_ratio, speedup
 
     of_others = (f"end loss / {name}" for name in others)
-    table = Table("task", "steps", f"speed-up over {others[0]}", *of_others, title=_CANDIDATE)
+    speed = f"speed-up over {others[0]}"
+    table = figures(_CANDIDATE, "task", "steps", speed, *of_others)
     for task in evaluation.tasks:
         own, *beside = (evaluation.row(task.name, name) for name in (_CANDIDATE, *others))
-        figures = (speedup(own, beside[0]), *(loss_ratio(own, other) for other in beside))
-        table.add_row(task.name, str(task.num_steps), *(f"{figure:.3f}" for figure in figures))
+        measured = (speedup(own, beside[0]), *(loss_ratio(own, other) for other in beside))
+        table.add_row(task.name, str(task.num_steps), *(f"{figure:.3f}" for figure in measured))
     return table
 
 
 def _conditions(found: Sequence[Condition]) -> Table:
-    table = Table("asked", "found", "where", "")
+    table = Table("asked", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("found", justify="right")
+    table.add_column("where", no_wrap=True)
+    table.add_column("")
     for each in found:
         table.add_row(each.asked, f"{each.figure:.3f}", each.where, "yes" if each.holds else "NO")
     return table

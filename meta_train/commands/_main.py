@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial, wraps
+from inspect import cleandoc
 from io import StringIO
+from typing import TextIO
 
 import tyro
+from rich.console import Console
+from rich.text import Text
 
 from nfn_optim import __version__
 
@@ -118,9 +124,9 @@ def _parse(arguments: Sequence[str]) -> Callable[[], None]:
         ValueError: If a setting is out of range.
     """
     commands = COMMANDS | {"train": with_settings(arguments)}
-    shown = StringIO()
+    shown, usage = StringIO(), _Usage(sys.stdout)
     try:
-        with redirect_stderr(shown):
+        with redirect_stdout(usage), redirect_stderr(shown):
             parsed: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
                 {name: _for_later(command) for name, command in commands.items()},
                 prog="nfn-optim",
@@ -136,9 +142,36 @@ def _parse(arguments: Sequence[str]) -> Callable[[], None]:
         reason = _out_of_range(ended)
         if reason is not None:
             raise reason from None
+        usage.show()
         print(shown.getvalue(), end="", file=sys.stderr)
         raise
     return parsed
+
+
+class _Usage(StringIO):
+    """Collects the text of `--help`, of which tyro wraps all but the first lines.
+
+    Args:
+        target: Where it is shown in the end.
+    """
+
+    def __init__(self, target: TextIO) -> None:
+        super().__init__()
+        self.target = target
+
+    def isatty(self) -> bool:
+        """Whether there may be colors."""
+        return self.target.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Whether there may be boxes."""
+        return self.target.encoding
+
+    def show(self) -> None:
+        """Prints it as wide as the terminal."""
+        console = Console(file=self.target, width=shutil.get_terminal_size().columns)
+        console.print(Text.from_ansi(self.getvalue()), end="")
 
 
 def _for_later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
@@ -148,6 +181,10 @@ def _for_later(command: Callable[..., None]) -> Callable[..., Callable[[], None]
     def call(*values: object, **options: object) -> Callable[[], None]:
         return partial(command, *values, **options)
 
+    function = getattr(command, "func", command)  # of a partial
+    text = re.sub(r"\n {8,}", " ", cleandoc(function.__doc__ or ""))  # breaks would be shown
+    for each in (function, command, call):
+        each.__doc__ = text
     return call
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
-from ._console import long_work, use_threads, write_json
+from ._console import figures, long_work, prose, use_threads, write_json
 
 if TYPE_CHECKING:
     from ..suites import SuiteResult
@@ -127,7 +126,7 @@ def _print_result(result: SuiteResult) -> None:
     further = dict.fromkeys(name for reached in result.methods.values() for name in reached.more)
     heading = "paper" if result.size == "paper" else "paper, full size"
     paper = [] if result.is_smoke_test else [heading]
-    table = Table("method", "ours", *paper, *further, "parameters", "seconds", title=title)
+    table = figures(title, "method", "ours", *paper, *further, "parameters", "seconds")
     for name, reached in result.methods.items():
         spread = f" ± {reached.std:.2g}" if result.num_seeds > 1 and isfinite(reached.std) else ""
         beside = f"{result.paper[name]:.4g}" if name in result.paper else "-"
@@ -141,7 +140,7 @@ def _print_result(result: SuiteResult) -> None:
         )
     Console().print(table)
     if result.is_smoke_test:
-        print(
+        prose(
             "This was a smoke test: it shows that everything works. Compare no figures of it, not "
             "with each other and not with the paper's. --size small is the least that can be."
         )

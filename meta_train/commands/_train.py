@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ..training import FINE_TUNING, RunConfig, WandbMode
-from ._console import write_json
+from ._console import prose, write_json
 from ._settings import read_settings
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _report(trainer: MetaTrainer, found: Evaluation | None, out: Path, json: Pat
     from ..training import journal_path, left_out, tensorboard_path
     from ._verdict import print_verdict
 
-    print(f"Optimizer: {out}, after {trainer.step} outer steps. Every step: {journal_path(out)}")
+    prose(f"Optimizer: {out}, after {trainer.step} outer steps. Every step: {journal_path(out)}")
     if tensorboard_path(out).exists():
         print(f"Curves: tensorboard --logdir {tensorboard_path(out)}")
     card = clean(trainer.card("nfn-optim train"))

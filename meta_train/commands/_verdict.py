@@ -11,8 +11,9 @@ from rich.table import Table
 
 from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio
 from ..evaluation.contenders import ADAMW, UNTRAINED, learned
-from ..support import Display
+from ..support import Display, Work
 from ..training import MetaTrainer, RunConfig
+from ._console import figures, prose
 
 _TASKS, _STEPS = (2, 8), (100, 200)  # fewest and most, so that training takes longer than this
 _OUTER_STEPS = 50  # of training, for one more task
@@ -41,6 +42,11 @@ def compare(trainer: MetaTrainer, display: Display) -> Evaluation:
     candidate = replace(learned(trainer.result()), name=CANDIDATE)
     adamw = replace(ADAMW, rates=_RATES, schedules=("constant",))
     work.begin(STAGE)
+
+    def on_progress(inner: Work) -> None:
+        share, last = inner.share, inner.last or work.last
+        work.tell(STAGE, share, counted=f"{share:.0%}", now=inner.now, last=last)
+
     found = evaluate(
         candidate,
         tasks,
@@ -48,9 +54,7 @@ def compare(trainer: MetaTrainer, display: Display) -> Evaluation:
         num_seeds=1,
         costs=False,
         extensions=0,
-        on_progress=lambda inner: work.tell(
-            STAGE, inner.share, counted=f"{inner.share:.0%}", now=inner.now, last=inner.last
-        ),
+        on_progress=on_progress,
     )
     work.end(STAGE)
     return found
@@ -65,11 +69,11 @@ def print_verdict(found: Evaluation, trainer: MetaTrainer, out: Path) -> None:
         out: Its file, for what can be done next.
     """
     Console().print(_table(found))
-    print(verdict(found))
+    prose(verdict(found))
     if trainer.best is not None and trainer.reference is not None:
-        print(_validated(trainer.reference, *trainer.best))
+        prose(_validated(trainer.reference, *trainer.best))
     tasks = trainer.labels.get("validation_family", "FILE.py:NAME")
-    print(f"More tasks, steps and peers: nfn-optim evaluate --checkpoint {out} --tasks {tasks}")
+    print(f"More tasks, steps and peers:\n  nfn-optim evaluate --checkpoint {out} --tasks {tasks}")
 
 
 def _size(config: RunConfig) -> tuple[int, int]:
@@ -83,7 +87,7 @@ def _table(found: Evaluation) -> Table:
     names = found.names("judged", "tuned")
     steps = found.tasks[0].num_steps
     title = f"End losses of held-out tasks ({steps} steps, one seed)"
-    table = Table("task", *names, title=title)
+    table = figures(title, "task", *names)
     for task in found.tasks:
         losses = [found.row(task.name, name).end_loss.mean for name in names]
         table.add_row(task.name, *(f"{loss:.4g}" for loss in losses))
@@ -98,15 +102,15 @@ def verdict(found: Evaluation) -> str:
     ratios = _ratios(found, CANDIDATE)
     ratio, count = median(ratios), len(ratios)
     lower = sum(each < 1 for each in ratios)
-    figures = (
+    measured = (
         f"end losses are {ratio:.2f} times those of the untrained rule, lower on {lower} of "
         f"{count} tasks"
     )
     if ratio < 1 - _TIE and lower > count / 2:
-        return f"It helped: {figures}."
+        return f"It helped: {measured}."
     worse = "It made things worse" if ratio > 1 + _TIE else "It made no difference that shows"
     return (
-        f"{worse}: {figures}. Without learning, NFNOptimizer(model, checkpoint='untrained') does "
+        f"{worse}: {measured}. Without learning, NFNOptimizer(model, checkpoint='untrained') does "
         "as well here. Meta-train longer, start from other weights (--init small), or train on "
         "tasks that are more like those you hold out."
     )

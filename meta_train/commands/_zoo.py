@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
-from ._console import long_work, use_threads, write_json
+from ._console import figures, long_work, use_threads, write_json
 
 if TYPE_CHECKING:
     from ..prediction import Prediction
@@ -101,12 +100,11 @@ def _read(work: Work, done: int, total: int) -> None:
 
 def _print_result(result: Prediction) -> None:
     train, validation, test = result.networks
-    table = Table(
-        "score",
-        "test networks",
-        title=f"{result.task} of {result.target}: {train} networks for training, {validation} for "
-        f"validation, {test} for testing, of {result.architectures} architectures",
+    title = (
+        f"{result.task} of {result.target}: {train} networks for training, {validation} for "
+        f"validation, {test} for testing, of {result.architectures} architectures"
     )
+    table = figures(title, "score", "test networks")
     for name in result.scores:
         spread = f" ± {result.std(name):.2g}" if len(result.scores[name]) > 1 else ""
         table.add_row(name, f"{result.mean(name):.4g}{spread}")

@@ -25,7 +25,7 @@ class Display:
 
     In a terminal it is a picture that moves: every stage with what is done of all, what is running,
     the last figures, the time that all stages left take, and where files go. Elsewhere, or where
-    `plain` asks for it, it is a line when a stage begins and every 30 seconds.
+    `plain` asks for it, it is a line when a stage but the first begins, and every 30 seconds.
 
     Args:
         files: Where files go.
@@ -46,7 +46,8 @@ class Display:
         self.console = console or Console(stderr=True)
         self.work = Work()
         self._is_plain = plain or not self.console.is_terminal
-        self._seen: set[str] = set()  # stages that a line has told of
+        self._begun: set[str] = set()  # stages
+        self._is_told = False  # where files go
         self._ended = threading.Event()
         self._teller = threading.Thread(target=self._tell, daemon=True)
         self._live = Live(
@@ -55,8 +56,6 @@ class Display:
 
     def __enter__(self) -> Display:
         if self.is_shown and self._is_plain:
-            if self.files:
-                self.say(f"files: {self.files}")
             self._teller.start()
         elif self.is_shown:
             self._live.start()
@@ -72,14 +71,17 @@ class Display:
         if self._teller.is_alive():
             self._teller.join()
         if self._live.is_started:
+            is_refused = kind is not None and issubclass(kind, Exception)
+            self._live.transient = is_refused and len(self._begun) < 2
             self._live.stop()
 
     def __call__(self, work: Work) -> None:
         """Shows work; it may go on to change."""
         self.work = work
-        if self.is_shown and self._is_plain and work.running not in self._seen:
-            self._seen.add(work.running)
-            self.say(str(work))
+        if work.running and work.running not in self._begun:
+            self._begun.add(work.running)
+            if self.is_shown and self._is_plain and len(self._begun) > 1:
+                self._line()
 
     def say(self, text: str) -> None:
         """Prints a line as it is, above the picture."""
@@ -95,7 +97,13 @@ class Display:
     def _tell(self) -> None:
         while not self._ended.wait(LINE_EVERY):
             if self.work.running:
-                self.say(str(self.work))
+                self._line()
+
+    def _line(self) -> None:
+        self.say(str(self.work))
+        if self.files and not self._is_told:
+            self._is_told = True
+            self.say(f"files: {self.files}")
 
 
 def _stages(work: Work) -> Table:
@@ -137,8 +145,10 @@ def _bar(stage: Stage) -> ProgressBar:
 def _lines(work: Work, files: str) -> Table:
     """What is running, the last figures, where files go, and the time left."""
     table = Table.grid(Column(style="dim", no_wrap=True), Column(ratio=1), padding=(0, 1))
-    left = f"{work.time_left()}, {duration(work.seconds)} so far"
-    told = (("now", work.now), ("last", work.last), ("time", left))
+    spent = duration(work.seconds)
+    told = [("now", work.now), ("last", work.last), ("time", f"{work.time_left()}, {spent} so far")]
+    if all(stage.share == 1.0 for stage in work.needed()):
+        told = [("time", spent)]
     for label, text in told:
         if text:
             table.add_row(label, Text(text, no_wrap=True, overflow="ellipsis"))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from ._duration import duration
 
 _MEMORY = 0.995  # a stage's pace is the mean of about its last 200 tellings
-_TRUST = 0.01  # an estimate counts as much as this part of the stage
+_TRUST = 0.02  # an estimate counts as much as this part of a stage
+_DOUBT = 0.02  # that estimates are right counts as much as this part of all of them
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Stage:
     counted: str = ""
     _units: float = 0.0
     _seconds: float = 0.0
+    _times: float = 0.0
 
     @property
     def share(self) -> float:
@@ -46,6 +48,8 @@ class Stage:
         """What is done of all; empty where that is not known."""
         if self.counted or self.total is None:
             return self.counted
+        if self.total % 1:  # seconds, not things
+            return f"{self.share:.0%}"
         return f"{self.done:,.0f} of {self.total:,.0f}"
 
     @property
@@ -57,10 +61,18 @@ class Stage:
         """Takes account of units that were done in a time."""
         self._units = _MEMORY * self._units + units
         self._seconds = _MEMORY * self._seconds + seconds
+        self._times = _MEMORY * self._times + 1
 
-    def error(self) -> tuple[float, float]:
-        """Seconds that were measured, and those estimated for the same; zeros without estimate."""
-        return (self._seconds, self._units * self.estimate) if self.estimate else (0.0, 0.0)
+    @property
+    def interval(self) -> float:
+        """Seconds from one word of the stage to the next."""
+        return self._seconds / self._times if self._times else 0.0
+
+    def seconds(self) -> tuple[float, float, float]:
+        """Measured, estimated for the same, and estimated for all; zeros without an estimate."""
+        if self.estimate is None:
+            return 0.0, 0.0, 0.0
+        return self._seconds, self._units * self.estimate, (self.total or 0.0) * self.estimate
 
     def pace(self, factor: float) -> float | None:
         """Seconds of a unit; None where they are not known.
@@ -174,14 +186,14 @@ class Work:
         """Seconds that all that is left takes, about; None where that cannot be said yet."""
         if any(stage.total is None for stage in self.stages.values()):
             return None
-        left, factor = 0.0, self._factor()
+        left, factor, since = 0.0, self._factor(), time.monotonic() - self._told
         for stage in list(self.stages.values()):
             if stage.left:
                 pace = self._pace(stage, factor)
                 if pace is None:
                     return None
-                running = time.monotonic() - self._told if stage.name == self.running else 0.0
-                left += max(0.0, stage.left * pace - running)
+                spent = min(since, stage.interval) if stage.name == self.running else 0.0
+                left += max(0.0, stage.left * pace - spent)
         return left
 
     def _pace(self, stage: Stage, factor: float) -> float | None:
@@ -194,10 +206,10 @@ class Work:
         return sum(known) / len(known) if known else None
 
     def _factor(self) -> float:
-        """What was measured over what was estimated, of all stages together."""
-        errors = [stage.error() for stage in list(self.stages.values())]
-        measured, estimated = (sum(column) for column in zip(*errors, strict=True))
-        return measured / estimated if estimated else 1.0
+        """What was measured over what was estimated, of all stages together; at first about 1."""
+        known = [stage.seconds() for stage in list(self.stages.values())]
+        measured, estimated, all_ = (sum(column) for column in zip(*known, strict=True))
+        return (measured + _DOUBT * all_) / (estimated + _DOUBT * all_) if all_ else 1.0
 
     @property
     def share(self) -> float:

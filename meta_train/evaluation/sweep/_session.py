@@ -210,6 +210,8 @@ class _Tally:
 
     def begin(self, later: float, now: str) -> None:
         """All jobs were added, and the first ones begin."""
+        if not self._runs:
+            return
         known = self.work.stages[self.stage]
         total = known.done + self._cost * (1 + later)
         self.work.plan(self.stage, total, seconds=known.estimate)

@@ -52,11 +52,16 @@ class SuiteProgress:
             nonlocal started
             started = True
             reached = max(self.work.stages[method].done, before + done / total)
-            self.work.tell(method, reached, counted=f"{before:,} of {self.num_seeds:,}")
+            now = f"{running}, {done:,} of {total:,}"
+            self.work.tell(method, reached, counted=self._counted(reached), now=now)
 
-        self.work.begin(method, f"{method}, network {before + 1} of {self.num_seeds}")
+        running = f"{method}, network {before + 1} of {self.num_seeds}"
+        self.work.begin(method, running)
         outcome = run(on_progress)
         tell = self.work.tell if started else self.work.skip  # an outcome from the cache
         tell(method, before + 1)
         self.work.last = f"{method}, seed {seed}: {self.metric} {outcome.score:.4g}"
         return outcome
+
+    def _counted(self, done: float) -> str:
+        return f"{int(done):,} of {self.num_seeds:,}" if self.num_seeds > 1 else f"{done:.0%}"
