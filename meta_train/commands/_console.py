@@ -34,10 +34,12 @@ def long_work(files: str, *, kept: str, plain: bool) -> Iterator[Display]:
         raise
 
 
-def prose(text: str) -> None:
-    """Prints sentences; a terminal gets them wrapped between words."""
-    console = Console()
-    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+def prose(text: str, *, stderr: bool = False) -> None:
+    """Prints sentences; a terminal gets them wrapped between words, but for what is indented."""
+    console = Console(stderr=stderr)
+    for line in text.splitlines():
+        is_whole = line.startswith("  ") or not console.is_terminal
+        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=is_whole)
 
 
 def figures(title: str, name: str, *columns: str) -> Table:

@@ -22,6 +22,7 @@ from rich.text import Text
 from nfn_optim import __version__
 
 from ..support import Interrupted, command, in_packages, interruptible, notes_of, running
+from ._console import prose
 from ._demo import demo
 from ._errors import explain
 from ._evaluate import evaluate
@@ -69,12 +70,12 @@ def _run(given: Sequence[str]) -> None:
         raise
     except Exception as error:
         text, status = explain(error)
-        print(text, file=sys.stderr)
+        prose(text, stderr=True)
         _leave(status)
     except KeyboardInterrupt as error:
         number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
         notes = notes_of(error) or [f"Nothing is kept. Start again with:\n  {command()}"]
-        print("\n".join(["nfn-optim: interrupted", *notes]), file=sys.stderr)
+        prose("\n".join(["nfn-optim: interrupted", *notes]), stderr=True)
         _leave(128 + number)
     else:
         _leave(0)

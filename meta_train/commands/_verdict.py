@@ -73,7 +73,7 @@ def print_verdict(found: Evaluation, trainer: MetaTrainer, out: Path) -> None:
     if trainer.best is not None and trainer.reference is not None:
         prose(_validated(trainer.reference, *trainer.best))
     tasks = trainer.labels.get("validation_family", "FILE.py:NAME")
-    print(f"More tasks, steps and peers:\n  nfn-optim evaluate --checkpoint {out} --tasks {tasks}")
+    prose(f"More tasks, steps and peers:\n  nfn-optim evaluate --checkpoint {out} --tasks {tasks}")
 
 
 def _size(config: RunConfig) -> tuple[int, int]:

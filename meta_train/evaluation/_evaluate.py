@@ -22,7 +22,7 @@ from .report import Evaluation, Group, Row, TaskInfo, end_of, measure
 from .sweep import (
     LOOKING,
     MORE_SEEDS,
-    TUNING,
+    TRAINING,
     WIDER,
     Entry,
     Session,
@@ -82,7 +82,7 @@ def evaluate(
     chosen = evaluation_tasks(tasks)
     seeds = tuple(range(num_seeds))
     work = Work(on_progress)
-    for stage in (LOOKING, TUNING, WIDER, MORE_SEEDS, *((_COSTS,) if costs else ())):
+    for stage in (LOOKING, TRAINING, WIDER, MORE_SEEDS, *((_COSTS,) if costs else ())):
         work.plan(stage)
     starts = look_at_all(chosen, seeds, processes, work)
     if costs:

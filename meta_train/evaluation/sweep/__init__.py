@@ -7,7 +7,7 @@ from ._costs import seconds_per_step as seconds_per_step
 from ._run import Run as Run
 from ._session import LOOKING as LOOKING
 from ._session import MORE_SEEDS as MORE_SEEDS
-from ._session import TUNING as TUNING
+from ._session import TRAINING as TRAINING
 from ._session import WIDER as WIDER
 from ._session import Entry as Entry
 from ._session import Session as Session

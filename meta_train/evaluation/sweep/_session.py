@@ -19,7 +19,12 @@ from ._job import Job, Key, in_processes, is_stacked
 from ._run import Run
 from ._start import Start, look_at
 
-LOOKING, TUNING, WIDER, MORE_SEEDS = ("looking at the tasks", "tuning", "wider grids", "more seeds")
+LOOKING, TRAINING, WIDER, MORE_SEEDS = (
+    "looking at the tasks",
+    "training",
+    "wider grids",
+    "more seeds",
+)
 """Stages of a comparison."""
 
 _WIDER = 1 / 3  # of the grids grow, as far as can be known beforehand
@@ -92,7 +97,7 @@ class Session:
         entries = [Entry(task, prescribed(c, task)) for task in tasks for c in contenders]
         self._plan(entries)
         grids = [self._grid(e.task, e.contender) for e in entries]
-        entries = self._train(TUNING, entries, grids)
+        entries = self._train(TRAINING, entries, grids)
         for later in reversed(range(self.extensions)):
             wider = [_widened(entry) for entry in entries]
             keys = [self._grid(e.task, replace(e.contender, rates=rates)) for e, rates in wider]
@@ -102,10 +107,10 @@ class Session:
 
     def _plan(self, entries: Sequence[Entry]) -> None:
         """Says how long every stage takes, as far as can be known before the first run."""
-        costs = dict.fromkeys((TUNING, WIDER, MORE_SEEDS), 0.0)
+        costs = dict.fromkeys((TRAINING, WIDER, MORE_SEEDS), 0.0)
         for entry in entries:
             task, contender = entry.task, entry.contender
-            costs[TUNING] += self._cost(task, self._grid(task, contender))
+            costs[TRAINING] += self._cost(task, self._grid(task, contender))
             if contender.is_tuned and not task.rates and self.extensions:
                 more = self._grid(task, replace(contender, rates=contender.rates[:2]))
                 costs[WIDER] += _WIDER * self._cost(task, more)

@@ -13,7 +13,7 @@ from meta_train.evaluation.contenders import ADAM, ADAMW, Contender, Setting
 from meta_train.evaluation.sweep import (
     LOOKING,
     MORE_SEEDS,
-    TUNING,
+    TRAINING,
     WIDER,
     Entry,
     Session,
@@ -89,7 +89,7 @@ def test_progress_ends_where_it_said_it_would(toy_loop_task: EvaluationTask) -> 
     session(toy_loop_task, by_loop(1e-5, 1e-4))
     assert all(total is None or done <= total * (1 + 1e-9) for _, done, total in SEEN)
     ends = {name: (done, total) for name, done, total in SEEN}
-    assert set(ends) == {LOOKING, TUNING, WIDER, MORE_SEEDS}
+    assert set(ends) == {LOOKING, TRAINING, WIDER, MORE_SEEDS}
     assert all(done == total for done, total in ends.values())
 
 
