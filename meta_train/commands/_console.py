@@ -14,8 +14,6 @@ from rich.table import Table
 
 from ..support import Display, add_note, command
 
-_WIDTH = 80  # of a terminal
-
 
 @contextmanager
 def long_work(files: str, *, kept: str, plain: bool) -> Iterator[Display]:
@@ -50,17 +48,20 @@ def figures(title: str, name: str, *columns: str) -> Table:
         name: Head of the first column.
         columns: Heads of the others.
     """
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        min_width=min(len(title), _WIDTH),  # a title is no wider than its table
-    )
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(name, no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
     return table
+
+
+def print_table(table: Table) -> None:
+    """Prints a table below its title, which may be wider."""
+    console, title = Console(), table.title
+    table.title = None
+    if title:
+        console.print(title, style="italic", markup=False, highlight=False)
+    console.print(table)
 
 
 def use_threads(threads: int) -> None:

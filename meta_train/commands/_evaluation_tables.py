@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 
-from rich.console import Console
 from rich.table import Table
 
 from ..evaluation import Evaluation, Row
 from ..evaluation.report import versus
-from ._console import figures
+from ._console import figures, print_table, prose
 
 _FEW = 3  # tasks that are shown with every contender
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Prints the most important figures in 80 columns, without cutting a name."""
-    console = Console()
     if len(evaluation.tasks) <= _FEW:
         tables = [_contenders(evaluation, task.name) for task in evaluation.tasks]
     else:
@@ -24,9 +22,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
         tables = [_tasks(evaluation), *(_over_tasks(evaluation, name) for name in judged)]
     for table in tables:
         if table.row_count:
-            console.print(table)
+            print_table(table)
     for line in _failures(evaluation):
-        console.print(line, highlight=False, soft_wrap=True)
+        prose(line)
 
 
 def _contenders(evaluation: Evaluation, task: str) -> Table:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from ._console import figures, long_work, write_json
+from ._console import figures, long_work, print_table, write_json
 
 if TYPE_CHECKING:
     from ..evaluation import Condition, Evaluation
@@ -90,8 +89,8 @@ def gate(
 
 def print_tables(evaluation: Evaluation, others: Sequence[str], found: Sequence[Condition]) -> None:
     """Prints what was measured on every task, and what was asked."""
-    Console().print(_by_task(evaluation, others))
-    Console().print(_conditions(found))
+    print_table(_by_task(evaluation, others))
+    print_table(_conditions(found))
 
 
 def _by_task(evaluation: Evaluation, others: Sequence[str]) -> Table:

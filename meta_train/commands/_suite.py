@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from rich.console import Console
 
-from ._console import figures, long_work, prose, use_threads, write_json
+from ._console import figures, long_work, print_table, prose, use_threads, write_json
 
 if TYPE_CHECKING:
     from ..suites import SuiteResult
@@ -138,7 +137,7 @@ def _print_result(result: SuiteResult) -> None:
             f"{reached.parameters:,}",
             f"{reached.seconds:.1f}",
         )
-    Console().print(table)
+    print_table(table)
     if result.is_smoke_test:
         prose(
             "This was a smoke test: it shows that everything works. Compare no figures of it, not "

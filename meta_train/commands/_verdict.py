@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
 from rich.table import Table
 
 from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio
 from ..evaluation.contenders import ADAMW, UNTRAINED, learned
 from ..support import Display, Work
 from ..training import MetaTrainer, RunConfig
-from ._console import figures, prose
+from ._console import figures, print_table, prose
 
 _TASKS, _STEPS = (2, 8), (100, 200)  # fewest and most, so that training takes longer than this
 _OUTER_STEPS = 50  # of training, for one more task
@@ -68,7 +67,7 @@ def print_verdict(found: Evaluation, trainer: MetaTrainer, out: Path) -> None:
         trainer: The run, which has ended.
         out: Its file, for what can be done next.
     """
-    Console().print(_table(found))
+    print_table(_table(found))
     prose(verdict(found))
     if trainer.best is not None and trainer.reference is not None:
         prose(_validated(trainer.reference, *trainer.best))

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich.console import Console
 
-from ._console import figures, long_work, use_threads, write_json
+from ._console import figures, long_work, print_table, use_threads, write_json
 
 if TYPE_CHECKING:
     from ..prediction import Prediction
@@ -108,7 +107,7 @@ def _print_result(result: Prediction) -> None:
     for name in result.scores:
         spread = f" ± {result.std(name):.2g}" if len(result.scores[name]) > 1 else ""
         table.add_row(name, f"{result.mean(name):.4g}{spread}")
-    Console().print(table)
+    print_table(table)
     if result.skipped:
         print(f"Skipped {len(result.skipped)}:")
         for name, reason in list(result.skipped.items())[:_SHOWN]:

@@ -97,7 +97,7 @@ def predict(
     networks = collection.networks.map(Tensor.float)
     work = Work(on_progress)
     for seed in numbers:
-        work.plan(f"seed {seed}", num_steps, kind="seeds")
+        work.plan(f"training, seed {seed}", num_steps, kind="seeds")
     runs = [
         _run(
             property_,
@@ -107,7 +107,7 @@ def predict(
             reader or ReaderConfig(),
             replace(_FIT, num_steps=num_steps),
             seed,
-            partial(_tell, work, f"seed {seed}"),
+            partial(_tell, work, f"training, seed {seed}"),
         )
         for seed, split in splits.items()
     ]

@@ -19,12 +19,8 @@ from ._job import Job, Key, in_processes, is_stacked
 from ._run import Run
 from ._start import Start, look_at
 
-LOOKING, TRAINING, WIDER, MORE_SEEDS = (
-    "looking at the tasks",
-    "training",
-    "wider grids",
-    "more seeds",
-)
+LOOKING, TRAINING = "looking at the tasks", "training"
+WIDER, MORE_SEEDS = "wider grids", "more seeds"
 """Stages of a comparison."""
 
 _WIDER = 1 / 3  # of the grids grow, as far as can be known beforehand

@@ -131,7 +131,7 @@ def test_ctrl_c_before_anything_says_how_to_start_again(
     [
         (
             "evaluate --checkpoint untrained --tasks sines-8-32-1 --peers adamw sgd muon@0.02 "
-            "--seeds 1 --steps 20000 --out 'my out'",
+            "--seeds 1 --steps 1000 --out 'my out'",
             "my out/cache",
             "Finished runs are kept in my out/cache. Go on with:",
         ),
@@ -146,7 +146,7 @@ def test_ctrl_c_says_what_is_kept_and_ends_all_processes(
     tmp_path: Path, arguments: str, kept: str, says: str
 ) -> None:
     """A process group of its own gets the signal as from a terminal."""
-    environment = {"PYTHONPATH": str(ROOT), "NFN_CACHE": "cache", "OMP_NUM_THREADS": "1"}
+    environment = {"PYTHONPATH": str(ROOT), "NFN_CACHE": "cache", "NFN_NATIVE": "0"}
     process = subprocess.Popen(
         f"exec {sys.executable} -m meta_train {arguments}",
         shell=True,
@@ -170,6 +170,7 @@ def test_ctrl_c_says_what_is_kept_and_ends_all_processes(
     assert interrupted == "nfn-optim: interrupted"
     assert line == says
     assert command == f"  nfn-optim {arguments}"
+    deadline = time.monotonic() + 30
     while _is_alive(process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
