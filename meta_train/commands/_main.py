@@ -74,7 +74,7 @@ def _run(given: Sequence[str]) -> None:
         _leave(status)
     except KeyboardInterrupt as error:
         number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
-        notes = notes_of(error) or [f"Nothing is kept. Start again with:\n  {command()}"]
+        notes = notes_of(error) or [f"Nothing new is kept. Start again with:\n  {command()}"]
         prose("\n".join(["nfn-optim: interrupted", *notes]), stderr=True)
         _leave(128 + number)
     else:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import torch
 
-from ..inner import Processes, join
+from ..inner import LostContact, Processes, join
 from ..support import Display, Interrupted, Work, check_output, duration
 from ._checkpoints import Checkpoints
 from ._config import RunConfig
@@ -184,6 +184,8 @@ def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints
                 if is_ended:
                     return came() or signal.SIGINT
     except BaseException as error:
+        if isinstance(error, LostContact) and came() is not None:
+            return came()  # another process was not yet here, and the same signal ended it at once
         checkpoints.save_rest(error)
         checkpoints.explain(error)
         raise

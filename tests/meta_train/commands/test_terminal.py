@@ -122,7 +122,7 @@ def test_ctrl_c_before_anything_says_how_to_start_again(
     assert ended.value.code == 130
     assert capsys.readouterr().err == (
         "nfn-optim: interrupted\n"
-        "Nothing is kept. Start again with:\n  nfn-optim info --checkpoint small\n"
+        "Nothing new is kept. Start again with:\n  nfn-optim info --checkpoint small\n"
     )
 
 
