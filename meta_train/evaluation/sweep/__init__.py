@@ -5,7 +5,6 @@ from ._best import curves as curves
 from ._costs import peak_bytes as peak_bytes
 from ._costs import seconds_per_step as seconds_per_step
 from ._run import Run as Run
-from ._run import make_optimizer as make_optimizer
 from ._session import Entry as Entry
 from ._session import OnProgress as OnProgress
 from ._session import Session as Session

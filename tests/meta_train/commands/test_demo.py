@@ -95,7 +95,7 @@ def test_the_demo_needs_no_data_and_writes_a_picture_and_numbers(
     printed = capsys.readouterr().out
     assert str(picture) in printed
     assert "NFNOptimizer, mine" in printed
-    assert "native code on a machine" in printed
+    assert "native code, in none of the seconds" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     written = json.loads(numbers.read_text())
     assert [task["name"] for task in written["tasks"]] == list(_demo._TITLES)
@@ -104,6 +104,4 @@ def test_the_demo_needs_no_data_and_writes_a_picture_and_numbers(
     assert [row["contender"] for row in of_gpt] == names
     assert all(row["seconds_per_step"] > 0 and not row["failure"] for row in of_gpt)
     assert of_gpt[-1]["num_runs"] == 2  # constant and with a cosine
-    native, following = written["seconds_once"].values()
-    assert native >= 0
-    assert following > 0
+    assert written["native_seconds"] >= 0
