@@ -43,7 +43,8 @@ def demo(
     """Trains an MLP, a CNN and a character GPT with Adam, as it comes and tuned, and with ours.
 
     Args:
-        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
+        checkpoint: A file written by `train`, a name (`default`, `small`, `untrained`), or
+            `hf://owner/name` on the Hugging Face Hub.
         steps: Training steps of each run.
         processes: Runs at the same time, one thread each.
         out: Where to write the picture: losses by step and by second, a panel for each network.

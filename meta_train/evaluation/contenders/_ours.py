@@ -68,10 +68,15 @@ def with_references(judged: Contender) -> tuple[Contender, ...]:
 
 def name_of_default() -> str:
     """What the default is called: `UNTRAINED` where it has learned nothing."""
-    default, nothing = load_rule(_DEFAULT), load_rule(UNTRAINED)
-    weights = default.state_dict()
-    same = all(torch.equal(weights[n], tensor) for n, tensor in nothing.state_dict().items())
-    return UNTRAINED if same and default.config == nothing.config else SHIPPED
+    return SHIPPED if has_learned(load_rule(_DEFAULT)) else UNTRAINED
+
+
+def has_learned(rule: NFNRule) -> bool:
+    """Whether a rule is another one than that which has learned nothing."""
+    weights, nothing = rule.state_dict(), load_rule(UNTRAINED)
+    return rule.config != nothing.config or any(
+        not torch.equal(weights[name], tensor) for name, tensor in nothing.state_dict().items()
+    )
 
 
 def _name_of(checkpoint: str | Path) -> str:
