@@ -34,7 +34,7 @@ _LISTS = {"limits": "Limits", "failures": "Where it fails"}
 
 
 def model_card(
-    rule: NFNRule, card: Mapping[str, Any], repo: str, revision: str | None, license: str
+    rule: NFNRule, card: Mapping[str, Any], repo: str, address: str, license: str
 ) -> str:
     """The page: how to use the rule, what it was trained on, what the gate found, its limits.
 
@@ -42,7 +42,7 @@ def model_card(
         rule: What was trained.
         card: Of its checkpoint.
         repo: Where it will be, `owner/name`.
-        revision: On which branch; None for the main one.
+        address: What checkpoints are called there, `hf://owner/name`.
         license: By the Hub's name for it.
     """
     from huggingface_hub import ModelCard, ModelCardData
@@ -51,19 +51,19 @@ def model_card(
     use = _USE.format(
         name=repo.partition("/")[2],
         weights=sum(p.numel() for p in rule.parameters()),
-        address=f"hf://{repo}" + ("" if revision is None else f"@{revision}"),
+        address=address,
     )
-    text = "\n".join([use, *_training(card), *_gate(card.get("gate")), *_lists(card)])
+    text = "\n".join([use, *_training(card, address), *_gate(card.get("gate")), *_lists(card)])
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
 
 
-def _training(card: Mapping[str, Any]) -> Iterator[str]:
+def _training(card: Mapping[str, Any], address: str) -> Iterator[str]:
     yield "## What it was trained on\n"
     yield f"```\n{card.get('family', 'The card does not say.')}\n```\n"
     for key, name in _FACTS.items():
         if card.get(key) not in (None, ""):
             yield f"- {name}: {_inline(card[key])}"
-    yield "\nAll settings: `nfn-optim info --checkpoint` with the address above.\n"
+    yield f"\nAll settings: `nfn-optim info --checkpoint {address}`.\n"
 
 
 def _gate(gate: Mapping[str, Any] | None) -> Iterator[str]:

@@ -53,11 +53,11 @@ def push(
             f"{checkpoint} has learned nothing: NFNOptimizer(model, checkpoint='untrained') is the "
             "same everywhere. Give a file that `nfn-optim train` wrote."
         )
-    page = model_card(rule, read_card(checkpoint), repo, revision, license)
+    address = f"hf://{repo}" + ("" if revision is None else f"@{revision}")
+    page = model_card(rule, read_card(checkpoint), repo, address, license)
     files = {RULE_FILE: checkpoint_path(checkpoint).read_bytes(), "README.md": page.encode()}
     with _refusals(hub, repo):
         commit = _upload(hub.HfApi(), repo, files, private, revision, message)
-    address = f"hf://{repo}" + ("" if revision is None else f"@{revision}")
     print(f"Uploaded: {commit.commit_url}")
     print(f'Use it:   NFNOptimizer(model, checkpoint="{address}")')
     write_json(json, {"checkpoint": address, "url": commit.commit_url, "commit": commit.oid})
