@@ -22,7 +22,7 @@ _CANDIDATE = "candidate"
 
 
 def gate(
-    checkpoint: Annotated[str, tyro.conf.Positional],
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")],
     /,
     *,
     tasks: tuple[str, ...] = ("field-dev",),

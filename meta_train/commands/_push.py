@@ -13,7 +13,7 @@ from ._console import write_json
 
 
 def push(
-    checkpoint: Annotated[str, tyro.conf.Positional],
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")],
     repo: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OWNER/NAME")],
     /,
     *,

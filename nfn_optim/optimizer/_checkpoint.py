@@ -78,6 +78,8 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
 
 def read_card(checkpoint: str | Path = DEFAULT) -> dict[str, Any]:
     """The card of a checkpoint: how the rule came about; errors as for `load_rule`."""
+    if str(checkpoint) == UNTRAINED:
+        return {"family": "none: this rule has learned nothing"}
     header, _ = _read(checkpoint)
     return dict(json.loads(header["card"]))
 
