@@ -195,7 +195,7 @@ def test_commands_take_addresses(
     out = ("--out", str(tmp_path / "out"), "--json", str(numbers))
     main(("evaluate", "--checkpoint", address, *tasks, "--peers", "adam@0.001", *out))
     rows = json.loads(numbers.read_text())["rows"]
-    assert [row["contender"] for row in rows] == [address, "untrained", "adam@0.001"]
+    assert [row["contender"] for row in rows] == [address, "untrained", "shipped", "adam@0.001"]
     assert "--record needs a file" in fails(capsys, "gate", address, "--record")
     with pytest.raises(SystemExit) as exit_:
         main(("gate", address, *tasks, *out))
