@@ -122,7 +122,7 @@ def test_a_page_says_what_its_card_does_not(checkpoint: str) -> None:
 def test_the_bundled_weights_have_a_page() -> None:
     pytest.importorskip("huggingface_hub")
     page = model_card(load_rule("small"), read_card("small"), REPO, f"hf://{REPO}", "mit")
-    assert "4,198 meta-trained weights" in page
+    assert "4,202 meta-trained weights" in page
     assert "## Where it fails" in page
 
 
