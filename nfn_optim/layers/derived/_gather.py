@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ._plan import Own, Plan, Pooled
-from ._products import is_long, product
+from .._products import is_long, product
 
 
 class Write(NamedTuple):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ._gather import Mixer, batch_of, gather, scatter
-from ._products import outer
+from .._products import outer
 
 
 def mix(

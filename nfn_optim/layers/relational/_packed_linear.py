@@ -1,0 +1,100 @@
+"""`SharedNPLinear` on a block of packed networks: one product a map, whatever the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .._products import outer, product
+from ._pack import Block, PackedFeatures
+from ._roles import NUM_ROLES
+
+if TYPE_CHECKING:
+    from ._linear import SharedNPLinear
+
+
+def packed_linear(
+    layer: SharedNPLinear,
+    feats: PackedFeatures,
+    context: Sequence[Mapping[str, Tensor]] | None,
+) -> PackedFeatures:
+    """The layer on packed networks; `context` has descriptors `(k,)` by name for each."""
+    given = [None] * len(feats.tensors) if context is None else feats.pack.stack(context)
+    blocks = zip(feats.blocks(), given, strict=True)
+    return feats.like([_block_linear(layer, block, x, known) for (block, x), known in blocks])
+
+
+def _block_linear(
+    layer: SharedNPLinear, block: Block, x: Tensor, context: Tensor | None
+) -> Tensor:
+    """Entries `(entries, c)` to `(entries, o)`; `context` is `(parameters, k)`."""
+    pooled = block.slots.mean(x)
+    terms = _terms(layer, block, pooled, context)
+    mapped: Tensor = _Entries.apply(x, layer.entry, layer.vector, terms, block)
+    return mapped
+
+
+def _terms(
+    layer: SharedNPLinear, block: Block, pooled: Tensor, context: Tensor | None
+) -> Tensor:
+    """What is added to the entries of each slot, `(slots, o)`."""
+    sizes = [*block.slot_sizes, len(pooled) - sum(block.slot_sizes)]
+    rows, cols, _, taps = pooled.split(sizes)
+    means = block.owners.mean(pooled[: sum(block.slot_sizes)])
+    num_parameters = block.num_weights + block.num_vectors
+    neurons, parameters = means.split([len(means) - num_parameters, num_parameters])
+    mapped = neurons.view(-1, NUM_ROLES * layer.in_channels) @ layer.neurons.t()
+    known = _parameter_terms(layer, block, parameters, context)
+    terms = block.owners.spread(torch.cat([mapped.view(-1, layer.out_channels), known]))
+    of_rows, of_cols, of_vectors = terms.split(sizes[:3])
+    own_rows, own_cols = layer.own.transpose(1, 2)
+    parts = [of_rows.addmm(rows, own_rows), of_cols.addmm(cols, own_cols), of_vectors]
+    return torch.cat([*parts, taps @ layer.taps.t()])
+
+
+def _parameter_terms(
+    layer: SharedNPLinear, block: Block, means: Tensor, context: Tensor | None
+) -> Tensor:
+    """Maps of means over each parameter and over the network, and of descriptors: `(p, o)`."""
+    c, sizes = layer.in_channels, [block.num_weights, block.num_vectors]
+    own, whole, given = layer.network.split([c, 2 * c, layer.context_channels], 2)
+    kinds = zip(means.split(sizes), own, layer.bias, strict=True)
+    terms = torch.cat([bias.t().addmm(part, weight.t()) for part, weight, bias in kinds])
+    if context is not None:
+        described = zip(context.split(sizes), given, strict=True)
+        terms = terms + torch.cat([part @ weight.t() for part, weight in described])
+    network = block.networks.mean(means).view(-1, 2 * c) @ whole.flatten(0, 1).t()
+    return terms + block.networks.spread(network.view(-1, layer.out_channels))
+
+
+class _Entries(torch.autograd.Function):
+    """Maps entries of weights and of vectors, and adds the terms of their slots."""
+
+    @staticmethod
+    def forward(  # noqa: D102
+        ctx: Any, x: Tensor, entry: Tensor, vector: Tensor, terms: Tensor, block: Block
+    ) -> Tensor:
+        ctx.save_for_backward(x, entry, vector)
+        ctx.block = block
+        y, first = block.slots.back(terms), block.num_weight_entries
+        y[:first] += product(x[:first], entry.t())
+        y[first:] += product(x[first:], vector.t())
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+        x, entry, vector = ctx.saved_tensors
+        first, grad = ctx.block.num_weight_entries, grads[0].contiguous()
+        parts = (grad[:first], grad[first:])
+        grad_x = grad_entry = grad_vector = None
+        if ctx.needs_input_grad[0]:
+            grad_x = product(grad, entry)  # of all, for there are few vectors
+            grad_x[first:] = product(parts[1], vector)
+        if ctx.needs_input_grad[1]:
+            grad_entry = outer(parts[0], x[:first])
+        if ctx.needs_input_grad[2]:
+            grad_vector = outer(parts[1], x[first:])
+        return grad_x, grad_entry, grad_vector, ctx.block.slots.sum(grad), None
