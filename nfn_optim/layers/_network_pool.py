@@ -22,6 +22,7 @@ class NetworkPool(nn.Module):
         `PackedFeatures` of `n` networks to `(n, 4 * c)`.
 
     Example:
+        >>> from nfn_optim import NetworkSpec
         >>> spec = NetworkSpec({"w": ("out", "in")}, {"w": (3, 2)}, io=("in", "out"))
         >>> feats = WeightSpaceFeatures(spec, {"w": torch.ones(5, 3, 2, 1)})
         >>> NetworkPool()(feats)[0]

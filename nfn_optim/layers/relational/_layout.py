@@ -97,7 +97,9 @@ class Layout:
     @cached_property
     def entries(self) -> Link:
         """Entries to parameters."""
-        back = [_once(np.repeat(np.arange(len(sizes)), sizes), i) for i, sizes in enumerate(self.sizes)]
+        back = [
+            _once(np.repeat(np.arange(len(sizes)), sizes), i) for i, sizes in enumerate(self.sizes)
+        ]
         return Link.of_targets(back, [*map(len, self.kinds)])
 
     @cached_property
@@ -113,7 +115,9 @@ class Layout:
         for kind in self.kinds:
             own = [[g for g, has in enumerate(GROUPS) if has(self.spec, p.name)] for p in kind]
             rows = np.array([g for groups in own for g in groups], dtype=int)
-            back.append(Half.of(rows, np.zeros(1, dtype=int), np.array([*map(len, own)], dtype=int)))
+            back.append(
+                Half.of(rows, np.zeros(1, dtype=int), np.array([*map(len, own)], dtype=int))
+            )
         return Link.of_targets(back, [len(GROUPS)])
 
     def _half(self, kinds: Sequence[int], by: Sorted) -> Half:

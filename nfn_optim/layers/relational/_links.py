@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SUM, MEAN = 0, 1  # as torch.embedding_bag calls them
+_SUM = 0  # as torch.embedding_bag calls it
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,7 @@ class Half:
     @classmethod
     def of(cls, rows: np.ndarray, kinds: np.ndarray, counts: np.ndarray) -> Half:
         """With sections said once where they repeat."""
+        rows = rows.astype(np.int32)
         kinds = np.broadcast_to(kinds, rows.shape).ravel()
         each = int(counts[0]) if len(counts) and (counts == counts[0]).all() else 0
         if (kinds == kinds[:1]).all():
@@ -106,7 +107,7 @@ class Bags:
         """Of many networks, from each one's halves and those of the other direction."""
         sizes = np.array([[len(half.counts) for half in network] for network in others])
         flat = sizes.T.ravel()  # all networks of one section, then of the next
-        starts = (flat.cumsum() - flat).reshape(sizes.shape[::-1]).T
+        starts = (flat.cumsum() - flat).astype(np.int32).reshape(sizes.shape[::-1]).T
         rows, counts = [], []
         for section in zip(*halves, strict=True):
             for half, first in zip(section, starts, strict=True):
@@ -124,10 +125,10 @@ class Bags:
         """The same on a device."""
         return Bags(self.rows.to(device), self.ends.to(device))
 
-    def __call__(self, table: Tensor, mode: int = SUM) -> Tensor:
-        """The sums or means, `(n, c)`; zeros where there is nothing to sum."""
+    def __call__(self, table: Tensor) -> Tensor:
+        """The sums, `(n, c)`; zeros where there is nothing to sum."""
         found: Tensor = torch.embedding_bag(
-            table.detach().contiguous(), self.rows, self.ends, False, mode, False, None, True
+            table.detach().contiguous(), self.rows, self.ends, False, _SUM, False, None, True
         )[0]
         return found
 
@@ -161,34 +162,30 @@ class Links:
 
     def sum(self, source: Tensor) -> Tensor:
         """Sums of a source table `(s, c)` for each target, `(t, c)`."""
-        summed: Tensor = _Pool.apply(source, self, SUM)
+        summed: Tensor = _Sum.apply(source, self)
         return summed
 
     def mean(self, source: Tensor) -> Tensor:
         """Means of a source table; zeros where there is nothing to average."""
-        mean: Tensor = _Pool.apply(source, self, MEAN)
-        return mean
+        return self.sum(source) * self.there.shares.to(source.dtype)
 
     def spread(self, target: Tensor) -> Tensor:
         """What each source has at its targets `(t, c)`, added up: `(s, c)`."""
         return self.reversed.sum(target)
 
 
-class _Pool(torch.autograd.Function):
-    """Sums or means over links; the gradient is a sum over the links the other way."""
+class _Sum(torch.autograd.Function):
+    """Sums over links; the gradient is a sum over the links the other way."""
 
     @staticmethod
-    def forward(ctx: Any, source: Tensor, links: Links, mode: int) -> Tensor:  # noqa: D102
-        ctx.links, ctx.mode = links, mode
-        return links.there(source, mode)
+    def forward(ctx: Any, source: Tensor, links: Links) -> Tensor:
+        ctx.links = links
+        return links.there(source)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # noqa: D102
-        grad = grads[0]
-        if ctx.mode == MEAN:
-            grad = grad * ctx.links.there.shares.to(grad.dtype)
-        return ctx.links.spread(grad), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.links.spread(grads[0]), None
 
 
 def _indices(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(values.astype(np.int32))
+    return torch.from_numpy(values.astype(np.int32, copy=False))

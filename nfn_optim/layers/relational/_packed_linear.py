@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,12 +12,24 @@ from .._products import outer, product
 from ._pack import Block, PackedFeatures
 from ._roles import NUM_ROLES
 
-if TYPE_CHECKING:
-    from ._linear import SharedNPLinear
+
+class Maps(Protocol):
+    """The weights of a `SharedNPLinear`."""
+
+    in_channels: int
+    out_channels: int
+    context_channels: int
+    entry: Tensor
+    vector: Tensor
+    taps: Tensor
+    own: Tensor
+    neurons: Tensor
+    network: Tensor
+    bias: Tensor
 
 
 def packed_linear(
-    layer: SharedNPLinear,
+    layer: Maps,
     feats: PackedFeatures,
     context: Sequence[Mapping[str, Tensor]] | None,
 ) -> PackedFeatures:
@@ -27,19 +39,14 @@ def packed_linear(
     return feats.like([_block_linear(layer, block, x, known) for (block, x), known in blocks])
 
 
-def _block_linear(
-    layer: SharedNPLinear, block: Block, x: Tensor, context: Tensor | None
-) -> Tensor:
+def _block_linear(layer: Maps, block: Block, x: Tensor, context: Tensor | None) -> Tensor:
     """Entries `(entries, c)` to `(entries, o)`; `context` is `(parameters, k)`."""
-    pooled = block.slots.mean(x)
-    terms = _terms(layer, block, pooled, context)
+    terms = _terms(layer, block, block.slots.mean(x), context)
     mapped: Tensor = _Entries.apply(x, layer.entry, layer.vector, terms, block)
     return mapped
 
 
-def _terms(
-    layer: SharedNPLinear, block: Block, pooled: Tensor, context: Tensor | None
-) -> Tensor:
+def _terms(layer: Maps, block: Block, pooled: Tensor, context: Tensor | None) -> Tensor:
     """What is added to the entries of each slot, `(slots, o)`."""
     sizes = [*block.slot_sizes, len(pooled) - sum(block.slot_sizes)]
     rows, cols, _, taps = pooled.split(sizes)
@@ -55,9 +62,7 @@ def _terms(
     return torch.cat([*parts, taps @ layer.taps.t()])
 
 
-def _parameter_terms(
-    layer: SharedNPLinear, block: Block, means: Tensor, context: Tensor | None
-) -> Tensor:
+def _parameter_terms(layer: Maps, block: Block, means: Tensor, context: Tensor | None) -> Tensor:
     """Maps of means over each parameter and over the network, and of descriptors: `(p, o)`."""
     c, sizes = layer.in_channels, [block.num_weights, block.num_vectors]
     own, whole, given = layer.network.split([c, 2 * c, layer.context_channels], 2)
@@ -74,7 +79,7 @@ class _Entries(torch.autograd.Function):
     """Maps entries of weights and of vectors, and adds the terms of their slots."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any, x: Tensor, entry: Tensor, vector: Tensor, terms: Tensor, block: Block
     ) -> Tensor:
         ctx.save_for_backward(x, entry, vector)
@@ -85,16 +90,13 @@ class _Entries(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, entry, vector = ctx.saved_tensors
         first, grad = ctx.block.num_weight_entries, grads[0].contiguous()
-        parts = (grad[:first], grad[first:])
-        grad_x = grad_entry = grad_vector = None
+        weights, vectors = grad[:first], grad[first:]
+        grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = product(grad, entry)  # of all, for there are few vectors
-            grad_x[first:] = product(parts[1], vector)
-        if ctx.needs_input_grad[1]:
-            grad_entry = outer(parts[0], x[:first])
-        if ctx.needs_input_grad[2]:
-            grad_vector = outer(parts[1], x[first:])
-        return grad_x, grad_entry, grad_vector, ctx.block.slots.sum(grad), None
+            grad_x[first:] = product(vectors, vector)
+        grad_maps = outer(weights, x[:first]), outer(vectors, x[first:])
+        return grad_x, *grad_maps, ctx.block.slots.sum(grad), None
