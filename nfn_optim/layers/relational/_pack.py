@@ -139,10 +139,17 @@ class Pack:
     def __len__(self) -> int:
         return len(self.specs)
 
+    @cached_property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Of each network."""
+        return tuple(layout for block in self.blocks for layout in block.layouts)
+
     def take(self, index: Index) -> Pack:
         """The pack of some of the networks: positions, a mask or a slice."""
-        layouts = [layout for block in self.blocks for layout in block.layouts]
-        return _packed([layouts[i] for i in _positions(index, len(self))], self.device)
+        positions = _positions(index, len(self))
+        if positions == [*range(len(self))]:
+            return self
+        return _packed([self.layouts[i] for i in positions], self.device)
 
     def to(self, device: torch.device | str) -> Pack:
         """The same on a device."""
@@ -219,7 +226,7 @@ class Pack:
         return found
 
     def __repr__(self) -> str:
-        entries = sum(layout.num_entries for block in self.blocks for layout in block.layouts)
+        entries = sum(layout.num_entries for layout in self.layouts)
         return f"Pack({len(self)} networks, {entries} entries)"
 
 
@@ -265,11 +272,17 @@ class PackedFeatures:
         """The same on a device."""
         return PackedFeatures(self.pack.to(device), [t.to(device) for t in self.tensors])
 
+    @cached_property
+    def parts(self) -> list[tuple[Tensor, Tensor]]:
+        """The entries of each network's weights and of its vectors: views."""
+        return [parts for block, table in self.blocks() for parts in _by_network(block, table)]
+
     def take(self, index: Index) -> PackedFeatures:
         """Some of the networks: positions, a mask or a slice."""
-        parts = [parts for block, table in self.blocks() for parts in _by_network(block, table)]
-        wanted = [parts[i] for i in _positions(index, len(self))]
         pack, tables = self.pack.take(index), []
+        if pack is self.pack:
+            return self
+        wanted = [self.parts[i] for i in _positions(index, len(self))]
         start = 0
         for block in pack.blocks:
             own = wanted[start : start + len(block.layouts)]
@@ -280,14 +293,13 @@ class PackedFeatures:
     def split(self) -> list[WeightSpaceFeatures]:
         """Features of each network, `(*axes, c)`: views."""
         found = []
-        for block, table in self.blocks():
-            for layout, parts in zip(block.layouts, _by_network(block, table), strict=True):
-                tensors = {}
-                for kind, part in enumerate(parts):
-                    pieces = part.split(layout.sizes[kind])
-                    for p, piece in zip(layout.kinds[kind], pieces, strict=True):
-                        tensors[p.name] = piece.reshape(*layout.spec.shapes[p.name], -1)
-                found.append(WeightSpaceFeatures(layout.spec, tensors))
+        for layout, parts in zip(self.pack.layouts, self.parts, strict=True):
+            tensors = {}
+            for kind, part in enumerate(parts):
+                pieces = part.split(layout.sizes[kind])
+                for p, piece in zip(layout.kinds[kind], pieces, strict=True):
+                    tensors[p.name] = piece.reshape(*layout.spec.shapes[p.name], -1)
+            found.append(WeightSpaceFeatures(layout.spec, tensors))
         return found
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._products import outer, product
 from ._pack import Block, PackedFeatures
@@ -19,13 +19,13 @@ class Maps(Protocol):
     in_channels: int
     out_channels: int
     context_channels: int
-    entry: Tensor
-    vector: Tensor
-    taps: Tensor
-    own: Tensor
-    neurons: Tensor
-    network: Tensor
-    bias: Tensor
+    entry: nn.Parameter
+    vector: nn.Parameter
+    taps: nn.Parameter
+    own: nn.Parameter
+    neurons: nn.Parameter
+    network: nn.Parameter
+    bias: nn.Parameter
 
 
 def packed_linear(
