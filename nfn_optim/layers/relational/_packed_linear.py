@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ...symmetry import SpecError
 from .._products import outer, product
 from ._pack import Block, PackedFeatures
 from ._roles import NUM_ROLES
@@ -33,7 +34,22 @@ def packed_linear(
     feats: PackedFeatures,
     context: Sequence[Mapping[str, Tensor]] | None,
 ) -> PackedFeatures:
-    """The layer on packed networks; `context` has descriptors `(k,)` by name for each."""
+    """The layer on packed networks; `context` has descriptors `(k,)` by name for each.
+
+    Raises:
+        SpecError: If channels or descriptors are not those that the layer was built for.
+    """
+    if feats.channels != layer.in_channels:
+        raise SpecError(
+            f"SharedNPLinear was built for {layer.in_channels} channels; the features have "
+            f"{feats.channels}. Build the layer with in_channels={feats.channels}."
+        )
+    if (context is None) != (layer.context_channels == 0):
+        got = "none" if context is None else "some"
+        raise SpecError(
+            f"SharedNPLinear was built for {layer.context_channels} descriptors a parameter; "
+            f"forward got {got}. Give context, or build the layer with other context_channels."
+        )
     given = [None] * len(feats.tensors) if context is None else feats.pack.stack(context)
     blocks = zip(feats.blocks(), given, strict=True)
     return feats.like([_block_linear(layer, block, x, known) for (block, x), known in blocks])

@@ -16,6 +16,13 @@ from nfn_optim.layers import (
     SharedNPLinear,
 )
 from nfn_optim.layers.relational import _pack
+from nfn_optim.networks import (
+    EquivariantConfig,
+    HeadConfig,
+    InputConfig,
+    InvariantConfig,
+    InvariantNFN,
+)
 from nfn_optim.symmetry import SpecError, permute, random_permutations
 from nfn_optim.testing import (
     attention_spec,
@@ -177,6 +184,15 @@ def test_a_reader_of_many_layers_gives_what_a_loop_gives():
     torch.testing.assert_close(packed, torch.stack([net(f) for f in drawn(ALL)]))
 
 
+def test_an_invariant_network_of_layers_without_a_spec_reads_packs():
+    torch.manual_seed(0)
+    layers = EquivariantConfig(InputConfig(channels=3), SharedNPLinear, hidden=(4, 4))
+    config = InvariantConfig(layers, pool=lambda spec: NetworkPool(), head=HeadConfig((8,)))
+    net = InvariantNFN(ALL[0], config).double()
+    packed = net(Pack.of(ALL).join(drawn(ALL)))
+    torch.testing.assert_close(packed, torch.stack([net(f) for f in drawn(ALL)]))
+
+
 def test_split_and_take_undo_join(blocks):
     pack, feats = Pack.of(ALL), drawn(ALL)
     packed = pack.join(feats)
@@ -236,3 +252,7 @@ def test_mistakes_are_named(layer):
         Pack.of([specs[0], many])
     with pytest.raises(SpecError, match="network 1 has no descriptors of '0.bias'"):
         layer(pack.join(feats), [context(specs)[0], {"0.weight": torch.zeros(2)}])
+    with pytest.raises(SpecError, match="built for 2 descriptors a parameter; forward got none"):
+        layer(pack.join(feats))
+    with pytest.raises(SpecError, match="built for 1 channels; the features have 3"):
+        SharedNPLinear(1, 2)(pack.join(feats))
