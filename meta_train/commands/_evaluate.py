@@ -40,8 +40,10 @@ def evaluate(
     The rule that has learned nothing and the default are always beside it.
 
     Args:
-        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
-        tasks: Sets of tasks (field, field-dev, field-test, digits, held-out, yardstick), single
+        checkpoint: A file written by `train`, a name (`default`, `small`, `untrained`), or
+            `hf://owner/name` on the Hugging Face Hub.
+        tasks: Sets of tasks (field, field-dev, field-test, demo, digits, held-out,
+            yardstick), single
             tasks by name, or your own as `file.py:name` or `package.module:name`: a family, or a
             list of tasks.
         draws: Tasks drawn from each family of your own, from seeds that training never draws from.

@@ -22,7 +22,7 @@ _CANDIDATE = "candidate"
 
 
 def gate(
-    checkpoint: Annotated[Path, tyro.conf.Positional],
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")],
     /,
     *,
     tasks: tuple[str, ...] = ("field-dev",),
@@ -40,7 +40,7 @@ def gate(
     the default, and diverge no more often. The exit status is 4 where it may not take its place.
 
     Args:
-        checkpoint: A file written by `train`.
+        checkpoint: A file written by `train`, or `hf://owner/name` on the Hugging Face Hub.
         tasks: Sets of tasks or single ones, as for `evaluate`.
         steps: Steps of every run; without, each task's own.
         seeds: Networks trained on each task, the same with every rule.
@@ -55,7 +55,7 @@ def gate(
     from ..support import check_overwrite, clean
 
     check_overwrite(json)
-    if record and not checkpoint.is_file():
+    if record and not Path(checkpoint).is_file():
         raise ValueError(f"--record needs a file to write into, and there is no {checkpoint}.")
     candidate = replace(learned(checkpoint), name=_CANDIDATE)
     chosen = find_tasks(tasks, num_steps=steps)
@@ -78,7 +78,7 @@ def gate(
     Console().print(_conditions(found))
     print(f"{'Ship' if is_good else 'Do not ship'}: {checkpoint}")
     if record:
-        _record(checkpoint, plain, tasks, steps, seeds)
+        _record(Path(checkpoint), plain, tasks, steps, seeds)
     write_json(json, to_json(evaluation) | {"gate": plain})
     if not is_good:
         sys.exit(DO_NOT_SHIP)

@@ -21,6 +21,7 @@ from ._errors import explain
 from ._evaluate import evaluate
 from ._gate import gate
 from ._info import info
+from ._push import push
 from ._race import race
 from ._suite import suite
 from ._train import train, with_settings
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "zoo": zoo,
     "info": info,
+    "push": push,
 }
 
 

@@ -30,7 +30,8 @@ def race(
         problem: `module:function`, a function without arguments that returns `(model, batches,
             loss)`: the module, an iterable of batches, and `loss(model, batch)`, a scalar. It is
             called anew for every run, under a seed.
-        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
+        checkpoint: A file written by `train`, a name (`default`, `small`, `untrained`), or
+            `hf://owner/name` on the Hugging Face Hub.
         steps: Training steps of each run.
         peers: What to compare with, as for `evaluate`; all without.
         peer: One more; also `module:factory`, a function from a module to an optimizer.

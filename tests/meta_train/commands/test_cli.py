@@ -27,22 +27,6 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return message
 
 
-def test_demo_writes_a_picture_and_numbers(
-    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    picture, numbers = tmp_path / "new" / "demo.png", tmp_path / "demo.json"
-    options = ("--checkpoint", checkpoint, "--out", str(picture), "--json", str(numbers))
-    main(("demo", "--steps", "30", *options))
-    printed = capsys.readouterr().out
-    assert str(picture) in printed
-    assert "test accuracy" in printed
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    runs = json.loads(numbers.read_text())["runs"]
-    assert [run["optimizer"] for run in runs] == ["Adam", "NFNOptimizer"]
-    assert 0 < runs[0]["final_loss"] < runs[1]["final_loss"]  # untrained: Adam at a small rate
-    assert runs[0]["steps_to_adam_final_loss"] <= 30
-
-
 def test_evaluate_writes_a_page_with_pictures_and_numbers(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +148,7 @@ def test_mistakes_end_with_one_line(
 @pytest.mark.parametrize(
     ("command", "work"),
     [
-        ("demo", "meta_train.commands._demo_runs.run_adam"),
+        ("demo", "meta_train.evaluation.evaluate"),
         ("evaluate", "meta_train.evaluation.evaluate"),
         ("train", "meta_train.training.run_meta_training"),
     ],
