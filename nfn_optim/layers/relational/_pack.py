@@ -144,6 +144,11 @@ class Pack:
         """Of each network."""
         return tuple(layout for block in self.blocks for layout in block.layouts)
 
+    @cached_property
+    def whole(self) -> Block:
+        """All networks as one block, for tables that are small."""
+        return self.blocks[0] if len(self.blocks) == 1 else Block(self.layouts, self.device)
+
     def take(self, index: Index) -> Pack:
         """The pack of some of the networks: positions, a mask or a slice."""
         positions = _positions(index, len(self))
@@ -201,8 +206,8 @@ class Pack:
             features.append({n: spec.view(n, params[n]).unsqueeze(-1) for n in spec.names})
         return self.join(features)
 
-    def stack(self, networks: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
-        """Descriptors `(k,)` of parameters by name, for each network, as `(parameters, k)` a block.
+    def stack(self, networks: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Descriptors `(k,)` of parameters by name, for each network, as `(parameters, k)`.
 
         Raises:
             SpecError: If there are more or fewer networks than specs, or a parameter is missing.
@@ -213,17 +218,14 @@ class Pack:
             for name in spec.names:
                 if name not in given:
                     raise SpecError(f"network {place} has no descriptors of {name!r}. Give them.")
-        found, left = [], iter(networks)
-        for block in self.blocks:
-            own = list(zip(block.layouts, left, strict=False))  # ends with the block
-            rows = [
+        return torch.stack(
+            [
                 given[p.name]
                 for kind in (WEIGHTS, VECTORS)
-                for layout, given in own
+                for layout, given in zip(self.layouts, networks, strict=True)
                 for p in layout.kinds[kind]
             ]
-            found.append(torch.stack(rows))
-        return found
+        )
 
     def __repr__(self) -> str:
         entries = sum(layout.num_entries for layout in self.layouts)

@@ -1,4 +1,4 @@
-"""`SharedNPLinear` on a block of packed networks: one product a map, whatever the networks."""
+"""`SharedNPLinear` on packed networks: one product a map and block, whatever the networks."""
 
 from __future__ import annotations
 
@@ -50,21 +50,42 @@ def packed_linear(
             f"SharedNPLinear was built for {layer.context_channels} descriptors a parameter; "
             f"forward got {got}. Give context, or build the layer with other context_channels."
         )
-    given = [None] * len(feats.tensors) if context is None else feats.pack.stack(context)
-    blocks = zip(feats.blocks(), given, strict=True)
-    return feats.like([_block_linear(layer, block, x, known) for (block, x), known in blocks])
+    known = None if context is None else feats.pack.stack(context)
+    means = [block.slots.mean(x) for block, x in feats.blocks()]
+    sizes = [
+        _section_sizes(block, table) for block, table in zip(feats.pack.blocks, means, strict=True)
+    ]
+    terms = _terms(layer, feats.pack.whole, _by_section(means, sizes), known)
+    blocks = zip(feats.blocks(), _by_block(terms, sizes), strict=True)
+    return feats.like(
+        [_Entries.apply(x, layer.entry, layer.vector, own, block) for (block, x), own in blocks]
+    )
 
 
-def _block_linear(layer: Maps, block: Block, x: Tensor, context: Tensor | None) -> Tensor:
-    """Entries `(entries, c)` to `(entries, o)`; `context` is `(parameters, k)`."""
-    terms = _terms(layer, block, block.slots.mean(x), context)
-    mapped: Tensor = _Entries.apply(x, layer.entry, layer.vector, terms, block)
-    return mapped
+def _section_sizes(block: Block, slots: Tensor) -> list[int]:
+    """Outputs of weights, inputs of weights, outputs of vectors, and what has taps."""
+    return [*block.slot_sizes, len(slots) - sum(block.slot_sizes)]
+
+
+def _by_section(tables: Sequence[Tensor], sizes: Sequence[list[int]]) -> Tensor:
+    """Tables of slots as one, each section of all blocks in one piece."""
+    if len(tables) == 1:
+        return tables[0]
+    parts = [table.split(own) for table, own in zip(tables, sizes, strict=True)]
+    return torch.cat([part for section in zip(*parts, strict=True) for part in section])
+
+
+def _by_block(table: Tensor, sizes: Sequence[list[int]]) -> list[Tensor]:
+    """The inverse."""
+    if len(sizes) == 1:
+        return [table]
+    parts = table.split([size for section in zip(*sizes, strict=True) for size in section])
+    return [torch.cat(parts[place :: len(sizes)]) for place in range(len(sizes))]
 
 
 def _terms(layer: Maps, block: Block, pooled: Tensor, context: Tensor | None) -> Tensor:
     """What is added to the entries of each slot, `(slots, o)`."""
-    sizes = [*block.slot_sizes, len(pooled) - sum(block.slot_sizes)]
+    sizes = _section_sizes(block, pooled)
     rows, cols, _, taps = pooled.split(sizes)
     means = block.owners.mean(pooled[: sum(block.slot_sizes)])
     num_parameters = block.num_weights + block.num_vectors
