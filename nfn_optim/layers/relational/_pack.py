@@ -110,13 +110,13 @@ class Pack:
         device: Where its index tensors are.
 
     Example:
-        >>> from nfn_optim.layers import SharedNPLinear
+        >>> from nfn_optim.layers import Pack, SharedNPLinear
         >>> from nfn_optim.testing import chain_spec, random_features
         >>> specs = [chain_spec([2, 3, 1]), chain_spec([2, 4, 4, 1])]
         >>> pack = Pack.of(specs)
         >>> feats = pack.join([random_features(spec, 1, batch=()) for spec in specs])
         >>> SharedNPLinear(1, 8)(feats)
-        PackedFeatures(2 networks, 46 entries, 8 channels)
+        PackedFeatures(2 networks, 50 entries, 8 channels)
     """
 
     specs: tuple[NetworkSpec, ...]
