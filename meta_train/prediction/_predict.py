@@ -103,19 +103,12 @@ def predict(
     work = Work(on_progress)
     for seed in numbers:
         work.plan(f"training, seed {seed}", num_steps, kind="seeds")
-    runs = [
-        _run(
-            property_,
-            collection.names,
-            networks,
-            split,
-            config,
-            replace(_FIT, num_steps=num_steps),
-            seed,
-            partial(_tell, work, f"training, seed {seed}"),
-        )
-        for seed, split in splits.items()
-    ]
+    runs = []
+    for seed, split in splits.items():
+        stage, fitted = f"training, seed {seed}", replace(_FIT, num_steps=num_steps)
+        work.begin(stage)
+        told = partial(_tell, work, stage)
+        runs.append(_run(property_, collection.names, networks, split, config, fitted, seed, told))
     first = splits[numbers[0]]
     return Prediction(
         target=target,

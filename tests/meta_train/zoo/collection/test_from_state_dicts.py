@@ -287,3 +287,10 @@ def test_without_pyarrow_the_line_that_installs_it_is_told(
     (folder / "labels.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"pip install pyarrow\), or give the table as CSV"):
         from_state_dicts(folder, labels=folder / "labels.parquet")
+
+
+@pytest.mark.parametrize("content", [b"bad", b"R", b"(.", b"\x8a\xff", b"]K\x01s.", b"h\x00."])
+def test_bytes_that_are_no_file_of_torch_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd.pt").write_bytes(content)
+    with pytest.raises(ValueError, match="'odd' (cannot be read|is damaged)"):
+        from_state_dicts(tmp_path)
