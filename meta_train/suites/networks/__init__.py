@@ -5,6 +5,7 @@ from ._baselines import Renumbered as Renumbered
 from ._baselines import Statistics as Statistics
 from ._equivariant import Equivariant as Equivariant
 from ._equivariant import Transformer as Transformer
+from ._heads import Heads as Heads
 from ._mask_vae import Autoencode as Autoencode
 from ._mask_vae import MaskGenerator as MaskGenerator
 from ._mask_vae import MaskVAE as MaskVAE
@@ -14,6 +15,7 @@ from ._mask_vae import encoder_interface as encoder_interface
 from ._mask_vae import join_channels as join_channels
 from ._mask_vae import negative_bound as negative_bound
 from ._multitask import Multitask as Multitask
+from ._neuron_editor import NeuronEditor as NeuronEditor
 from ._paper import paper_methods as paper_methods
 from ._paper import paper_transformer as paper_transformer
 from ._probes import Probed as Probed
