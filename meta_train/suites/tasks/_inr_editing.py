@@ -49,7 +49,7 @@ from ..networks import (
     Heads,
     NeuronEditor,
     Places,
-    SineGated,
+    SirenPass,
     paper_methods,
 )
 
@@ -197,15 +197,21 @@ def _networks(
     return paper_methods(names, hidden, HeadConfig(mlp), inputs, positions)
 
 
-def _averaging(networks: int, places: Places) -> dict[str, Method]:
-    """Methods that write several networks for each, after what SIRENs compute themselves."""
+def _averaging(networks: int, omega: float) -> dict[str, Method]:
+    """Methods that write several networks for each, and start from what SIRENs compute.
+
+    Args:
+        networks: How many.
+        omega: Frequency factor of the SIRENs.
+    """
     np, hnp = (
         Equivariant(EquivariantConfig(layer=layer, hidden=(64,))) for layer in (NPLinear, HNPLinear)
     )
-    gates = {"np+": SineGated(48, np, per_position=True), "hnp+": SineGated(48, hnp)}
+    few = Places(side=8, span=0.85, omega=omega)
     return {
-        **{name: Heads(method, networks) for name, method in gates.items()},
-        "probes": NeuronEditor(places, networks),
+        "np+": Heads(SirenPass(few, np, per_position=True), networks),
+        "hnp+": Heads(SirenPass(few, hnp), networks),
+        "probes": NeuronEditor(Places(side=14, span=0.93, omega=omega), networks),
     }
 
 
@@ -239,7 +245,7 @@ _SMALL = replace(
     normal=True,
     methods={
         **_networks(InputConfig(fourier=16, fourier_scale=0.3), (64,), (512, 512, 512)),
-        **_averaging(8, Places(side=14, span=0.93, omega=FAST_FIELD.omega)),
+        **_averaging(8, FAST_FIELD.omega),
     },
     fit=FitConfig(num_steps=3_000, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500),
     num_seeds=1,
@@ -254,7 +260,7 @@ _NEURAL_GRAPHS = replace(
     amplitude=0.5,
     methods={
         **_networks(InputConfig(fourier=16, fourier_scale=0.3), (64,), (512, 512, 512)),
-        **_averaging(8, Places(side=14, span=0.93, omega=_DWS_FIELD.omega)),
+        **_averaging(8, _DWS_FIELD.omega),
     },
     paper={"mnist": {"np": 0.0255}},  # Kofinas et al. (2024)
 )
