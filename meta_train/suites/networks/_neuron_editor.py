@@ -18,8 +18,6 @@ from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from ..harness import Interface, Method, Raw
 from ._siren_pass import Places
 
-_IMAGE = 512  # width of the MLP on what the network shows
-
 
 class SirenActivations(nn.Module):
     """What SIRENs compute at places, layer by layer.
@@ -61,14 +59,14 @@ class NeuronEditor(Method):
     Attributes:
         places: Where SIRENs are evaluated.
         networks: Edited networks to write.
-        width: Of the hidden layers of the neurons' MLPs.
+        width: Of the hidden layers of the neurons' MLPs; the MLP of the whole is four times as wide.
         rank: Of the change of a weight between hidden neurons.
     """
 
     places: Places
     networks: int = 1
-    width: int = 128
-    rank: int = 4
+    width: int = 256
+    rank: int = 8
 
     def build(self, interface: Interface) -> nn.Module:
         """See the class."""
@@ -95,9 +93,9 @@ class NeuronEdits(nn.Module):
             spec.shapes[spec.weights[0]][1],
             spec.shapes[spec.vectors[-1]][0],
         )
-        told = 2 * config.width
+        wide, told = 4 * config.width, 2 * config.width
         self.image = nn.Sequential(
-            nn.Linear(self.outputs * places, _IMAGE), nn.ReLU(), nn.Linear(_IMAGE, told), nn.ReLU()
+            nn.Linear(self.outputs * places, wide), nn.ReLU(), nn.Linear(wide, told), nn.ReLU()
         )
         depth = len(spec.vectors) - 1
         self.before = [self.inputs, *[config.rank] * (depth - 1)]  # written for what is read
