@@ -59,7 +59,7 @@ class NeuronEditor(Method):
     Attributes:
         places: Where SIRENs are evaluated.
         networks: Edited networks to write.
-        width: Of the hidden layers of the neurons' MLPs; the MLP of the whole is four times as wide.
+        width: Of the hidden layers of the neurons' MLPs; that of the whole is four times as wide.
         rank: Of the change of a weight between hidden neurons.
     """
 
