@@ -249,14 +249,13 @@ _SMALL = replace(
     },
     fit=FitConfig(num_steps=3_000, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500),
     num_seeds=1,
-    pixels=196,
+    pixels=98,
 )
 _DWS_FIELD = FieldConfig(num_steps=2_500, lr=1.5e-3, start=dws_start)
 _NEURAL_GRAPHS = replace(
     _SMALL,
     num_train=8_000,
     field=_DWS_FIELD,
-    normal=False,
     amplitude=0.5,
     methods={
         **_networks(InputConfig(fourier=16, fourier_scale=0.3), (64,), (512, 512, 512)),
