@@ -73,9 +73,11 @@ class Editing(Supervised):
 
     Attributes:
         originals: Test images before the edit, for the picture.
+        amplitude: The value of a white pixel.
     """
 
     originals: Tensor
+    amplitude: float
 
 
 class Editor(nn.Module):
@@ -176,6 +178,7 @@ def _prepare(
             network, train.features.spec, (height, width), size.field.omega, size.pixels
         ),
         originals=size.amplitude * (2 * parts[-1].images - 1),
+        amplitude=size.amplitude,
     )
 
 
@@ -185,7 +188,8 @@ def _plot(experiment: Editing, outcomes: Mapping[str, Outcome], path: Path) -> N
         f"{name}\nerror {outcome.score:.4f}": outcome.predictions
         for name, outcome in outcomes.items()
     }
-    plot_images({name: images[:_SHOWN] for name, images in rows.items()}, path)
+    shown = {name: images[:_SHOWN] / experiment.amplitude for name, images in rows.items()}
+    plot_images(shown, path)
 
 
 def _networks(
