@@ -34,6 +34,7 @@ __all__ = [  # the other names are for the folders beside
     "Networks",
     "Zoo",
     "cache_folder",
+    "dws_start",
     "evaluate_fields",
     "fit_fields",
     "fit_sirens",

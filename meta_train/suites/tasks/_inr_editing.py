@@ -265,6 +265,7 @@ _NEURAL_GRAPHS = replace(
         **_networks(InputConfig(fourier=16, fourier_scale=0.3), (64,), (512, 512, 512)),
         **_averaging(8, _DWS_FIELD.omega),
     },
+    fit=replace(_SMALL.fit, num_steps=2_000),
     paper={"mnist": {"np": 0.0255}},  # Kofinas et al. (2024)
 )
 
