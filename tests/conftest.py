@@ -2,8 +2,10 @@
 
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils import _pytree
 
+from hub_endpoint import Endpoint
 from meta_train import unroll
 from meta_train.inner import Losses
 from meta_train.tasks import ModuleTask, stack
@@ -252,6 +255,29 @@ def native_chain(need: Callable[[Library], None]) -> None:
 def native_population(need: Callable[[Library], None]) -> None:
     """For tests of native populations."""
     need(population.LIBRARY)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    """A Hub on this machine, which nobody is logged in at, and an empty cache beside it."""
+    package = pytest.importorskip("huggingface_hub")
+    constants = pytest.importorskip("huggingface_hub.constants")
+    endpoint = Endpoint()
+    thread = threading.Thread(target=endpoint.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint.url)
+    template = f"{endpoint.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    package.close_session()  # one that knows another environment
+    yield endpoint
+    package.close_session()
+    endpoint.shutdown()
+    endpoint.server_close()
+    thread.join()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # is a part of a folder, with a row of its own.
 ROWS = {
     "nfn_optim": [
-        "cache files",
+        "cache files hub",
         "native",
         "symmetry._heads",
         "symmetry.tracer",
@@ -69,6 +69,9 @@ DEPENDENCIES = {
 # Imported by the one function that needs it: an extra, not a dependency.
 EXTRAS = {
     ("nfn_optim.testing._specs", "hypothesis"),
+    ("nfn_optim.hub", "huggingface_hub"),
+    ("meta_train.commands._push", "huggingface_hub"),
+    ("meta_train.commands._model_card", "huggingface_hub"),
     ("meta_train.training._tracking", "wandb"),
     ("meta_train.commands._settings", "yaml"),
     ("meta_train.zoo.collection._labels", "pyarrow"),

@@ -1,4 +1,4 @@
-"""Makes all pages of results, and the README's table, from `results/`: `make results`."""
+"""Makes pages of results, and tables of the README and of the first page: `make results`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ SHOWN = {  # in the README, by their names in the field
     "Poisson equation": "poisson-tanh",
     "diffusion, pieces of a photograph": "photo-diffusion",
 }
+DEMO = RESULTS / "evaluations" / "demo.json"
+START = ROOT / "docs" / "index.md"
+IN_DEMO = {"MLP": "digits-mlp", "CNN": "digits-cnn", "character GPT": "manual-gpt"}
 MARKS = ("<!-- made by `make results` -->\n", "<!-- end -->\n")
 
 
@@ -63,7 +66,15 @@ def _render(template: str, **values: Any) -> str:
 def fill_readme(text: str, evaluation: dict[str, Any]) -> str:
     """The README with its table of wins and losses as the evaluation has it."""
     contenders = ("untrained", "small", "muon", "schedule-free")
-    table = tables.ends(evaluation, SHOWN, contenders, over="adamw")
+    return _fill(text, tables.ends(evaluation, SHOWN, contenders, over="adamw"))
+
+
+def fill_start(text: str, demo: dict[str, Any]) -> str:
+    """The first page of the documentation with the table of the demo."""
+    return _fill(text, tables.beside_adam(demo, IN_DEMO))
+
+
+def _fill(text: str, table: str) -> str:
     return re.sub("(?<={})(.*?)(?={})".format(*MARKS), f"{table}\n", text, flags=re.DOTALL)
 
 
@@ -73,5 +84,6 @@ if __name__ == "__main__":
     PAGE.write_text(make_page(written, field))
     CASES.write_text(make_cases(written["cases"]))
     README.write_text(fill_readme(README.read_text(), field))
+    START.write_text(fill_start(START.read_text(), json.loads(DEMO.read_text())))
     write_figures(written, field)
     write_page(field, FIELD)

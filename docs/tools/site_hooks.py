@@ -50,7 +50,7 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
     return relinked(markdown, _home.get(uri, DOCS / uri))
 
 
-def _add(files: Files, config: MkDocsConfig, path: PurePosixPath, **source: str) -> None:
+def _add(files: Files, config: MkDocsConfig, path: PurePosixPath, **source: Any) -> None:
     uri = str(place_of(path))
     _home[uri] = path
     files.append(File.generated(config, uri, **source))

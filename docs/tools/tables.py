@@ -110,6 +110,35 @@ def ends(
     return table(["", *contenders], rows)
 
 
+def beside_adam(evaluation: Mapping[str, Any], tasks: Mapping[str, str]) -> str:
+    """Adam as it comes, tuned Adam and the default: losses at the end, and what tuned Adam's takes.
+
+    Args:
+        evaluation: What `nfn-optim demo --json` writes.
+        tasks: What is shown, by its heading.
+    """
+    found = {(row["task"], row["contender"]): row for row in evaluation["rows"]}
+    rows = []
+    for heading, task in tasks.items():
+        usual, tuned, ours = (found[task, c] for c in ("adam@0.001", "adam", "untrained"))
+        losses = [f"{row['end_loss']['mean']:.2g}" for row in (usual, tuned, ours)]
+        losses[1] += f" ({tuned['num_runs']} runs)"
+        steps = [_reached(row["steps_to"]["adam"][0]) for row in (tuned, ours)]
+        seconds = [
+            _reached(row["steps_to"]["adam"][0], row["seconds_per_step"]) for row in (tuned, ours)
+        ]
+        rows.append([heading, *losses, " / ".join(steps), " / ".join(seconds)])
+    head = ["loss at the end", "Adam at 1e-3", "tuned Adam", "NFNOptimizer"]
+    return table([*head, "steps to tuned Adam's loss: its / ours", "seconds"], rows)
+
+
+def _reached(steps: float | None, seconds: float | None = None) -> str:
+    """Steps, or their seconds; "never" where it is not reached."""
+    if steps is None:
+        return "never"
+    return f"{steps:.0f}" if seconds is None else f"{steps * seconds:.2f}"
+
+
 def lower(evaluation: Mapping[str, Any], contender: str, other: str) -> str:
     """On how many tasks of an evaluation a contender ends lower than another."""
     found = _ends(evaluation)

@@ -1,4 +1,4 @@
-"""What the commands that compare optimizers have in common: the run, the bar, the files."""
+"""What the commands that compare optimizers have in common: the run, the display, the files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..support import check_overwrite
-from ._console import evaluation_progress, write_json
+from ._console import long_work, write_json
 
 if TYPE_CHECKING:
     from ..evaluation import Contender, EvaluationTask
@@ -32,31 +32,30 @@ def compare(
     processes: int,
     cache: Path,
     page: Path,
+    plain: bool,
     json: Path | None,
 ) -> None:
-    """Runs `meta_train.evaluate` under a progress bar, prints its tables and writes its files."""
-    from ..evaluation import EXTENSIONS, to_json, to_markdown, write_page
+    """Runs `meta_train.evaluate`, shows it, prints what it found and writes its files."""
+    from ..evaluation import EXTENSIONS, to_json, write_page
     from ..evaluation import evaluate as run
+    from ._evaluation_tables import print_evaluation
 
     check_overwrite(page, json)
-    try:
-        with evaluation_progress() as on_progress:
-            evaluation = run(
-                checkpoint,
-                tasks,
-                peers=peers,
-                num_seeds=num_seeds,
-                told=told,
-                extensions=EXTENSIONS if extensions is None else extensions,
-                cache=cache,
-                processes=processes,
-                on_progress=on_progress,
-            )
-    except KeyboardInterrupt:
-        print(f"Finished runs are kept in {cache}: give the same command again to go on.")
-        raise
-    print(to_markdown(evaluation))
+    files, kept = f"{page}, {cache}", f"Finished runs are kept in {cache}."
+    with long_work(files, kept=kept, plain=plain) as display:
+        evaluation = run(
+            checkpoint,
+            tasks,
+            peers=peers,
+            num_seeds=num_seeds,
+            told=told,
+            extensions=EXTENSIONS if extensions is None else extensions,
+            cache=cache,
+            processes=processes,
+            on_progress=display,
+        )
+    print_evaluation(evaluation)
     content = to_json(evaluation)
     write_page(content, page)
-    print(f"Page: {page}")
+    print(f"All figures and pictures: {page}")
     write_json(json, content)

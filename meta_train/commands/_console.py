@@ -3,54 +3,65 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich import progress
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
-from ..support import duration, shown
-
-
-@contextmanager
-def progress_bars() -> Iterator[progress.Progress]:
-    """Progress bars with the time left, on stderr; without a terminal a line every 30 seconds."""
-    bars = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TaskProgressColumn(),
-        progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
-        speed_estimate_period=600,  # seconds; some steps of a bar take minutes
-    )
-    with shown(bars, _line):
-        yield bars
+from ..support import Display, add_note, command
 
 
 @contextmanager
-def evaluation_progress() -> Iterator[Callable[[str, float, float], None]]:
-    """A bar of what `evaluate` tells: what is running, how much is done, and how much there is."""
-    with progress_bars() as bars:
-        bar = bars.add_task("preparing", total=None)
-        yield lambda label, done, total: bars.update(
-            bar, description=label, completed=done, total=total
-        )
+def long_work(files: str, *, kept: str, plain: bool) -> Iterator[Display]:
+    """Shows long work; where it is interrupted, says what is kept, and the command that goes on.
+
+    Args:
+        files: Where files go.
+        kept: What an interruption leaves, as a sentence.
+        plain: Whether to print lines in a terminal, too.
+    """
+    try:
+        with Display(files, plain=plain) as display:
+            yield display
+    except KeyboardInterrupt as error:
+        add_note(error, f"{kept} Go on with:\n  {command()}")
+        raise
 
 
-@contextmanager
-def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage that is told of: its name, how much is done, and how much there is."""
-    with progress_bars() as bars:
-        rows: dict[str, progress.TaskID] = {}
+def prose(text: str, *, stderr: bool = False) -> None:
+    """Prints sentences; a terminal gets them wrapped between words, but for what is indented."""
+    console = Console(stderr=stderr)
+    for line in text.splitlines():
+        is_whole = line.startswith("  ") or not console.is_terminal
+        console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=is_whole)
 
-        def on_progress(label: str, done: int, total: int) -> None:
-            if label not in rows:
-                rows[label] = bars.add_task(label, total=total)
-            bars.update(rows[label], completed=done, total=total)
 
-        yield on_progress
+def figures(title: str, name: str, *columns: str) -> Table:
+    """A table of figures for 80 columns: names, which may have to be typed, are never cut.
+
+    Args:
+        title: What it shows.
+        name: Head of the first column.
+        columns: Heads of the others.
+    """
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(name, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Prints a table below its title, which may be wider."""
+    console, title = Console(), table.title
+    table.title = None
+    if title:
+        console.print(title, style="italic", markup=False, highlight=False)
+    console.print(table)
 
 
 def use_threads(threads: int) -> None:
@@ -64,15 +75,6 @@ def use_threads(threads: int) -> None:
     if threads < 1:
         raise ValueError(f"--threads must be at least 1; got {threads}.")
     torch.set_num_threads(threads)
-
-
-def _line(task: progress.Task) -> str:
-    """The state of a bar."""
-    if not task.total:
-        return f"{task.description} ({duration(task.elapsed or 0)})"
-    left = task.time_remaining
-    rest = "" if left is None else f", {duration(left)} left"
-    return f"{task.description}, {task.percentage:.0f}%{rest}"
 
 
 def write_json(path: Path | None, content: Any) -> None:

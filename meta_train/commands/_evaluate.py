@@ -33,6 +33,7 @@ def evaluate(
     processes: int = 2,
     out: Path = Path("out/evaluate"),
     page: Path | None = None,
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Compares a learned optimizer with tuned and untuned peers on what people train.
@@ -40,8 +41,10 @@ def evaluate(
     The rule that has learned nothing and the default are always beside it.
 
     Args:
-        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
-        tasks: Sets of tasks (field, field-dev, field-test, digits, held-out, yardstick), single
+        checkpoint: A file written by `train`, a name (`default`, `small`, `untrained`), or
+            `hf://owner/name` on the Hugging Face Hub.
+        tasks: Sets of tasks (field, field-dev, field-test, demo, digits, held-out,
+            yardstick), single
             tasks by name, or your own as `file.py:name` or `package.module:name`: a family, or a
             list of tasks.
         draws: Tasks drawn from each family of your own, from seeds that training never draws from.
@@ -56,6 +59,7 @@ def evaluate(
         processes: Runs at the same time, one thread each.
         out: Folder for the page, its pictures, and the cache of finished runs.
         page: Where to write the page; in `out` without.
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write all numbers.
     """
     from ..evaluation import find_tasks
@@ -75,6 +79,7 @@ def evaluate(
         processes=processes,
         cache=out / "cache",
         page=page or out / "page.md",
+        plain=plain,
         json=json,
     )
 

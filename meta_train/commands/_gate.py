@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
+from rich import box
 from rich.table import Table
 
-from ._console import evaluation_progress, write_json
+from ._console import figures, long_work, print_table, write_json
 
 if TYPE_CHECKING:
     from ..evaluation import Condition, Evaluation
@@ -22,7 +22,7 @@ _CANDIDATE = "candidate"
 
 
 def gate(
-    checkpoint: Annotated[Path, tyro.conf.Positional],
+    checkpoint: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")],
     /,
     *,
     tasks: tuple[str, ...] = ("field-dev",),
@@ -31,6 +31,7 @@ def gate(
     processes: int = 2,
     record: bool = False,
     out: Path = Path("out/gate"),
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Says whether a checkpoint may become the default: ship, or do not ship.
@@ -40,13 +41,14 @@ def gate(
     the default, and diverge no more often. The exit status is 4 where it may not take its place.
 
     Args:
-        checkpoint: A file written by `train`.
+        checkpoint: A file written by `train`, or `hf://owner/name` on the Hugging Face Hub.
         tasks: Sets of tasks or single ones, as for `evaluate`.
         steps: Steps of every run; without, each task's own.
         seeds: Networks trained on each task, the same with every rule.
         processes: Runs at the same time, one thread each.
         record: Write what was found into the checkpoint's card.
         out: Folder for the cache of finished runs.
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write all numbers.
     """
     from ..evaluation import evaluate, find_tasks, to_json
@@ -55,49 +57,60 @@ def gate(
     from ..support import check_overwrite, clean
 
     check_overwrite(json)
-    if record and not checkpoint.is_file():
+    if record and not Path(checkpoint).is_file():
         raise ValueError(f"--record needs a file to write into, and there is no {checkpoint}.")
     candidate = replace(learned(checkpoint), name=_CANDIDATE)
     chosen = find_tasks(tasks, num_steps=steps)
-    with evaluation_progress() as on_progress:
+    cache = out / "cache"
+    kept = f"Finished runs are kept in {cache}."
+    with long_work(str(cache), kept=kept, plain=plain) as display:
         evaluation = evaluate(
             candidate,
             chosen,
             peers=(),
             num_seeds=seeds,
             costs=False,
-            cache=out / "cache",
+            cache=cache,
             processes=processes,
-            on_progress=on_progress,
+            on_progress=display,
         )
     others = tuple(dict.fromkeys((UNTRAINED, name_of_default())))
     found = conditions(evaluation, _CANDIDATE, *others)
     is_good = all(condition.holds for condition in found)
-    plain = clean([asdict(condition) for condition in found])
-    Console().print(_by_task(evaluation, others))
-    Console().print(_conditions(found))
+    asked = clean([asdict(condition) for condition in found])
+    print_tables(evaluation, others, found)
     print(f"{'Ship' if is_good else 'Do not ship'}: {checkpoint}")
     if record:
-        _record(checkpoint, plain, tasks, steps, seeds)
-    write_json(json, to_json(evaluation) | {"gate": plain})
+        _record(Path(checkpoint), asked, tasks, steps, seeds)
+    write_json(json, to_json(evaluation) | {"gate": asked})
     if not is_good:
         sys.exit(DO_NOT_SHIP)
+
+
+def print_tables(evaluation: Evaluation, others: Sequence[str], found: Sequence[Condition]) -> None:
+    """Prints what was measured on every task, and what was asked."""
+    print_table(_by_task(evaluation, others))
+    print_table(_conditions(found))
 
 
 def _by_task(evaluation: Evaluation, others: Sequence[str]) -> Table:
     from ..evaluation import loss_ratio, speedup
 
     of_others = (f"end loss / {name}" for name in others)
-    table = Table("task", "steps", f"speed-up over {others[0]}", *of_others, title=_CANDIDATE)
+    speed = f"speed-up over {others[0]}"
+    table = figures(_CANDIDATE, "task", "steps", speed, *of_others)
     for task in evaluation.tasks:
         own, *beside = (evaluation.row(task.name, name) for name in (_CANDIDATE, *others))
-        figures = (speedup(own, beside[0]), *(loss_ratio(own, other) for other in beside))
-        table.add_row(task.name, str(task.num_steps), *(f"{figure:.3f}" for figure in figures))
+        measured = (speedup(own, beside[0]), *(loss_ratio(own, other) for other in beside))
+        table.add_row(task.name, str(task.num_steps), *(f"{figure:.3f}" for figure in measured))
     return table
 
 
 def _conditions(found: Sequence[Condition]) -> Table:
-    table = Table("asked", "found", "where", "")
+    table = Table("asked", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("found", justify="right")
+    table.add_column("where", no_wrap=True)
+    table.add_column("")
     for each in found:
         table.add_row(each.asked, f"{each.figure:.3f}", each.where, "yes" if each.holds else "NO")
     return table

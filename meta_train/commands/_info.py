@@ -14,7 +14,8 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
     Native code that was not compiled before is compiled for it, in some seconds.
 
     Args:
-        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
+        checkpoint: A file written by `train`, a name (`default`, `small`, `untrained`), or
+            `hf://owner/name` on the Hugging Face Hub.
         json: Where to write the same.
     """
     from nfn_optim import read_card

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial, wraps
+from inspect import cleandoc
 from io import StringIO
+from typing import TextIO
 
 import tyro
+from rich.console import Console
+from rich.text import Text
 
 from nfn_optim import __version__
 
-from ..support import Interrupted, in_packages, interruptible, notes_of
+from ..support import Interrupted, command, in_packages, interruptible, notes_of, running
+from ._console import prose
 from ._demo import demo
 from ._errors import explain
 from ._evaluate import evaluate
 from ._gate import gate
 from ._info import info
+from ._push import push
 from ._race import race
 from ._suite import suite
 from ._train import train, with_settings
@@ -35,6 +43,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "suite": suite,
     "zoo": zoo,
     "info": info,
+    "push": push,
 }
 
 
@@ -47,9 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     `gate` says "do not ship"; 130 after Ctrl-C and 143 after SIGTERM, with what can be saved saved.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with running(given):
+        _run(given)
+
+
+def _run(given: Sequence[str]) -> None:
     try:
         with interruptible(), _own_warnings():
-            if given == ["--version"]:
+            if list(given) == ["--version"]:
                 print(f"nfn-optim {__version__}")
             else:
                 _parse(given or ["--help"])()
@@ -58,11 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise
     except Exception as error:
         text, status = explain(error)
-        print(text, file=sys.stderr)
+        prose(text, stderr=True)
         _leave(status)
     except KeyboardInterrupt as error:
         number = error.signal if isinstance(error, Interrupted) else signal.SIGINT
-        print("\n".join(["nfn-optim: interrupted", *notes_of(error)]), file=sys.stderr)
+        notes = notes_of(error) or [f"Nothing new is kept. Start again with:\n  {command()}"]
+        prose("\n".join(["nfn-optim: interrupted", *notes]), stderr=True)
         _leave(128 + number)
     else:
         _leave(0)
@@ -112,9 +127,9 @@ def _parse(arguments: Sequence[str]) -> Callable[[], None]:
         ValueError: If a setting is out of range.
     """
     commands = COMMANDS | {"train": with_settings(arguments)}
-    shown = StringIO()
+    shown, usage = StringIO(), _Usage(sys.stdout)
     try:
-        with redirect_stderr(shown):
+        with redirect_stdout(usage), redirect_stderr(shown):
             parsed: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
                 {name: _for_later(command) for name, command in commands.items()},
                 prog="nfn-optim",
@@ -130,9 +145,36 @@ def _parse(arguments: Sequence[str]) -> Callable[[], None]:
         reason = _out_of_range(ended)
         if reason is not None:
             raise reason from None
+        usage.show()
         print(shown.getvalue(), end="", file=sys.stderr)
         raise
     return parsed
+
+
+class _Usage(StringIO):
+    """Collects the text of `--help`, of which tyro wraps all but the first lines.
+
+    Args:
+        target: Where it is shown in the end.
+    """
+
+    def __init__(self, target: TextIO) -> None:
+        super().__init__()
+        self.target = target
+
+    def isatty(self) -> bool:
+        """Whether there may be colors."""
+        return self.target.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Whether there may be boxes."""
+        return self.target.encoding
+
+    def show(self) -> None:
+        """Prints it as wide as the terminal."""
+        console = Console(file=self.target, width=shutil.get_terminal_size().columns)
+        console.print(Text.from_ansi(self.getvalue()), end="")
 
 
 def _for_later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
@@ -142,6 +184,10 @@ def _for_later(command: Callable[..., None]) -> Callable[..., Callable[[], None]
     def call(*values: object, **options: object) -> Callable[[], None]:
         return partial(command, *values, **options)
 
+    function = getattr(command, "func", command)  # of a partial
+    text = re.sub(r"\n {8,}", " ", cleandoc(function.__doc__ or ""))  # breaks would be shown
+    for each in (function, command, call):
+        each.__doc__ = text
     return call
 
 

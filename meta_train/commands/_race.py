@@ -22,6 +22,7 @@ def race(
     told: bool = False,
     processes: int = 2,
     out: Path = Path("out/race"),
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Trains your own model with the learned optimizer and with tuned and untuned peers.
@@ -30,7 +31,8 @@ def race(
         problem: `module:function`, a function without arguments that returns `(model, batches,
             loss)`: the module, an iterable of batches, and `loss(model, batch)`, a scalar. It is
             called anew for every run, under a seed.
-        checkpoint: A file written by `train`, or a name: `default`, `small` or `untrained`.
+        checkpoint: A file written by `train`, a name (`default`, `small`, `untrained`), or
+            `hf://owner/name` on the Hugging Face Hub.
         steps: Training steps of each run.
         peers: What to compare with, as for `evaluate`; all without.
         peer: One more; also `module:factory`, a function from a module to an optimizer.
@@ -38,6 +40,7 @@ def race(
         told: Tell the learned optimizer the number of steps (`num_steps=`).
         processes: Runs at the same time, one thread each.
         out: Folder for the page, its pictures, and the cache of finished runs.
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write all numbers.
     """
     from ..evaluation import users_task
@@ -54,5 +57,6 @@ def race(
         processes=processes,
         cache=out / "cache",
         page=out / "page.md",
+        plain=plain,
         json=json,
     )

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from ._console import stage_progress, use_threads, write_json
+from ._console import figures, long_work, print_table, prose, use_threads, write_json
 
 if TYPE_CHECKING:
     from ..suites import SuiteResult
@@ -31,6 +29,7 @@ def suite(
     device: str = "cpu",
     threads: int = 2,
     out: Path = Path("out/suite"),
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Runs one of the paper's tasks; `suite list` lists them.
@@ -48,8 +47,11 @@ def suite(
         threads: Intra-op threads; two take two thirds of the time of one where two cores are idle,
             and many times as long where another program keeps one busy: pass 1 there.
         out: Folder for pictures.
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write the table's numbers, or the list.
     """
+    from nfn_optim.cache import cache_folder
+
     from ..suites import run_suite
     from ..support import check_overwrite
 
@@ -60,7 +62,10 @@ def suite(
         write_json(json, found)
         return
     use_threads(threads)
-    with stage_progress() as on_progress:
+    cache = cache_folder()
+    files = f"{out} (picture), {cache} (data, finished networks)"
+    kept = f"Data and finished networks are kept in {cache}."
+    with long_work(files, kept=kept, plain=plain) as display:
         result = run_suite(
             name,
             methods=method or None,
@@ -69,7 +74,7 @@ def suite(
             num_seeds=seeds,
             device=device,
             out=out,
-            on_progress=on_progress,
+            on_progress=display,
         )
     _print_result(result)
     if result.picture is not None:
@@ -120,7 +125,7 @@ def _print_result(result: SuiteResult) -> None:
     further = dict.fromkeys(name for reached in result.methods.values() for name in reached.more)
     heading = "paper" if result.size == "paper" else "paper, full size"
     paper = [] if result.is_smoke_test else [heading]
-    table = Table("method", "ours", *paper, *further, "parameters", "seconds", title=title)
+    table = figures(title, "method", "ours", *paper, *further, "parameters", "seconds")
     for name, reached in result.methods.items():
         spread = f" ± {reached.std:.2g}" if result.num_seeds > 1 and isfinite(reached.std) else ""
         beside = f"{result.paper[name]:.4g}" if name in result.paper else "-"
@@ -132,9 +137,9 @@ def _print_result(result: SuiteResult) -> None:
             f"{reached.parameters:,}",
             f"{reached.seconds:.1f}",
         )
-    Console().print(table)
+    print_table(table)
     if result.is_smoke_test:
-        print(
+        prose(
             "This was a smoke test: it shows that everything works. Compare no figures of it, not "
             "with each other and not with the paper's. --size small is the least that can be."
         )

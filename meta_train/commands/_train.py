@@ -6,13 +6,17 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from ..training import FINE_TUNING, RunConfig, WandbMode
-from ._console import write_json
+from ._console import prose, write_json
 from ._settings import read_settings
+
+if TYPE_CHECKING:
+    from ..evaluation import Evaluation
+    from ..training import MetaTrainer
 
 HALF_LEFT_OUT = 3  # exit status
 
@@ -31,6 +35,7 @@ def train(
     dry_run: bool = False,
     processes: int = 1,
     table: bool = True,
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Meta-trains an optimizer.
@@ -59,18 +64,18 @@ def train(
             runs of an outer step (`--inner.runs-per-step`, best four a process or more), or the
             pairs of an evolution strategy. The result is that of one process.
         table: Whether to end with a table of some held-out tasks: did it help?
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write the run's card, which has settings, progress and versions, and the
             numbers of the table as `held_out`.
     """
-    from ..support import check_output, check_overwrite, clean
+    from ..support import add_note, check_output, check_overwrite, clean
     from ..training import (
         DEFAULT_TASKS,
         check_shares,
         check_start,
         is_started,
-        journal_path,
         launch,
-        left_out,
+        run_display,
         run_meta_training,
     )
 
@@ -80,7 +85,8 @@ def train(
         check_start(out, resume=resume, overwrite=overwrite)
         check_shares(config.estimator, config.inner, processes)
         sys.exit(launch(processes, [sys.executable, "-m", "meta_train", *sys.argv[1:]]))
-    trainer = run_meta_training(
+    run = partial(
+        run_meta_training,
         out,
         config,
         tasks=tasks or DEFAULT_TASKS,
@@ -89,26 +95,50 @@ def train(
         overwrite=overwrite,
         wandb=wandb,
         tensorboard=tensorboard,
-        dry_run=dry_run,
     )
-    if not trainer.processes.is_first:
-        return
-    card = clean(trainer.card("nfn-optim train"))
     if dry_run:
-        write_json(json, card)
+        tried = run(dry_run=True)
+        if tried.processes.is_first:
+            write_json(json, clean(tried.card("nfn-optim train")))
         return
-    print(f"Optimizer: {out}, after {trainer.step} outer steps. Every step: {journal_path(out)}")
-    try:
-        if table:
-            from ._verdict import print_verdict
+    from ._verdict import STAGE, compare, inner_steps
 
-            card |= {"held_out": print_verdict(trainer, out)}
+    later = {STAGE: inner_steps(config)} if table else {}
+    trainer: MetaTrainer | None = None
+    found: Evaluation | None = None
+    try:
+        with run_display(out, tensorboard=tensorboard, plain=plain) as display:
+            trainer = run(display=display, later=later)
+            if table and trainer.processes.is_first:
+                found = compare(trainer, display)
+    except KeyboardInterrupt as error:
+        if trainer is not None:
+            add_note(error, f"The run is over and saved in {out}; only the table is missing.")
+        raise
     finally:
-        write_json(json, card)
+        if trainer is not None and trainer.processes.is_first:
+            _report(trainer, found, out, json)
+    if trainer.processes.is_first and 2 * trainer.skipped >= trainer.num_estimates > 0:
+        sys.exit(HALF_LEFT_OUT)
+
+
+def _report(trainer: MetaTrainer, found: Evaluation | None, out: Path, json: Path | None) -> None:
+    """Says what a finished run has written, and whether it helped."""
+    from ..evaluation import to_json
+    from ..support import clean
+    from ..training import journal_path, left_out, tensorboard_path
+    from ._verdict import print_verdict
+
+    prose(f"Optimizer: {out}, after {trainer.step} outer steps. Every step: {journal_path(out)}")
+    if tensorboard_path(out).exists():
+        print(f"Curves: tensorboard --logdir {tensorboard_path(out)}")
+    card = clean(trainer.card("nfn-optim train"))
+    if found is not None:
+        print_verdict(found, trainer, out)
+        card |= {"held_out": to_json(found)}
+    write_json(json, card)
     if trainer.skipped:
         print(f"nfn-optim: warning: {left_out(trainer)}", file=sys.stderr)
-    if 2 * trainer.skipped >= trainer.num_estimates > 0:
-        sys.exit(HALF_LEFT_OUT)
 
 
 def with_settings(arguments: Sequence[str]) -> Callable[..., None]:

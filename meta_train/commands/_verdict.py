@@ -5,65 +5,80 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio, to_json
+from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio
 from ..evaluation.contenders import ADAMW, UNTRAINED, learned
-from ..training import MetaTrainer
-from ._console import progress_bars
+from ..support import Display, Work
+from ..training import MetaTrainer, RunConfig
+from ._console import figures, print_table, prose
 
 _TASKS, _STEPS = (2, 8), (100, 200)  # fewest and most, so that training takes longer than this
 _OUTER_STEPS = 50  # of training, for one more task
 _RATES = (1e-3, 3e-3, 1e-2)
+_STACKS = 3  # of networks that train at once
 _TIE = 0.02  # end losses closer than this count as equal
 CANDIDATE = "candidate"
+STAGE = "did it help?"
 
 
-def print_verdict(trainer: MetaTrainer, out: Path) -> dict[str, Any]:
-    """Trains networks of a few held-out tasks, and prints how they end and what that says.
+def inner_steps(config: RunConfig) -> int:
+    """Steps of all stacks of networks that `compare` trains, about."""
+    draws, steps = _size(config)
+    return draws * steps * _STACKS
+
+
+def compare(trainer: MetaTrainer, display: Display) -> Evaluation:
+    """Trains networks of a few held-out tasks, the last stage of the work that is shown.
 
     Beside the rule that was trained are the rule that has learned nothing, the default where it has
     learned something, and AdamW at the best of three rates.
-
-    Args:
-        trainer: The run, which has ended.
-        out: Its file, for what can be done next.
-
-    Returns:
-        All numbers, as `nfn-optim evaluate --json` writes them.
     """
-    found = _compare(trainer)
-    Console().print(_table(found))
-    print(verdict(found))
-    if trainer.best is not None and trainer.reference is not None:
-        print(_validated(trainer.reference, *trainer.best))
-    tasks = trainer.labels.get("validation_family", "FILE.py:NAME")
-    print(f"More tasks, steps and peers: nfn-optim evaluate --checkpoint {out} --tasks {tasks}")
-    return to_json(found)
-
-
-def _compare(trainer: MetaTrainer) -> Evaluation:
-    config = trainer.config
-    draws = _between(config.outer_steps // _OUTER_STEPS, _TASKS)
-    steps = min(config.validation.steps, _between(config.outer_steps, _STEPS))
-    family = trainer.validation.family
+    draws, steps = _size(trainer.config)
+    family, work = trainer.validation.family, display.work
     tasks = evaluation_tasks(family, name="held-out", draws=draws, num_steps=steps)
     candidate = replace(learned(trainer.result()), name=CANDIDATE)
     adamw = replace(ADAMW, rates=_RATES, schedules=("constant",))
-    with progress_bars() as bars:
-        bar = bars.add_task("did it help?", total=None)
-        return evaluate(
-            candidate,
-            tasks,
-            peers=[adamw],
-            num_seeds=1,
-            costs=False,
-            extensions=0,
-            on_progress=lambda label, done, total: bars.update(bar, completed=done, total=total),
-        )
+    work.begin(STAGE)
+
+    def on_progress(inner: Work) -> None:
+        share, last = inner.share, inner.last or work.last
+        work.tell(STAGE, share, counted=f"{share:.0%}", now=inner.now, last=last)
+
+    found = evaluate(
+        candidate,
+        tasks,
+        peers=[adamw],
+        num_seeds=1,
+        costs=False,
+        extensions=0,
+        on_progress=on_progress,
+    )
+    work.end(STAGE)
+    return found
+
+
+def print_verdict(found: Evaluation, trainer: MetaTrainer, out: Path) -> None:
+    """Prints how the networks end, and what that says.
+
+    Args:
+        found: What `compare` found.
+        trainer: The run, which has ended.
+        out: Its file, for what can be done next.
+    """
+    print_table(_table(found))
+    prose(verdict(found))
+    if trainer.best is not None and trainer.reference is not None:
+        prose(_validated(trainer.reference, *trainer.best))
+    tasks = trainer.labels.get("validation_family", "FILE.py:NAME")
+    prose(f"More tasks, steps and peers:\n  nfn-optim evaluate --checkpoint {out} --tasks {tasks}")
+
+
+def _size(config: RunConfig) -> tuple[int, int]:
+    """How many tasks are trained, and for how many steps."""
+    steps = min(config.validation.steps, _between(config.outer_steps, _STEPS))
+    return _between(config.outer_steps // _OUTER_STEPS, _TASKS), steps
 
 
 def _table(found: Evaluation) -> Table:
@@ -71,7 +86,7 @@ def _table(found: Evaluation) -> Table:
     names = found.names("judged", "tuned")
     steps = found.tasks[0].num_steps
     title = f"End losses of held-out tasks ({steps} steps, one seed)"
-    table = Table("task", *names, title=title)
+    table = figures(title, "task", *names)
     for task in found.tasks:
         losses = [found.row(task.name, name).end_loss.mean for name in names]
         table.add_row(task.name, *(f"{loss:.4g}" for loss in losses))
@@ -86,15 +101,15 @@ def verdict(found: Evaluation) -> str:
     ratios = _ratios(found, CANDIDATE)
     ratio, count = median(ratios), len(ratios)
     lower = sum(each < 1 for each in ratios)
-    figures = (
+    measured = (
         f"end losses are {ratio:.2f} times those of the untrained rule, lower on {lower} of "
         f"{count} tasks"
     )
     if ratio < 1 - _TIE and lower > count / 2:
-        return f"It helped: {figures}."
+        return f"It helped: {measured}."
     worse = "It made things worse" if ratio > 1 + _TIE else "It made no difference that shows"
     return (
-        f"{worse}: {figures}. Without learning, NFNOptimizer(model, checkpoint='untrained') does "
+        f"{worse}: {measured}. Without learning, NFNOptimizer(model, checkpoint='untrained') does "
         "as well here. Meta-train longer, start from other weights (--init small), or train on "
         "tasks that are more like those you hold out."
     )

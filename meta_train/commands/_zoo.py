@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from ._console import stage_progress, use_threads, write_json
+from ._console import figures, long_work, print_table, use_threads, write_json
 
 if TYPE_CHECKING:
     from ..prediction import Prediction
+    from ..support import Work
 
 _SHOWN = 10  # skipped networks
 
@@ -31,6 +31,7 @@ def zoo(
     threads: int = 1,
     skip_bad: bool = False,
     plot: Path | None = None,
+    plain: bool = False,
     json: Path | None = None,
 ) -> None:
     """Predicts a property of networks from their weights: `zoo predict FOLDER`.
@@ -51,10 +52,11 @@ def zoo(
         threads: Intra-op threads.
         skip_bad: Leaves out networks that cannot be used, and says which, instead of an error.
         plot: Where to write a picture (PNG).
+        plain: Print a line now and then instead of a picture that moves, in a terminal, too.
         json: Where to write scores and all predictions.
     """
     from ..prediction import plot_prediction, predict
-    from ..support import check_overwrite, load_reference
+    from ..support import Work, check_overwrite, load_reference
     from ..zoo import check_columns, from_state_dicts, read_columns
 
     use_threads(threads)
@@ -62,13 +64,17 @@ def zoo(
     columns = read_columns(labels)
     check_columns(columns, *(name for name in (target, group) if name is not None))
     build = None if network is None else load_reference(network, "--network")
-    with stage_progress() as on_progress:
+    files = ", ".join(str(path) for path in (plot, json) if path is not None)
+    with long_work(files, kept="Nothing is kept.", plain=plain) as display:
+        reading = Work(display)
+        for stage in ("reading", "training"):
+            reading.plan(stage)
         collection = from_state_dicts(
             folder,
             build,
             columns,
             skip_bad=skip_bad,
-            on_progress=lambda done, total: on_progress("reading", done, total),
+            on_progress=partial(_read, reading),
         )
         result = predict(
             target,
@@ -77,7 +83,7 @@ def zoo(
             task=task,
             seeds=seeds,
             skip_bad=skip_bad,
-            on_progress=on_progress,
+            on_progress=display,
         )
     _print_result(result)
     if plot is not None:
@@ -86,18 +92,22 @@ def zoo(
     write_json(json, result.to_json())
 
 
+def _read(work: Work, done: int, total: int) -> None:
+    work.plan("reading", total)
+    work.tell("reading", done)
+
+
 def _print_result(result: Prediction) -> None:
     train, validation, test = result.networks
-    table = Table(
-        "score",
-        "test networks",
-        title=f"{result.task} of {result.target}: {train} networks for training, {validation} for "
-        f"validation, {test} for testing, of {result.architectures} architectures",
+    title = (
+        f"{result.task} of {result.target}: {train} networks for training, {validation} for "
+        f"validation, {test} for testing, of {result.architectures} architectures"
     )
+    table = figures(title, "score", "test networks")
     for name in result.scores:
         spread = f" ± {result.std(name):.2g}" if len(result.scores[name]) > 1 else ""
         table.add_row(name, f"{result.mean(name):.4g}{spread}")
-    Console().print(table)
+    print_table(table)
     if result.skipped:
         print(f"Skipped {len(result.skipped)}:")
         for name, reason in list(result.skipped.items())[:_SHOWN]:

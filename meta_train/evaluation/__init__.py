@@ -25,6 +25,7 @@ from .report import Evaluation as Evaluation
 from .report import Measured as Measured
 from .report import Row as Row
 from .report import TaskInfo as TaskInfo
+from .report import draw_panels as draw_panels
 from .report import from_json as from_json
 from .report import to_json as to_json
 from .report import to_markdown as to_markdown

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from nfn_optim import UpdateRule
 
+from ..support import Observer, Work
 from .contenders import (
     TUNED,
     UNTUNED,
@@ -18,8 +20,11 @@ from .contenders import (
 from .field import EvaluationTask, Tasks, evaluation_tasks
 from .report import Evaluation, Group, Row, TaskInfo, end_of, measure
 from .sweep import (
+    LOOKING,
+    MORE_SEEDS,
+    TRAINING,
+    WIDER,
     Entry,
-    OnProgress,
     Session,
     Starts,
     look_at_all,
@@ -29,6 +34,9 @@ from .sweep import (
 
 PEERS = (*TUNED, *UNTUNED)
 EXTENSIONS = 2
+
+_COSTS = "what a step costs"
+_STEPS_OF_COSTS = 30  # of every contender, about
 
 
 def evaluate(
@@ -42,7 +50,7 @@ def evaluate(
     extensions: int = EXTENSIONS,
     cache: Path | None = None,
     processes: int = 1,
-    on_progress: OnProgress = lambda label, done, total: None,
+    on_progress: Observer = lambda work: None,
 ) -> Evaluation:
     """Compares a learned rule, one without learning and the default with peers.
 
@@ -59,7 +67,8 @@ def evaluate(
         extensions: How often a grid may grow where its best rate is an end.
         cache: Folder that keeps finished runs; without one they are computed every time.
         processes: Runs at the same time, each on one thread.
-        on_progress: Told what is running, how much work is done, and how much there is.
+        on_progress: Told of all work as it goes on: what is running, what is done of all, the last
+            figures, the time that is left. `print` shows it.
 
     Raises:
         ValueError: If there are no tasks or no seeds, two contenders have one name, a package is
@@ -72,14 +81,24 @@ def evaluate(
     _check(tasks, contenders, num_seeds, processes)
     chosen = evaluation_tasks(tasks)
     seeds = tuple(range(num_seeds))
-    starts = look_at_all(chosen, seeds, processes, on_progress)
-    session = Session(starts, seeds, extensions, cache, processes, on_progress)
+    work = Work(on_progress)
+    for stage in (LOOKING, TRAINING, WIDER, MORE_SEEDS, *((_COSTS,) if costs else ())):
+        work.plan(stage)
+    starts = look_at_all(chosen, seeds, processes, work)
+    if costs:
+        seconds = fmean(starts[task.name, 0].seconds for task in chosen)
+        steps = _STEPS_OF_COSTS * len(contenders)
+        work.plan(_COSTS, len(chosen), seconds=seconds * steps)
+    session = Session(starts, seeds, extensions, cache, processes, work)
     entries = session.run(chosen, contenders)
     rows: list[Row] = []
-    for done, task in enumerate(chosen):
+    for done, task in enumerate(chosen, 1):
+        own = [entry for entry in entries if entry.task is task]
         if costs:
-            on_progress(f"{task.name}: what a step costs", done, len(chosen))
-        rows += _rows(task, [e for e in entries if e.task is task], len(judged), costs)
+            work.begin(_COSTS, task.name)
+        rows += _rows(task, own, len(judged), costs)
+        if costs:
+            work.tell(_COSTS, done)
     infos = (TaskInfo(t.name, t.num_steps, _num_weights(starts, t)) for t in chosen)
     return Evaluation(tuple(infos), seeds, tuple(rows))
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..suites.harness import FitConfig, Objective, fit, seeded
 from ..suites.harness import predict as read_all
+from ..support import Observer, Work
 from ..zoo import Collection, Networks, Zoo
 from ._network import Reader, ReaderConfig
 from ._result import Answer, Prediction
@@ -20,7 +21,6 @@ from ._scores import class_scores, number_scores
 from ._split import Split, split_networks
 from ._target import Target, Task
 
-OnProgress = Callable[[str, int, int], None]
 _FIT = FitConfig(num_steps=200, lr=3e-3, weight_decay=1e-2, warmup=20, final_lr=0.05, eval_every=10)
 
 
@@ -51,7 +51,7 @@ def predict(
     reader: ReaderConfig | None = None,
     num_steps: int = _FIT.num_steps,
     skip_bad: bool = False,
-    on_progress: OnProgress = lambda label, done, total: None,
+    on_progress: Observer = lambda work: None,
 ) -> Prediction:
     """Trains readers of weights to predict a label of networks, and scores them on others.
 
@@ -73,7 +73,8 @@ def predict(
         reader: The network's widths.
         num_steps: Steps of AdamW on 32 networks; the best of many validations counts.
         skip_bad: Leaves out networks without this label, or without a group, instead of an error.
-        on_progress: Called with what is being done, how much is done, and how much there is.
+        on_progress: Told of all work as it goes on: what is running, what is done of all, the time
+            that is left. `print` shows it.
 
     Raises:
         ValueError: If there is no such label, networks lack it, all are equal, or there are too few
@@ -94,6 +95,9 @@ def predict(
     parts = (validation_part, test_part)
     splits = {seed: split_networks(property_, groups, parts, seed) for seed in numbers}
     networks = collection.networks.map(Tensor.float)
+    work = Work(on_progress)
+    for seed in numbers:
+        work.plan(f"training, seed {seed}", num_steps, kind="seeds")
     runs = [
         _run(
             property_,
@@ -103,7 +107,7 @@ def predict(
             reader or ReaderConfig(),
             replace(_FIT, num_steps=num_steps),
             seed,
-            partial(on_progress, f"seed {seed}"),
+            partial(_tell, work, f"training, seed {seed}"),
         )
         for seed, split in splits.items()
     ]
@@ -119,6 +123,10 @@ def predict(
         parameters=runs[0].parameters,
         seconds=float(np.mean([run.seconds for run in runs])),
     )
+
+
+def _tell(work: Work, stage: str, done: int, total: int) -> None:
+    work.tell(stage, done)
 
 
 @dataclass(frozen=True)

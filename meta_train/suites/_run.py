@@ -12,7 +12,7 @@ from torch import nn
 
 from nfn_optim import NetworkSpec
 
-from ..support import check_overwrite, find_device, fingerprint
+from ..support import Observer, check_overwrite, find_device, fingerprint
 from ..tasks import Dataset
 from ._registry import SUITES
 from .harness import (
@@ -20,8 +20,8 @@ from .harness import (
     MethodResult,
     Outcome,
     Size,
-    StageProgress,
     Suite,
+    SuiteProgress,
     SuiteResult,
     check_methods,
     choose,
@@ -39,7 +39,7 @@ def run_suite(
     num_seeds: int | None = None,
     device: str = "cpu",
     out: Path | None = None,
-    on_progress: StageProgress = lambda label, done, total: None,
+    on_progress: Observer = lambda work: None,
 ) -> SuiteResult:
     """Runs one of the paper's tasks on its methods or on a network of one's own.
 
@@ -61,7 +61,8 @@ def run_suite(
         device: Where networks are trained, as torch names it.
         out: Folder for a picture, where the suite has one; none without. A picture that cannot be
             drawn in the end is only warned of.
-        on_progress: Called with what is being done, how much of it is done, and how much there is.
+        on_progress: Told of all work as it goes on: what is running, what is done of all, the last
+            figures, the time that is left. `print` shows it.
 
     Raises:
         ValueError: If there is no such suite, method, data set, size or device, or the network does
@@ -83,14 +84,16 @@ def run_suite(
         picture = Path(out) / f"{suite.name}-{data_name}-{size_name}.png"
         check_overwrite(picture)
     tried = entrants(suite, config, suite.interface(config, source), target, build, names)
-    for entrant in tried.values():
+    told = SuiteProgress(on_progress, suite.metric, len(seeds))
+    for method, entrant in tried.items():
         entrant.prepare(seeds[0])  # mistakes show before the long work
-    experiment = suite.prepare(config, source, target, on_progress)
+        told.plan(method, entrant.forecast(seeds[0], config.fit))
+    with told.data():
+        experiment = suite.prepare(config, source, target, told.on_data)
     digest = fingerprint(experiment.run, *suite.references.values())
     outcomes = {
         method: [
-            entrant.run(experiment, digest, seed, partial(on_progress, f"{method}, seed {seed}"))
-            for seed in seeds
+            told.run(method, seed, partial(entrant.run, experiment, digest, seed)) for seed in seeds
         ]
         for method, entrant in tried.items()
     }

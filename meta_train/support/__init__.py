@@ -1,15 +1,16 @@
 """What the other folders share: checks, paths, provenance, fingerprints, the cache, seeds."""
 
-from ._bars import duration as duration
-from ._bars import say as say
-from ._bars import shown as shown
 from ._cache import keep as keep
 from ._cache import remember as remember
 from ._checks import require_counts as require_counts
 from ._checks import require_not_negative as require_not_negative
 from ._checks import require_positive as require_positive
 from ._checks import require_shares as require_shares
+from ._command import command as command
+from ._command import running as running
 from ._device import find_device as find_device
+from ._display import Display as Display
+from ._duration import duration as duration
 from ._fingerprint import fingerprint as fingerprint
 from ._json import clean as clean
 from ._notes import add_note as add_note
@@ -33,3 +34,5 @@ from ._signals import ENDING as ENDING
 from ._signals import Interrupted as Interrupted
 from ._signals import interruptible as interruptible
 from ._signals import on_signals as on_signals
+from ._work import Observer as Observer
+from ._work import Work as Work

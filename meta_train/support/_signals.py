@@ -39,7 +39,8 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def on_signals(
-    numbers: Sequence[signal.Signals], handle: Callable[[int, FrameType | None], None]
+    numbers: Sequence[signal.Signals],
+    handle: Callable[[int, FrameType | None], None] | signal.Handlers,
 ) -> Iterator[None]:
     """Handles signals for a while; outside of the main thread, which alone can, they are left.
 

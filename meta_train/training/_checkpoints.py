@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +11,7 @@ from pathlib import Path
 from nfn_optim import save_rule
 
 from ..inner import LostContact
-from ..support import add_note
+from ..support import add_note, command
 from ._files import best_path
 from ._trainer import MetaTrainer
 
@@ -34,7 +33,7 @@ class Checkpoints:
         self.place = out  # of what is saved
         self.failure: OSError | None = None
         self._best: Callable[[], None] | None = None  # writes the best, where that is not done yet
-        self._command = "nfn-optim " + " ".join(sys.argv[1:])
+        self._command = command()
 
     def save(self, *, is_last: bool = False) -> None:
         """Writes the result, and what resumes the run; all processes take part."""
@@ -78,7 +77,8 @@ class Checkpoints:
         if place != self.out:
             told.append(f"Move the files in {place.parent} to {self.out.parent}/.")
         if 0 < self.saved < total:
-            told.append("Go on with the same command and --resume.")
+            again = command("--resume", without=("--overwrite",))
+            told.append(f"Go on with:\n  {again}")
         return " ".join(told)
 
     def _save_elsewhere(self) -> None:

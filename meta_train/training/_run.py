@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
-from rich.console import Console
 
-from ..inner import Processes, join
-from ..support import Interrupted, check_output, duration, say, shown
+from ..inner import LostContact, Processes, join
+from ..support import Display, Interrupted, Work, check_output, duration
 from ._checkpoints import Checkpoints
 from ._config import RunConfig
 from ._family_source import DEFAULT_TASKS, load_family
-from ._files import check_start, clear, clear_temporary, journal_path, tensorboard_path
-from ._forecast import Forecast
+from ._files import (
+    best_path,
+    check_start,
+    clear,
+    clear_temporary,
+    journal_path,
+    tensorboard_path,
+)
+from ._forecast import validations
 from ._interruption import deferred_interruption
 from ._journal import Journal
-from ._monitor import NO_FIELDS, Monitor, outer_line, outer_progress
+from ._monitor import Monitor
 from ._preflight import check_family
 from ._settings import to_plain
 from ._tracking import WandbMode, check_tracking, tracking
 from ._trainer import MetaTrainer
-from ._trial import try_out
+from ._trial import OUTER_STEPS, VALIDATIONS, try_out
 
+_LOOKING = "looking at the tasks"
 _MORE = "More of them (--outer-steps) make the run longer."
 
 
@@ -42,6 +49,8 @@ def run_meta_training(
     wandb: WandbMode = "disabled",
     tensorboard: bool = False,
     dry_run: bool = False,
+    display: Display | None = None,
+    later: Mapping[str, int] = MappingProxyType({}),
 ) -> MetaTrainer:
     """Meta-trains a rule and writes it to `out`, every `config.save_every` steps and at the end.
 
@@ -62,6 +71,9 @@ def run_meta_training(
         wandb: Whether wandb sends or keeps curves and tables.
         tensorboard: Whether to write curves for TensorBoard, into `stem.tensorboard` beside `out`.
         dry_run: Only check everything, with one trial step.
+        display: Where to show the work, which a caller may go on with; one of its own without.
+        later: Stages that the caller goes on with, and how many inner steps each is: the time left
+            is that of all.
 
     Raises:
         ValueError: If `tasks` names no usable task family, `out` exists and is neither resumed nor
@@ -75,44 +87,63 @@ def run_meta_training(
     check_output(out)
     check_start(out, resume=resume, overwrite=overwrite)
     check_tracking(wandb, tensorboard)
-    is_first = os.environ.get("RANK", "0") == "0"
-    with shown(outer_progress(is_shown=is_first), outer_line) as bars, join(config.device) as all_:
-        bar = bars.add_task("looking at the tasks", total=None, **NO_FIELDS)
-        trainer = _make_trainer(config, tasks, validation_tasks or tasks, all_, bars.console)
+    with ExitStack() as ends:
+        shown = display or ends.enter_context(run_display(out, tensorboard=tensorboard))
+        all_ = ends.enter_context(join(config.device))
+        work = _plan(shown, later)
+        trainer = _make_trainer(config, tasks, validation_tasks or tasks, all_, shown)
         if resume:
             trainer.resume(out)
             if trainer.step == config.outer_steps and all_.is_first:
-                say(bars.console, f"note: all {trainer.step} outer steps are taken. {_MORE}")
-        forecast = try_out(trainer).forecast(trainer)
-        if dry_run:
-            bars.remove_task(bar)
-            _report(trainer, forecast)
-            return trainer
-        if all_.is_first:
-            clear_temporary(out)
-            if not resume:
-                clear(out)
-        curves = tensorboard_path(out) if tensorboard and all_.is_first else None
-        mode: WandbMode = wandb if all_.is_first else "disabled"
-        tell = partial(say, bars.console)
-        checkpoints = Checkpoints(trainer, out, tell)
-        with tracking(mode, curves, out.parent, out.stem, to_plain(config)) as trackers:
-            journal = Journal(journal_path(out), trainer.step, tell) if all_.is_first else None
-            monitor = Monitor(trainer, bars, bar, forecast, journal, trackers)
-            number = _outer_loop(trainer, monitor, checkpoints)
-    _end(number, checkpoints)  # here, so that the processes have left together
+                shown.say(f"note: all {trainer.step} outer steps are taken. {_MORE}")
+        try_out(trainer).plan(work, trainer, later)
+        work.end(_LOOKING)
+        if not dry_run:
+            if all_.is_first:
+                clear_temporary(out)
+                if not resume:
+                    clear(out)
+            curves = tensorboard_path(out) if tensorboard and all_.is_first else None
+            mode: WandbMode = wandb if all_.is_first else "disabled"
+            checkpoints = Checkpoints(trainer, out, shown.say)
+            with tracking(mode, curves, out.parent, out.stem, to_plain(config)) as trackers:
+                is_told = all_.is_first
+                journal = Journal(journal_path(out), trainer.step, shown.say) if is_told else None
+                monitor = Monitor(trainer, work, shown.say, journal, trackers)
+                number = _outer_loop(trainer, monitor, checkpoints)
+    if dry_run:
+        _report(trainer, work)
+    else:
+        _end(number, checkpoints)  # here, so that the processes have left together
     return trainer
 
 
+def run_display(out: Path, *, tensorboard: bool = False, plain: bool = False) -> Display:
+    """What shows a run: of several processes that of the first one."""
+    files = [out.name, best_path(out).name, journal_path(out).name]
+    files += [tensorboard_path(out).name] if tensorboard else []
+    is_first = os.environ.get("RANK", "0") == "0"
+    return Display(f"{out.parent}: {', '.join(files)}", plain=plain, is_shown=is_first)
+
+
+def _plan(display: Display, later: Iterable[str]) -> Work:
+    """All stages, before anything is known of them."""
+    work = Work(display)
+    for stage in (_LOOKING, OUTER_STEPS, VALIDATIONS, *later):
+        work.plan(stage)
+    work.begin(_LOOKING)
+    return work
+
+
 def _make_trainer(
-    config: RunConfig, tasks: str, validation_tasks: str, processes: Processes, console: Console
+    config: RunConfig, tasks: str, validation_tasks: str, processes: Processes, display: Display
 ) -> MetaTrainer:
     """A trainer of families that were looked at; what is worth a word is printed."""
     families = {name: load_family(name) for name in dict.fromkeys((tasks, validation_tasks))}
     for name, family in families.items():
         for note in check_family(family):
             if processes.is_first:
-                say(console, f"note: {name}: {note}")
+                display.say(f"note: {name}: {note}")
     return MetaTrainer(
         families[tasks],
         config,
@@ -122,20 +153,18 @@ def _make_trainer(
     )
 
 
-def _report(trainer: MetaTrainer, forecast: Forecast) -> None:
+def _report(trainer: MetaTrainer, work: Work) -> None:
     """What a dry run found, and the settings that depend on where the rule starts."""
     config = trainer.config
     if trainer.processes.is_first:
         start, outer = config.rule.init or "a new rule", config.outer
         rate = f"outer rate {outer.lr:g} after {outer.warmup} steps"
         print(f"From {start}: {rate}, ema {outer.ema:g}.")
-        validations = forecast.validations(trainer.step)
+        validated = validations(config, trainer.step)
         steps = f"{config.outer_steps - trainer.step} outer steps"
-        work = f"{steps} and {validations} meta-validations" if validations else steps
-        print(
-            f"Everything is in place. {work} will take about "
-            f"{duration(forecast.left(trainer.step))}."
-        )
+        seconds = work.seconds_left() or 0.0
+        todo = f"{steps} and {validated} meta-validations" if validated else steps
+        print(f"Everything is in place. {todo} will take about {duration(seconds)}.")
 
 
 def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints) -> int | None:
@@ -155,6 +184,8 @@ def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints
                 if is_ended:
                     return came() or signal.SIGINT
     except BaseException as error:
+        if isinstance(error, LostContact) and came() is not None:
+            return came()  # another process was not yet here, and the same signal ended it at once
         checkpoints.save_rest(error)
         checkpoints.explain(error)
         raise
@@ -171,12 +202,12 @@ def _validate(
     config = trainer.config
     if not config.validation.is_due(trainer.step, config.outer_steps):
         return
-    start = time.perf_counter()
+    monitor.validating()
     found = trainer.validate(lambda: came() is not None)
     if found is None:
         return
     losses, is_best = found
-    monitor.validated(losses, time.perf_counter() - start)
+    monitor.validated(losses)
     if is_best:
         checkpoints.save_best()
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
 from ..estimators import advance
 from ..inner import InnerRun
-from ._forecast import Forecast, inner_steps
+from ..support import Work
+from ._forecast import inner_steps, validations
 from ._trainer import MetaTrainer
+
+OUTER_STEPS, VALIDATIONS = "outer steps", "meta-validations"
+"""Stages of a run."""
 
 _SEEDS = range(8)  # the run leaves out single estimates that are not finite, too
 _WARM_UP = 2  # inner steps that compile and load what is needed
@@ -30,17 +35,27 @@ class Trial:
     estimate: float
     validation: float
 
-    def forecast(self, trainer: MetaTrainer) -> Forecast:
-        """How long the run takes, by this trial."""
+    def plan(self, work: Work, trainer: MetaTrainer, later: Mapping[str, int]) -> None:
+        """Says how long the run takes, by this trial.
+
+        Args:
+            work: What is told.
+            trainer: The run.
+            later: Inner steps of the stages that come after it.
+        """
         config, validation = trainer.config, trainer.config.validation
         steps = inner_steps(trainer.estimator, config.inner, self.steps)
         runs = config.inner.runs_per_step / trainer.pool.runs_among.size
         held_out = validation.runs / trainer.processes.size
-        return Forecast(
-            config,
-            step=self.estimate * steps * runs,
-            validation=self.validation * validation.steps * held_out,
+        work.plan(OUTER_STEPS, config.outer_steps, seconds=self.estimate * steps * runs)
+        work.skip(OUTER_STEPS, trainer.step)
+        work.plan(
+            VALIDATIONS,
+            validations(config, trainer.step),
+            seconds=self.validation * validation.steps * held_out,
         )
+        for stage, count in later.items():
+            work.plan(stage, 1, seconds=count * (self.validation or self.estimate))
 
 
 def try_out(trainer: MetaTrainer) -> Trial:

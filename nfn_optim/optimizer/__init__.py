@@ -1,5 +1,6 @@
 """The learned rule as a `torch.optim.Optimizer`, and its checkpoints."""
 
+from ._checkpoint import checkpoint_path as checkpoint_path
 from ._checkpoint import load_rule as load_rule
 from ._checkpoint import read_card as read_card
 from ._checkpoint import save_rule as save_rule

@@ -15,6 +15,7 @@ from safetensors.torch import save as serialize
 from torch.nn.functional import pad
 
 from ..files import write_whole
+from ..hub import fetch, is_address
 from ..rules import NFNRule, NFNRuleConfig
 
 FORMAT = "nfn_optim.rule"
@@ -53,30 +54,33 @@ def load_rule(checkpoint: str | Path = DEFAULT) -> NFNRule:
     Args:
         checkpoint: A file written by `save_rule`; `"default"` for the best for networks of any
             kind, which has passed `nfn-optim gate` or has learned nothing; `"untrained"` for a rule
-            that has learned nothing; or `"small"` for weights that were meta-trained on small MLPs
-            and CNNs.
+            that has learned nothing; `"small"` for weights that were meta-trained on small MLPs
+            and CNNs; or an address on the Hugging Face Hub, see `nfn_optim.hub.fetch`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is truncated, of another version, or not a rule.
+        ConnectionError: If it is on the Hub, which cannot be reached, and is not kept here.
+        ValueError: If the file is truncated, of another version, or not a rule; if an address is
+            none, or huggingface_hub is not installed.
     """
     if str(checkpoint) == UNTRAINED:
         return _untrained(NFNRuleConfig())
-    path = checkpoint_path(checkpoint)
-    header, tensors = _read(path)
+    header, tensors = _read(checkpoint)
     try:
         rule = _untrained(_config(header))
         rule.load_state_dict(_weights(header, tensors, rule))
     except (RuntimeError, TypeError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path} does not hold the configuration and weights of an NFNRule: {error}"
+            f"{checkpoint} does not hold the configuration and weights of an NFNRule: {error}"
         ) from error
     return rule
 
 
 def read_card(checkpoint: str | Path = DEFAULT) -> dict[str, Any]:
     """The card of a checkpoint: how the rule came about; errors as for `load_rule`."""
-    header, _ = _read(checkpoint_path(checkpoint))
+    if str(checkpoint) == UNTRAINED:
+        return {"family": "none: this rule has learned nothing"}
+    header, _ = _read(checkpoint)
     return dict(json.loads(header["card"]))
 
 
@@ -90,18 +94,16 @@ def rule_hash(rule: torch.nn.Module) -> str:
 
 
 def checkpoint_path(checkpoint: str | Path) -> Path:
-    """The file behind a checkpoint's name or path.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-    """
+    """The file behind a checkpoint's name, address or path; errors as for `load_rule`."""
+    if is_address(checkpoint):
+        return fetch(str(checkpoint))
     if str(checkpoint) in (DEFAULT, SMALL):
         return Path(str(files("nfn_optim") / "checkpoints" / f"{checkpoint}.safetensors"))
     path = Path(checkpoint)
     if not path.is_file():
         raise FileNotFoundError(
             f"there is no checkpoint {str(path)!r}. Give a file written by save_rule, {DEFAULT!r}, "
-            f"{SMALL!r} or {UNTRAINED!r}."
+            f"{SMALL!r}, {UNTRAINED!r}, or hf://owner/name."
         )
     return path
 
@@ -145,20 +147,22 @@ def _weights(
     return weights
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+def _read(checkpoint: str | Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Header and tensors of a checkpoint's file."""
+    path = checkpoint_path(checkpoint)
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
         raise ValueError(
-            f"{path} is truncated or no safetensors file ({error}). Copy it again."
+            f"{checkpoint} is truncated or no safetensors file ({error}). Copy it again."
         ) from error
     if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is a safetensors file, but not one written by save_rule.")
+        raise ValueError(f"{checkpoint} is a safetensors file, but not one written by save_rule.")
     if header.get("version") not in _READ:
         raise ValueError(
-            f"{path} has checkpoint version {header.get('version')!r}; this nfn_optim reads "
+            f"{checkpoint} has checkpoint version {header.get('version')!r}; this nfn_optim reads "
             f"versions {', '.join(_READ)}. Install the release that wrote it, or train it again."
         )
     return header, tensors

@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from hub_endpoint import Endpoint
+from nfn_optim.optimizer import checkpoint_path
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+HUB = ROOT / "docs" / "guides" / "hub.md"
 SCRIPTS = ROOT / "docs" / "guides" / "training-scripts.md"
 NEEDS = {
     "Lightning": "lightning",
@@ -32,12 +36,20 @@ def run(parts: list[str]) -> None:
         exec(compile(part, "guide", "exec"), names)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p != SCRIPTS], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if p not in (SCRIPTS, HUB)], ids=lambda page: page.stem
+)
 def test_what_a_guide_says_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run(blocks(page.read_text()))
+
+
+def test_the_guide_to_the_hub_runs(hub: Endpoint) -> None:
+    hub.add("owner/name", "rule.safetensors", checkpoint_path("small").read_bytes())
+    run(blocks(HUB.read_text()))
+    assert ("GET", "/owner/name/resolve/main/rule.safetensors") in hub.asked
 
 
 @pytest.mark.parametrize(

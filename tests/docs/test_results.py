@@ -73,6 +73,24 @@ def test_the_readme_is_as_the_evaluation_says() -> None:
     assert committed.count("|  |") == 1
 
 
+def test_the_first_page_is_as_the_demo_says() -> None:
+    committed = build_results.START.read_text()
+    demo = json.loads(build_results.DEMO.read_text())
+    assert committed == build_results.fill_start(committed, demo), "run `make results`"
+    assert committed.count("| MLP |") == 1
+
+
+def test_a_row_of_the_demo_says_who_is_where_when() -> None:
+    def row(contender: str, end: float, steps: float | None, seconds: float) -> dict[str, Any]:
+        found = {"end_loss": {"mean": end}, "steps_to": {"adam": [steps]}, "num_runs": 14}
+        return {"task": "a", "contender": contender, "seconds_per_step": seconds, **found}
+
+    rows = [row("adam", 0.5, 290, 0.001), row("untrained", 0.25, None, 0.002)]
+    rows.append(row("adam@0.001", 1, 300, 0.001))
+    lines = tables.beside_adam({"rows": rows}, {"A": "a"}).splitlines()
+    assert lines[-1] == "| A | 1 | 0.5 (14 runs) | 0.25 | 290 / never | 0.29 / never |"
+
+
 def test_ends_are_told_over_those_of_one_contender() -> None:
     found = [("a", "x", {"mean": 1.0}), ("a", "y", {"mean": 4.0}), ("a", "z", {"mean": None})]
     rows = [{"task": t, "contender": c, "end_loss": end} for t, c, end in found]

@@ -9,6 +9,7 @@ from ._find import find_contender as find_contender
 from ._find import require_packages as require_packages
 from ._muon import MuonWithAdamW as MuonWithAdamW
 from ._ours import UNTRAINED as UNTRAINED
+from ._ours import has_learned as has_learned
 from ._ours import learned as learned
 from ._ours import name_of_default as name_of_default
 from ._ours import untrained as untrained

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from nfn_optim import NetworkSpec, NFNOptimizer, NFNRule, UpdateRule, load_rule
+from nfn_optim.hub import is_address
 
 from ._contender import Contender
 
@@ -38,7 +39,8 @@ def learned(checkpoint: UpdateRule | str | Path, *, told: bool = False) -> Conte
 
     The default is called `shipped` where it has learned something, and `untrained` where it has
     not; other files by their name without the suffix (by all of their path, where that would be
-    `shipped` or `untrained` too), and rules in memory by their class.
+    `shipped` or `untrained` too), those on the Hub by their address, and rules in memory by their
+    class.
 
     Args:
         checkpoint: A rule, or what `load_rule` takes.
@@ -68,15 +70,22 @@ def with_references(judged: Contender) -> tuple[Contender, ...]:
 
 def name_of_default() -> str:
     """What the default is called: `UNTRAINED` where it has learned nothing."""
-    default, nothing = load_rule(_DEFAULT), load_rule(UNTRAINED)
-    weights = default.state_dict()
-    same = all(torch.equal(weights[n], tensor) for n, tensor in nothing.state_dict().items())
-    return UNTRAINED if same and default.config == nothing.config else SHIPPED
+    return SHIPPED if has_learned(load_rule(_DEFAULT)) else UNTRAINED
+
+
+def has_learned(rule: NFNRule) -> bool:
+    """Whether a rule is another one than that which has learned nothing."""
+    weights, nothing = rule.state_dict(), load_rule(UNTRAINED)
+    return rule.config != nothing.config or any(
+        not torch.equal(weights[name], tensor) for name, tensor in nothing.state_dict().items()
+    )
 
 
 def _name_of(checkpoint: str | Path) -> str:
     if str(checkpoint) == _DEFAULT:
         return name_of_default()
+    if is_address(checkpoint):
+        return str(checkpoint)
     stem = Path(checkpoint).stem
     is_taken = stem in (SHIPPED, UNTRAINED) and str(checkpoint) != UNTRAINED
     return str(checkpoint) if is_taken else stem

@@ -1,6 +1,7 @@
-"""Held-out data of the field: arrays from the folder NFN_DATA, pictures that scikit-learn carries.
+"""What tasks are made of: arrays from the folder NFN_DATA, and what packages and Python carry.
 
-None of it is meta-trained on. Everything is read once in a process; treat tensors as read-only.
+None of it is meta-trained on but the digits. Everything is read once in a process; treat tensors as
+read-only.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from ...tasks import load_data
 from ._problem import Split
+
+MANUAL = "python_manual"
 
 _PARTS = ("train", "test")
 _TEST_IMAGES = 1_000
@@ -48,8 +51,8 @@ def arrays(name: str) -> dict[str, np.ndarray]:
 
 @cache
 def images(name: str, size: int = 28) -> Split:
-    """Gray images `(n, 1, size, size)` in [0, 1] and their labels; 1,000 are held out."""
-    if name == "fashion_mnist":
+    """Gray images `(n, 1, size, size)` in [0, 1] and their labels; at most 1,000 are held out."""
+    if name in ("digits", "fashion_mnist"):
         data = load_data(name)
         x_train, x_test, y_train, y_test = data.x_train, data.x_test, data.y_train, data.y_test
     else:
@@ -100,12 +103,19 @@ def shuffled_split(x: Tensor, y: Tensor) -> Split:
 @cache
 def text(name: str) -> tuple[Tensor, Tensor, int]:
     """Character indices for training and, the last tenth, held out; and how many symbols."""
-    content = held_out_file(f"text/{name}.txt").read_text()
+    content = _manual() if name == MANUAL else held_out_file(f"text/{name}.txt").read_text()
     symbols = sorted(set(content))
     index = {symbol: i for i, symbol in enumerate(symbols)}
     codes = torch.tensor([index[symbol] for symbol in content])
     cut = int(0.9 * len(codes))
     return codes[:cut], codes[cut:], len(symbols)
+
+
+def _manual() -> str:
+    """What `help()` shows of the language: English with examples, about 460,000 characters."""
+    from pydoc_data.topics import topics
+
+    return "\n".join(topics[name] for name in sorted(topics))
 
 
 @cache

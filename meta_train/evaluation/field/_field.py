@@ -53,6 +53,12 @@ FIELD = (
     EvaluationTask(name="lora-gpt", problem=_fine_tuning.code_to_genome),
 )
 
+DEMO = (  # on data that packages and Python carry
+    EvaluationTask(name="digits-mlp", problem=_images.digits_mlp),
+    EvaluationTask(name="digits-cnn", problem=_images.digits_cnn),
+    EvaluationTask(name="manual-gpt", problem=_texts.gpt_manual, num_steps=500),
+)
+
 DEV = tuple(task for task in FIELD if _is_dev(task))
 TEST = tuple(task for task in FIELD if not _is_dev(task))
 

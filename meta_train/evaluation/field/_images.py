@@ -17,6 +17,20 @@ def wide_mlp(generator: torch.Generator) -> Problem:
     return classification(model, images("fashion_mnist"), generator)
 
 
+def digits_mlp(generator: torch.Generator) -> Problem:
+    """scikit-learn's digits, 64-32-10."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    return classification(model, images("digits", 8), generator)
+
+
+def digits_cnn(generator: torch.Generator) -> Problem:
+    """The same digits, two convolutions with batch normalization."""
+    model = nn.Sequential(
+        *_normalized(1, 16), *_normalized(16, 32, stride=2), nn.Flatten(), nn.Linear(32 * 4 * 4, 10)
+    )
+    return classification(model, images("digits", 8), generator)
+
+
 def cnn_flatten(generator: torch.Generator) -> Problem:
     """EMNIST, 47 classes, two convolutions whose map is flattened."""
     return classification(_cnn(_flatten(32, 47)), images("emnist_bymerge47"), generator)

@@ -1,4 +1,4 @@
-"""Next characters: transformers on source code, an LSTM on a genome."""
+"""Next characters: transformers on source code and on Python's manual, an LSTM on a genome."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._data import text
+from ._data import MANUAL, text
 from ._problem import Batch, Problem, held_out_loss
 from ._transformers import GPT
 
@@ -18,6 +18,11 @@ _HELD_OUT = 64  # pieces
 def gpt_64(generator: torch.Generator) -> Problem:
     """Source code, 64 channels, pieces of 64 characters."""
     return next_characters("python_stdlib_code", lambda n: GPT(n, 64), generator, batch=8)
+
+
+def gpt_manual(generator: torch.Generator) -> Problem:
+    """Python's manual, 64 channels, pieces of 64 characters."""
+    return next_characters(MANUAL, lambda n: GPT(n, 64), generator, batch=8)
 
 
 def gpt_256(generator: torch.Generator) -> Problem:

@@ -7,6 +7,7 @@ from ._measure import measure as measure
 from ._over_tasks import versus as versus
 from ._page import to_markdown as to_markdown
 from ._page import write_page as write_page
+from ._plots import draw_panels as draw_panels
 from ._results import Curve as Curve
 from ._results import Evaluation as Evaluation
 from ._results import Group as Group

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,35 @@ def plot_profiles(evaluation: Evaluation, path: Path) -> None:
         panel.set_xlabel("within this factor of the fastest", fontsize=8)
         panel.set_ylabel("share of tasks", fontsize=8)
         panel.legend(frameon=False, fontsize=7)
+    _save(figure, path)
+
+
+def draw_panels(
+    evaluation: Evaluation, path: Path, *, titles: Mapping[str, str], labels: Mapping[str, str]
+) -> None:
+    """Writes the learning curves of everybody: a column a task, by step above, by second below.
+
+    Args:
+        evaluation: What was measured, with seconds.
+        path: Where to write the picture.
+        titles: Of the columns, by task.
+        labels: Of the contenders that are shown.
+    """
+    columns = len(evaluation.tasks)
+    figure, panels = _figure(2, columns, (3.6, 2.6))
+    styles = _styles(evaluation, list(labels))
+    for number, panel in enumerate(panels):
+        task, in_seconds = evaluation.tasks[number % columns], number >= columns
+        for name, label in labels.items():
+            row = evaluation.row(task.name, name)
+            scale = (row.seconds_per_step or math.nan) if in_seconds else 1
+            steps = tuple(step * scale for step in row.curve.steps)
+            draw_curve(panel, label, replace(row.curve, steps=steps), styles[name])
+        panel.set_title("" if in_seconds else titles[task.name], fontsize=9)
+        panel.set_xlabel("seconds, one thread" if in_seconds else "step", fontsize=8)
+        panel.tick_params(labelsize=7, which="both")
+    figure.supylabel("training loss (mean of a tenth of the run)", fontsize=9)
+    _legend(figure, panels, ncols=len(labels))
     _save(figure, path)
 
 

@@ -32,13 +32,13 @@ class Curve:
     """A smoothed training curve, at a few dozen steps.
 
     Attributes:
-        steps: Where.
+        steps: Where, or when.
         mean: Over seeds.
         low: Of the best seed.
         high: Of the worst seed.
     """
 
-    steps: tuple[int, ...]
+    steps: tuple[float, ...]
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ...support import keep_traceback
+from ...support import keep_traceback, on_signals
 from ..contenders import Contender, Setting
 from ..field import EvaluationTask
 from ._cache import RunCache
@@ -70,7 +70,10 @@ def in_processes(
 
     work = _uninterrupted if processes > 1 else _on_one_thread
     calls = (delayed(work)(function, index, given) for index, given in enumerate(arguments))
-    yield from Parallel(n_jobs=processes, return_as="generator_unordered", max_nbytes=None)(calls)
+    parallel = Parallel(n_jobs=processes, return_as="generator_unordered", max_nbytes=None)
+    with on_signals((signal.SIGINT,), signal.SIG_IGN):  # processes inherit this while they start
+        running = parallel(calls)
+    yield from running
 
 
 def _on_one_thread(

@@ -12,7 +12,7 @@ from torch import Tensor
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
 from ...population import join
-from ...support import require_counts
+from ...support import Progress, require_counts
 from ...tasks import Dataset
 from ...zoo import FieldConfig, cache_folder, evaluate_fields, fit_sirens, image_grid, siren
 from ..harness import Size, StageProgress
@@ -86,6 +86,9 @@ def make_inrs(
     """
     train, validation, test = split(dataset, size.num_train, size.num_validation, size.num_test)
 
+    def told(label: str, seed: int) -> Progress:
+        return partial(on_progress, f"SIRENs, {label}, seed {seed}")
+
     def fitted(label: str, images: Images, *seeds: int) -> INRs:
         several = []
         for seed in seeds:
@@ -94,7 +97,7 @@ def make_inrs(
                 size.field,
                 amplitude=size.amplitude,
                 seed=seed,
-                on_progress=partial(on_progress, f"SIRENs, {label}, seed {seed}"),
+                on_progress=told(label, seed),
                 cache=cache_folder(),
             )
             several.append(params)
@@ -108,11 +111,16 @@ def make_inrs(
     enough = ceil(size.num_train * size.copies / len(train.labels))
     copies = max(size.copies, min(enough, _MOST_COPIES))
     more = range(_FIRST_COPY_SEED, _FIRST_COPY_SEED + copies - 1)
-    return (
-        fitted("training", train, _TRAIN_SEED, *more),
-        fitted("validation", validation, _VALIDATION_SEED),
-        fitted("test", test, _TEST_SEED),
+    parts = (
+        ("training", train, _TRAIN_SEED, *more),
+        ("validation", validation, _VALIDATION_SEED),
+        ("test", test, _TEST_SEED),
     )
+    for label, images, *seeds in parts:
+        for seed in seeds:  # so that the time left is that of all
+            told(label, seed)(0, len(images.labels))
+    first, second, third = (fitted(*part) for part in parts)
+    return first, second, third
 
 
 def render(

@@ -18,6 +18,7 @@ from ._plots import plot_confusions as plot_confusions
 from ._plots import plot_images as plot_images
 from ._plots import plot_scatter as plot_scatter
 from ._plots import plot_values as plot_values
+from ._progress import SuiteProgress as SuiteProgress
 from ._result import MethodResult as MethodResult
 from ._result import SuiteResult as SuiteResult
 from ._suite import Data as Data

@@ -14,7 +14,7 @@ from nfn_optim import NetworkSpec
 
 from ...support import Progress
 from ._choose import choose
-from ._fit import seeded
+from ._fit import FitConfig, seeded
 from ._interface import Interface
 from ._outcomes import network_digest, remember_outcome
 from ._suite import Experiment, Outcome, Size, Suite
@@ -56,6 +56,12 @@ class Entrant:
         """
         self.interface.check(self.make(seed)[0], self.device)
 
+    def forecast(self, seed: int, config: FitConfig) -> float:
+        """Seconds that training a network takes, by one step on random networks."""
+        return config.num_steps * self.interface.seconds(
+            self.make(seed)[0], self.device, config.batch_size
+        )
+
     def run(self, experiment: Experiment, digest: str, seed: int, on_progress: Progress) -> Outcome:
         """Trains and tests a new network, or finds the outcome under the experiment's digest."""
         network, made = self.make(seed)
@@ -75,6 +81,9 @@ class Reference:
 
     def prepare(self, seed: int) -> None:
         """Nothing can be wrong before the experiment is made."""
+
+    def forecast(self, seed: int, config: FitConfig) -> None:
+        """Nothing is known of how long it takes."""
 
     def run(self, experiment: Experiment, digest: str, seed: int, on_progress: Progress) -> Outcome:
         """Runs it, or finds the outcome under the experiment's digest."""

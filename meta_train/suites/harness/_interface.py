@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -79,6 +80,16 @@ class Interface:
         self._check_training(network, device)
         return written
 
+    def seconds(self, network: nn.Module, device: torch.device, batch_size: int) -> float:
+        """Seconds of a forward and a backward pass on random networks; the second one counts."""
+        with seeded(0, device):
+            for _ in range(2):
+                start = time.perf_counter()
+                output = network.to(device).train()(self._networks(batch_size, device))
+                written = [output] if isinstance(output, Tensor) else list(output.values())
+                torch.stack([tensor.float().sum() for tensor in written]).sum().backward()
+        return time.perf_counter() - start
+
     def probe(self, network: nn.Module, device: torch.device) -> list[Tensor]:
         """Tries a network in evaluation mode.
 
@@ -95,7 +106,7 @@ class Interface:
         training, name = network.training, type(network).__name__
         try:
             with torch.no_grad(), self._explain(name):
-                output = network.to(device).eval()(self._two_networks(device))
+                output = network.to(device).eval()(self._networks(2, device))
         finally:
             network.train(training)
         tensors = self._tensors(name, output)
@@ -120,7 +131,7 @@ class Interface:
             return
         with seeded(0, device):
             with self._explain(f"{name} in training"):
-                output = twin(self._two_networks(device))
+                output = twin(self._networks(2, device))
             tensors = self._tensors(f"{name} in training", output)
             trained = [tensor.float().sum() for tensor in tensors if tensor.requires_grad]
             with self._explain(f"the gradient of {name}"):
@@ -162,10 +173,10 @@ class Interface:
                 f"with {self.channels} channels: {type(error).__name__}: {error}"
             ) from error
 
-    def _two_networks(self, device: torch.device) -> WeightSpaceFeatures:
+    def _networks(self, n: int, device: torch.device) -> WeightSpaceFeatures:
         generator = torch.Generator().manual_seed(0)
         tensors = {
-            name: torch.randn(2, *shape, self.channels, generator=generator).to(device)
+            name: torch.randn(n, *shape, self.channels, generator=generator).to(device)
             for name, shape in self.spec.shapes.items()
         }
         return WeightSpaceFeatures(self.spec, tensors)

@@ -27,22 +27,6 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return message
 
 
-def test_demo_writes_a_picture_and_numbers(
-    checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    picture, numbers = tmp_path / "new" / "demo.png", tmp_path / "demo.json"
-    options = ("--checkpoint", checkpoint, "--out", str(picture), "--json", str(numbers))
-    main(("demo", "--steps", "30", *options))
-    printed = capsys.readouterr().out
-    assert str(picture) in printed
-    assert "test accuracy" in printed
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    runs = json.loads(numbers.read_text())["runs"]
-    assert [run["optimizer"] for run in runs] == ["Adam", "NFNOptimizer"]
-    assert 0 < runs[0]["final_loss"] < runs[1]["final_loss"]  # untrained: Adam at a small rate
-    assert runs[0]["steps_to_adam_final_loss"] <= 30
-
-
 def test_evaluate_writes_a_page_with_pictures_and_numbers(
     checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,7 +35,8 @@ def test_evaluate_writes_a_page_with_pictures_and_numbers(
     given = ("evaluate", "--checkpoint", checkpoint, "--tasks", "diabetes-10-32-32-1")
     main((*given, *options, "--peers", "sgd", "adamw@0.001"))
     printed = capsys.readouterr().out
-    assert "| diabetes-10-32-32-1 |" in printed
+    assert "diabetes-10-32-32-1: 500 steps" in printed
+    assert "| diabetes-10-32-32-1 |" not in printed  # Markdown is for the page
     page = (out / "page.md").read_text()
     assert "## Against tuned peers" in page
     assert "(page-curves.png)" in page
@@ -78,7 +63,7 @@ def test_race_trains_the_users_model(
     monkeypatch.chdir(tmp_path)
     given = ("race", "my_race:problem", "--checkpoint", checkpoint, "--processes", "1")
     main((*given, "--steps", "20", "--peers", "sgd@0.1", "--json", "race.json"))
-    assert "| my_race:problem |" in capsys.readouterr().out
+    assert "my_race:problem: 20 steps" in capsys.readouterr().out
     assert Path("out/race/page-curves.png").exists()
     rows = json.loads(Path("race.json").read_text())["rows"]
     assert [row["contender"] for row in rows] == ["rule", "untrained", "sgd@0.1"]
@@ -103,7 +88,9 @@ def test_an_interrupted_comparison_says_how_to_go_on(
     with pytest.raises(SystemExit) as exit_:
         main((*given, "--peers", "sgd", "--out", str(tmp_path)))
     assert exit_.value.code == 130
-    assert "give the same command again to go on" in capsys.readouterr().out
+    said = capsys.readouterr().err
+    assert f"Finished runs are kept in {tmp_path / 'cache'}. Go on with:" in said
+    assert said.splitlines()[-1].startswith("  nfn-optim evaluate --checkpoint ")
 
 
 def test_info_prints_the_card(
@@ -164,7 +151,7 @@ def test_mistakes_end_with_one_line(
 @pytest.mark.parametrize(
     ("command", "work"),
     [
-        ("demo", "meta_train.commands._demo_runs.run_adam"),
+        ("demo", "meta_train.evaluation.evaluate"),
         ("evaluate", "meta_train.evaluation.evaluate"),
         ("train", "meta_train.training.run_meta_training"),
     ],

@@ -1,75 +1,107 @@
-"""The demo's runs: plain training loops whose only difference is the optimizer."""
+"""The demo: what it trains, whom it compares, and what its tables and its picture show."""
 
-from collections.abc import Iterator
+import json
+import math
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from meta_train.commands import _demo_runs as _demo
-from meta_train.evaluation import ADAM, Contender, find_tasks
-from meta_train.evaluation.sweep._stacked import run_sweep
-from meta_train.tasks import Task
-from nfn_optim import NFNRule, load_rule, save_rule
-from nfn_optim.rules import NFNRuleConfig
+from meta_train.commands import _demo
+from meta_train.commands._main import main
+from meta_train.evaluation import ADAM, Curve, Evaluation, Measured, Row, TaskInfo
+from meta_train.evaluation.report import Group
+from nfn_optim import NFNRule, save_rule
 
-STEPS = 12
+CURVE = Curve((30, 300), (2.0, 1.0), (2.0, 1.0), (2.0, 1.0))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small networks stall with several threads on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def make_row(task: str, name: str, group: Group, steps: float, seconds: float | None = 1.0) -> Row:
+    tuned = group == "tuned"
+    rate, schedule = (0.0316, "constant") if tuned else (1.0, "constant")
+    end = Measured(0.000123456, 0.0, (0.000123456,), rate, schedule)
+    score = Measured(0.98765, 0.0, (0.98765,), rate, schedule)
+    return Row(
+        task=task,
+        contender=name,
+        group=group,
+        end_loss=end,
+        mean_loss=end,
+        scores={"test_loss" if task == "manual-gpt" else "test_accuracy": score},
+        steps_to={"adam": (steps,)},
+        seconds_per_step=seconds,
+        peak_bytes=None,
+        num_diverged=0,
+        num_runs=14 if tuned else 1,
+        failure="",
+        added_rates=(),
+        at_an_end=False,
+        curve=CURVE,
+    )
+
+
+@pytest.fixture
+def found() -> Evaluation:
+    infos = [TaskInfo(name, 300, 117_479) for name in _demo._TITLES]
+    rows = [
+        row
+        for task in _demo._TITLES
+        for row in (
+            make_row(task, "untrained", "judged", 150.0),
+            make_row(task, "adam@0.001", "untuned", math.inf),
+            make_row(task, "adam", "tuned", 299.0, None),
+        )
+    ]
+    return Evaluation(tuple(infos), (0,), tuple(rows))
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> str:
-    """An untrained rule: Adam at a learning rate of 0.01."""
-    path = tmp_path / "rule.safetensors"
-    save_rule(NFNRule(NFNRuleConfig(initial_lr=0.01)), path)
+    path = tmp_path / "mine.safetensors"
+    save_rule(NFNRule(), path)
     return str(path)
 
 
-def digits() -> Task:
-    build = find_tasks([_demo.TASK])[0].task
-    assert build is not None
-    return build()
+def test_tables_fit_a_terminal_and_end_with_ours(
+    found: Evaluation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _demo.print_tables(found)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "MLP, digits: 117,479 weights, 300 steps" in lines[0]
+    first = [line.split() for line in lines[2:5]]
+    assert first[0] == "Adam at 0.001 0.00012 98.8% - - 300.00 1".split()
+    assert first[1] == "Adam, tuned: 0.032, constant 0.00012 98.8% 299 - - 14".split()
+    assert first[2] == "NFNOptimizer, untrained 0.00012 98.8% 150 150.00 300.00 1".split()
+    assert sum("loss 0.99" in line for line in lines) == 3
 
 
-def test_adam_is_tuned_and_equals_the_evaluation_run() -> None:
-    steps: list[None] = []
-    run = _demo.run_adam(STEPS, lambda: steps.append(None))
-    assert len(steps) == STEPS * len(ADAM.rates)
-    sweep = run_sweep(digits(), ADAM, (0,), STEPS)
-    constant = sweep.losses[:, : len(ADAM.rates), 0]
-    best = constant[-1].argmin()  # a tenth of so few steps is one
-    assert run.rate == ADAM.rates[best]
-    np.testing.assert_allclose(run.losses, constant[:, best], rtol=1e-4)
-    assert run.seconds < run.tuning_seconds
+def test_the_usual_rate_is_inside_of_the_grid_that_adam_is_tuned_over() -> None:
+    rates = ADAM.narrowed(_demo._NUM_RATES).rates
+    assert any(rate == pytest.approx(1e-3) for rate in rates[1:-1])
 
 
-def test_both_start_from_the_same_network_and_batch(checkpoint: str) -> None:
-    adam, learned = _demo.run_adam(2), _demo.run_learned(checkpoint, 2)
-    assert adam.losses[0] == pytest.approx(learned.losses[0], rel=1e-6)
-
-
-def test_the_learned_run_is_that_of_the_vectorised_comparison(checkpoint: str) -> None:
-    learned = _demo.run_learned(checkpoint, STEPS)
-    ours = Contender(
-        name="ours", schedules=("constant",), make_rule=lambda lr: load_rule(checkpoint)
-    )
-    sweep = run_sweep(digits(), ours, (0,), STEPS)
-    np.testing.assert_allclose(learned.losses, sweep.losses[:, 0, 0], rtol=1e-3)
-
-
-def test_a_summary_says_when_the_target_was_reached() -> None:
-    losses = np.concatenate([np.full(40, 2.0), np.full(60, 1.0)])
-    run = _demo.Run("any", losses, 0.5, 1.0, 1.0)
-    assert run.summary(1.0)["steps_to_adam_final_loss"] == 50
-    assert run.summary(0.5)["steps_to_adam_final_loss"] is None
-    assert run.summary(0.5)["loss_at_50"] == 1.0
-    assert "loss_at_200" not in run.summary(0.5)
+def test_the_demo_needs_no_data_and_writes_a_picture_and_numbers(
+    checkpoint: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NFN_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setattr(_demo, "_NUM_RATES", 1)
+    picture, numbers = tmp_path / "new" / "demo.png", tmp_path / "demo.json"
+    files = ("--out", str(picture), "--json", str(numbers))
+    main(("demo", "--steps", "3", "--processes", "1", "--checkpoint", checkpoint, *files))
+    printed = capsys.readouterr().out
+    assert str(picture) in printed
+    assert "NFNOptimizer, mine" in printed
+    assert "native code, in none of the seconds" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    written = json.loads(numbers.read_text())
+    assert [task["name"] for task in written["tasks"]] == list(_demo._TITLES)
+    of_gpt = [row for row in written["rows"] if row["task"] == "manual-gpt"]
+    names = ["mine", "untrained", "adam@0.001", "adam"]
+    assert [row["contender"] for row in of_gpt] == names
+    assert all(row["seconds_per_step"] > 0 and not row["failure"] for row in of_gpt)
+    assert of_gpt[-1]["num_runs"] == 2  # constant and with a cosine
+    assert written["native_seconds"] >= 0

@@ -180,8 +180,11 @@ def test_positional_arguments_have_names(capsys: pytest.CaptureFixture[str]) -> 
     assert "MODULE:FUNCTION" in fails(capsys, 2, "race")
 
 
-def test_sigterm_ends_a_run_with_a_checkpoint_and_a_closing_line(folder: Path) -> None:
-    """A process of its own, as a batch system sees it."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_end_a_run_with_a_checkpoint_and_a_closing_line(
+    folder: Path, number: signal.Signals, status: int
+) -> None:
+    """A process of its own, as a batch system and a terminal see it."""
     options = ("--runs", "1", "--min-horizon", "2", "--max-horizon", "2", "--entries", "9")
     options += ("--validation.every", "0")
     command = [sys.executable, "-m", "meta_train", "train", "--tasks", "my_families.py:family"]
@@ -204,10 +207,10 @@ def test_sigterm_ends_a_run_with_a_checkpoint_and_a_closing_line(folder: Path) -
     ) as process:
         while not Path("run.jsonl").exists() and process.poll() is None:
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         _, message = process.communicate(timeout=120)
-    assert process.returncode == 143, message
+    assert process.returncode == status, message
     assert "Traceback" not in message
     assert "nfn-optim: interrupted\nOuter step " in message
-    assert "of 100000 is saved in run.st. Go on with the same command and --resume." in message
+    assert "of 100000 is saved in run.st. Go on with:\n  nfn-optim train --resume " in message
     assert sorted(p.name for p in folder.glob("run*")) == ["run.jsonl", "run.st", "run.st.resume"]

@@ -71,3 +71,22 @@ def test_training_ends_with_a_table(
     assert "config" in card
     main(("train", "--no-table", "--overwrite", *given[1:]))
     assert "candidate" not in capsys.readouterr().out
+
+
+def test_a_run_whose_table_is_interrupted_is_over_and_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "lines.py").write_text(FAMILY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("meta_train.commands._verdict.evaluate", interrupted)
+    options = ("--outer-steps", "2", "--runs", "1", "--truncation", "2", "--json", "card.json")
+    with pytest.raises(SystemExit) as ended:
+        main(("train", "--tasks", "lines.py:family", "--out", "a.safetensors", *options))
+    assert ended.value.code == 130
+    said = capsys.readouterr()
+    assert "Optimizer: a.safetensors, after 2 outer steps" in said.out
+    assert "The run is over and saved in a.safetensors; only the table is missing." in said.err
+    assert "config" in json.loads(Path("card.json").read_text())

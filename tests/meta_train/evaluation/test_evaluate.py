@@ -9,6 +9,7 @@ import pytest
 from meta_train import Contender, EvaluationTask, evaluate
 from meta_train.evaluation import find_tasks
 from meta_train.evaluation.contenders import ADAMW, SGD
+from meta_train.support import Work
 from nfn_optim import AdamRule, NFNRule, save_rule
 
 
@@ -89,3 +90,23 @@ def test_mistakes_show_before_the_first_run(
         evaluate(AdamRule(0.1), [toy_task], peers=[ADAMW, ADAMW])
     with pytest.raises(ValueError, match="processes must be at least 1"):
         evaluate(AdamRule(0.1), [toy_task], peers=[], processes=0)
+
+
+def test_the_time_left_is_that_of_all_stages_as_soon_as_tasks_were_looked_at(
+    toy_task: EvaluationTask, toy_loop_task: EvaluationTask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned, unknown = set[tuple[str, ...]](), list[str]()
+
+    def on_progress(work: Work) -> None:
+        if work.running:
+            planned.add(tuple(work.stages))
+        if work.running not in ("", "looking at the tasks") and work.seconds_left() is None:
+            unknown.append(str(work))
+        print(work)
+
+    tasks = [toy_task, replace(toy_loop_task, name="loop")]
+    evaluate("untrained", tasks, peers=[adam_at(1e-4, 1e-3), SGD], on_progress=on_progress)
+    assert len(planned) == 1  # all of them before the first began
+    assert unknown == []
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("what a step costs: 2 of 2, stage 5 of 5, about 0 s left")

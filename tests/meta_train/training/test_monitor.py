@@ -7,14 +7,11 @@ import random
 import re
 import time
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from rich import progress
-from rich.console import Console
 from torch import nn
 
 from meta_train import (
@@ -29,11 +26,12 @@ from meta_train import (
 )
 from meta_train.commands._main import main
 from meta_train.inner import InnerRun
-from meta_train.support import _bars, duration, shown
+from meta_train.support import Work, duration
 from meta_train.tasks import ModuleTask, Task, TaskFamily
-from meta_train.training._forecast import Forecast, inner_steps
+from meta_train.training._forecast import inner_steps, validations
 from meta_train.training._journal import Journal, read_journal
-from meta_train.training._monitor import NO_FIELDS, Monitor, outer_line, outer_progress
+from meta_train.training._monitor import Monitor
+from meta_train.training._trial import OUTER_STEPS, VALIDATIONS
 
 
 class Regressions(TaskFamily):
@@ -67,23 +65,13 @@ CONFIG = RunConfig(
 )
 
 
-def test_the_forecast_counts_all_that_is_left() -> None:
+def test_all_meta_validations_that_are_left_are_counted() -> None:
     for every, last in ((0, 7), (3, 7), (3, 9), (10, 7), (1, 5)):
         config = replace(CONFIG, outer_steps=last, validation=ValidationConfig(every=every))
-        forecast = Forecast(config, step=2.0, validation=5.0)
         for step in range(last + 1):
             later = range(step + 1 if step else 0, last + 1)  # the first one is before step 1
-            validations = sum(config.validation.is_due(s, last) for s in later)
-            assert forecast.validations(step) == validations
-            assert forecast.left(step) == 2.0 * (last - step) + 5.0 * validations
-
-
-def test_the_forecast_follows_what_is_measured() -> None:
-    forecast = Forecast(replace(CONFIG, outer_steps=1000), step=1.0, validation=1.0)
-    for _ in range(500):
-        forecast.stepped(3.0)
-    forecast.validated(8.0)
-    assert forecast.left(990) == pytest.approx(10 * 3.0 + 8.0)
+            due = sum(config.validation.is_due(s, last) for s in later)
+            assert validations(config, step) == due
 
 
 def test_evolution_strategies_of_whole_runs_are_forecast_with_whole_horizons() -> None:
@@ -130,56 +118,22 @@ def test_a_dry_run_says_how_long_whole_horizons_and_validations_take(
     assert expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (59.6, "1 min"), (60, "1 min"), (3600, "1 h 0 min"), (200_000, "2 d 8 h")],
-)
-def test_times_have_one_unit_or_two(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-def monitored(bars: progress.Progress) -> Monitor:
-    """A run in the middle, with long numbers."""
+def test_a_run_tells_of_steps_losses_and_meta_validations() -> None:
     config = replace(CONFIG, outer_steps=20_000)
-    trainer = MetaTrainer(Regressions(100), config)
-    monitor = Monitor(trainer, bars, bars.add_task("", **NO_FIELDS), Forecast(config, 2.0, 1.0))
+    trainer, work, said = MetaTrainer(Regressions(100), config), Work(), list[str]()
+    for stage, total in ((OUTER_STEPS, 20_000), (VALIDATIONS, 1000)):
+        work.plan(stage, total, seconds=1.0)
+    monitor = Monitor(trainer, work, said.append)
     trainer.step, trainer.best = 12_345, (-10.56, 12_000)
     monitor.step(-10.4321)
-    monitor.validated(torch.tensor([-10.5, -10.6]), 1.0)
-    return monitor
-
-
-def test_steps_losses_and_time_left_fit_into_80_columns() -> None:
-    written = StringIO()
-    bars = outer_progress(is_shown=True)
-    bars.live.console = Console(file=written, force_terminal=True, width=80, color_system=None)
-    monitored(bars)
-    bars.live.console.print(bars.get_renderable())
-    (line,) = (line for line in written.getvalue().splitlines() if "meta-loss" in line)
-    assert len(line) <= 80
-    for part in ("12345/20000", "meta-loss -10.432", "held-out -10.550", "best -10.560", " left"):
-        assert part in line
-    assert re.search(r"\d:\d\d:\d\d left", line)
-
-
-def test_without_a_terminal_there_is_a_line_now_and_then(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(_bars, "LINE_EVERY", 0.01)
-    written = StringIO()
-    bars = outer_progress(is_shown=True)
-    bars.live.console = Console(file=written, width=80)
-    with shown(bars, outer_line):
-        waiting = bars.add_task("looking at the tasks", total=None, **NO_FIELDS)
-        while "looking at the tasks (0 s)" not in written.getvalue():
-            time.sleep(0.01)
-        bars.remove_task(waiting)
-        monitored(bars)
-        while "step 12,345" not in written.getvalue():
-            time.sleep(0.01)
-    line = written.getvalue().splitlines()[-1]
-    assert line.startswith("step 12,345 of 20,000 (62%), meta-loss -10.432, held-out -10.550, best")
-    assert line.endswith(" left")
+    monitor.validating()
+    assert work.running == VALIDATIONS
+    monitor.validated(torch.tensor([-10.5, -10.6]))
+    assert work.running == OUTER_STEPS
+    assert work.stages[OUTER_STEPS].count == "12,345 of 20,000"
+    assert work.stages[VALIDATIONS].count == "1 of 1,000"
+    assert work.last == "meta-loss -10.432, held-out -10.550, best -10.560"
+    assert not said
 
 
 def test_estimates_that_are_not_finite_are_told_of_and_left_out(

@@ -22,11 +22,12 @@ from meta_train import (
     TruncatedBPTT,
     ValidationConfig,
 )
+from meta_train.support import Work
 from meta_train.tasks import ModuleTask, Task, TaskFamily
-from meta_train.training._forecast import Forecast
-from meta_train.training._monitor import NO_FIELDS, Monitor, outer_progress
+from meta_train.training._monitor import Monitor
 from meta_train.training._run import run_meta_training
 from meta_train.training._tracking import check_tracking, tracking
+from meta_train.training._trial import OUTER_STEPS
 
 
 class Regressions(TaskFamily):
@@ -140,9 +141,9 @@ def test_curves_leave_out_steps_that_used_no_run() -> None:
             self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int
         ) -> None: ...
 
-    trainer, bars = MetaTrainer(family, CONFIG), outer_progress(is_shown=False)
-    bar = bars.add_task("", **NO_FIELDS)
-    monitor = Monitor(trainer, bars, bar, Forecast(CONFIG, 1.0, 1.0), trackers=[Recorder()])
+    trainer, work = MetaTrainer(family, CONFIG), Work()
+    work.plan(OUTER_STEPS, CONFIG.outer_steps)
+    monitor = Monitor(trainer, work, print, trackers=[Recorder()])
     for trainer.step, loss in enumerate((math.nan, 1.0, 3.0, math.nan), 7):
         monitor.step(loss)
     assert logged == [2.0]

@@ -64,7 +64,7 @@ def test_tasks_are_found_by_set_and_by_name() -> None:
     assert find_tasks(["digits"]) == list(TASK_SETS["digits"])
     twice = find_tasks(["digits-64-32-10", "digits"])
     assert len(twice) == len(TASK_SETS["digits"])
-    single = names("field") + [task.name for task in SMALL]
+    single = names("field") + names("demo") + [task.name for task in SMALL]
     assert len(set(single)) == len(single)
     with pytest.raises(ValueError, match=r"'cifar'\. Choose sets \(field, field-dev"):
         find_tasks(["digits", "cifar"])
@@ -96,6 +96,18 @@ def test_every_task_of_the_field_trains_and_is_scored(task: EvaluationTask) -> N
         scores = problem.score(problem.model.eval())
     assert all(np.isfinite(score) for score in scores.values())
     assert list(scores) in ([], ["test_loss"], ["test_accuracy"])
+
+
+@pytest.mark.parametrize("task", TASK_SETS["demo"], ids=lambda task: task.name)
+def test_the_demo_needs_no_folder_of_data(
+    task: EvaluationTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NFN_DATA", raising=False)
+    problem = task.start(0)
+    assert all(np.isfinite(loss) for loss in first_losses(problem))
+    with torch.no_grad():
+        (score,) = problem.score(problem.model.eval()).values()
+    assert np.isfinite(score)
 
 
 @pytest.mark.parametrize("name", ["sines-8-32-1", "communities-graph", "moving-targets"])

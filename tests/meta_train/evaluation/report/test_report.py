@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from meta_train.evaluation import EvaluationTask, to_json, to_markdown, write_page
+from meta_train.evaluation import EvaluationTask, draw_panels, to_json, to_markdown, write_page
 from meta_train.evaluation.contenders import Contender, Setting
 from meta_train.evaluation.report import (
     Evaluation,
     Group,
     Row,
     TaskInfo,
+    _plots,
     from_json,
     measure,
     versus,
@@ -119,6 +121,22 @@ def test_the_page_shows_pictures_first_and_both_tables(tmp_path: Path) -> None:
     assert places == sorted(places)
     for picture in ("field-curves.png", "field-profiles.png"):
         assert (page.parent / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_panels_show_steps_above_and_seconds_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(_plots, "_save", lambda figure, path: figures.append(figure))
+    labels = {"ours": "Ours", "start": "Start"}
+    draw_panels(make_evaluation(), tmp_path / "x.png", titles={"a": "A", "b": "B"}, labels=labels)
+    first, second, below, no_seconds = figures[0].axes
+    assert [panel.get_title() for panel in (first, second)] == ["A", "B"]
+    assert [line.get_label() for line in first.lines] == ["Ours", "Start"]
+    ends = [[max(line.get_xdata()) for line in panel.lines] for panel in (first, below)]
+    assert ends[0] == [STEPS, STEPS]
+    assert ends[1] == pytest.approx([0.02 * STEPS, 0.01 * STEPS])  # by contender
+    assert [line.get_label() for line in no_seconds.lines] == ["Ours"]  # the other one failed
 
 
 def test_the_best_end_loss_of_a_task_is_bold() -> None:

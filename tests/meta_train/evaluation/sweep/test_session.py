@@ -10,26 +10,32 @@ from torch import Tensor, nn
 
 from meta_train.evaluation import EvaluationTask
 from meta_train.evaluation.contenders import ADAM, ADAMW, Contender, Setting
-from meta_train.evaluation.sweep import Entry, Session, _job, look_at_all
+from meta_train.evaluation.sweep import (
+    LOOKING,
+    MORE_SEEDS,
+    TRAINING,
+    WIDER,
+    Entry,
+    Session,
+    _job,
+    look_at_all,
+)
 from meta_train.evaluation.sweep._best import best_setting, best_settings
 from meta_train.evaluation.sweep._cache import RunCache, file_name
 from meta_train.evaluation.sweep._run import Run
+from meta_train.support import Work
 from nfn_optim import AdamRule
 
-SEEN: list[tuple[str, float, float]] = []
+SEEN: list[tuple[str, float, float | None]] = []
 
 
 def session(
     task: EvaluationTask, *contenders: Contender, extensions: int = 2, cache: Path | None = None
 ) -> list[Entry]:
     SEEN.clear()
-
-    def on_progress(label: str, done: float, total: float) -> None:
-        SEEN.append((label, done, total))
-
-    starts = look_at_all([task], (0, 1), 1, on_progress)
-    SEEN.clear()
-    return Session(starts, (0, 1), extensions, cache, 1, on_progress).run([task], contenders)
+    work = Work(lambda work: SEEN.extend((s.name, s.done, s.total) for s in work.needed()))
+    starts = look_at_all([task], (0, 1), 1, work)
+    return Session(starts, (0, 1), extensions, cache, 1, work).run([task], contenders)
 
 
 def by_loop(*rates: float) -> Contender:
@@ -81,8 +87,10 @@ def test_a_prescribed_grid_does_not_grow(toy_task: EvaluationTask) -> None:
 
 def test_progress_ends_where_it_said_it_would(toy_loop_task: EvaluationTask) -> None:
     session(toy_loop_task, by_loop(1e-5, 1e-4))
-    assert all(done <= total for _, done, total in SEEN)
-    assert SEEN[-1][1] == pytest.approx(SEEN[-1][2])
+    assert all(total is None or done <= total * (1 + 1e-9) for _, done, total in SEEN)
+    ends = {name: (done, total) for name, done, total in SEEN}
+    assert set(ends) == {LOOKING, TRAINING, WIDER, MORE_SEEDS}
+    assert all(done == total for done, total in ends.values())
 
 
 # Cache
