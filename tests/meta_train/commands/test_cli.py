@@ -43,7 +43,7 @@ def test_evaluate_writes_a_page_with_pictures_and_numbers(
     assert (out / "page-curves.png").exists()
     content = json.loads(numbers.read_text())
     assert content["seeds"] == [0]
-    names = ["rule", "untrained", "sgd", "adamw@0.001"]
+    names = ["rule", "untrained", "shipped", "sgd", "adamw@0.001"]
     assert [row["contender"] for row in content["rows"]] == names
 
 
@@ -66,7 +66,7 @@ def test_race_trains_the_users_model(
     assert "my_race:problem: 20 steps" in capsys.readouterr().out
     assert Path("out/race/page-curves.png").exists()
     rows = json.loads(Path("race.json").read_text())["rows"]
-    assert [row["contender"] for row in rows] == ["rule", "untrained", "sgd@0.1"]
+    assert [row["contender"] for row in rows] == ["rule", "untrained", "shipped", "sgd@0.1"]
     wrong = ("--peers", "sgd@0.1", "--processes", "1", "--checkpoint", checkpoint)
     assert "the loss is nan before the first" in fails(capsys, "race", "my_race:nan", *wrong)
     assert "batches ran out" in fails(capsys, "race", "my_race:endless", *wrong)

@@ -100,7 +100,7 @@ def test_the_demo_needs_no_data_and_writes_a_picture_and_numbers(
     written = json.loads(numbers.read_text())
     assert [task["name"] for task in written["tasks"]] == list(_demo._TITLES)
     of_gpt = [row for row in written["rows"] if row["task"] == "manual-gpt"]
-    names = ["mine", "untrained", "adam@0.001", "adam"]
+    names = ["mine", "untrained", "shipped", "adam@0.001", "adam"]
     assert [row["contender"] for row in of_gpt] == names
     assert all(row["seconds_per_step"] > 0 and not row["failure"] for row in of_gpt)
     assert of_gpt[-1]["num_runs"] == 2  # constant and with a cosine

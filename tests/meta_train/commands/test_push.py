@@ -134,7 +134,7 @@ def test_a_page_says_what_its_card_does_not(checkpoint: str) -> None:
 def test_the_bundled_weights_have_a_page() -> None:
     pytest.importorskip("huggingface_hub")
     page = model_card(load_rule("small"), read_card("small"), REPO, f"hf://{REPO}", "mit")
-    assert "4,198 meta-trained weights" in page
+    assert "4,202 meta-trained weights" in page
     assert "## Where it fails" in page
 
 
@@ -207,7 +207,7 @@ def test_commands_take_addresses(
     out = ("--out", str(tmp_path / "out"), "--json", str(numbers))
     main(("evaluate", "--checkpoint", address, *tasks, "--peers", "adam@0.001", *out))
     rows = json.loads(numbers.read_text())["rows"]
-    assert [row["contender"] for row in rows] == [address, "untrained", "adam@0.001"]
+    assert [row["contender"] for row in rows] == [address, "untrained", "shipped", "adam@0.001"]
     assert "--record needs a file" in fails(capsys, "gate", address, "--record")
     with pytest.raises(SystemExit) as exit_:
         main(("gate", address, *tasks, *out))

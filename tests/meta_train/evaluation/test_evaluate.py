@@ -35,11 +35,11 @@ def test_everybody_has_a_row_on_every_task(
     peers = [adam_at(1e-3, 1e-2, 1e-1), adam_at(1e-3).at(1e-3)]
     tasks = [toy_task, replace(toy_loop_task, name="loop")]
     found = evaluate(tmp_path / "mine.safetensors", tasks, peers=peers, extensions=0)
-    names = ["mine", "untrained", "adamw", "adamw@0.001"]
+    names = ["mine", "untrained", "shipped", "adamw", "adamw@0.001"]
     assert [(r.task, r.contender) for r in found.rows] == [
         (t.name, n) for t in tasks for n in names
     ]
-    assert found.names("judged") == ["mine", "untrained"]
+    assert found.names("judged") == ["mine", "untrained", "shipped"]
     assert found.names("tuned") == ["adamw"]
     assert found.names("untuned") == ["adamw@0.001"]
     loop = found.of("untrained")[1]
@@ -69,8 +69,8 @@ def test_processes_change_nothing() -> None:
 @pytest.mark.parametrize("checkpoint", ["untrained", "default", "small"])
 def test_the_references_may_be_judged_themselves(toy_task: EvaluationTask, checkpoint: str) -> None:
     found = evaluate(checkpoint, [toy_task], peers=[], num_seeds=1, costs=False)
-    first = "small" if checkpoint == "small" else "untrained"
-    assert found.names("judged") == list(dict.fromkeys((first, "untrained")))
+    first = "shipped" if checkpoint == "default" else checkpoint
+    assert found.names("judged") == list(dict.fromkeys((first, "untrained", "shipped")))
     assert found.row("toy", first).seconds_per_step is None
 
 
@@ -78,7 +78,7 @@ def test_a_file_may_have_the_name_of_a_reference(toy_task: EvaluationTask, tmp_p
     path = tmp_path / "untrained.safetensors"
     save_rule(NFNRule(), path)
     found = evaluate(path, [toy_task], peers=[], num_seeds=1, costs=False)
-    assert found.names("judged") == [str(path), "untrained"]
+    assert found.names("judged") == [str(path), "untrained", "shipped"]
 
 
 def test_mistakes_show_before_the_first_run(

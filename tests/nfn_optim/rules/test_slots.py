@@ -158,7 +158,7 @@ def test_a_rule_that_reads_less_after_some_steps_goes_on_without_the_rest(option
     rule = load_rule("untrained").requires_grad_()
     optimizers = [
         NFNOptimizer(models[0], checkpoint=rule, **options),
-        NFNOptimizer(models[1], fused=False),
+        NFNOptimizer(models[1], checkpoint="untrained", fused=False),
     ]
     for model, optimizer in zip(models, optimizers, strict=True):
         model[0].requires_grad_(False)
