@@ -20,7 +20,7 @@ ROWS = {
         "symmetry._heads",
         "symmetry.tracer",
         "symmetry",
-        "layers._check layers._fold",
+        "layers._check layers._fold layers._groups layers._products",
         "layers.derived layers.relational",
         "layers",
         "networks",

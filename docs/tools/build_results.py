@@ -65,7 +65,7 @@ def _render(template: str, **values: Any) -> str:
 
 def fill_readme(text: str, evaluation: dict[str, Any]) -> str:
     """The README with its table of wins and losses as the evaluation has it."""
-    contenders = ("untrained", "small", "muon", "schedule-free")
+    contenders = ("shipped", "untrained", "muon", "schedule-free")
     return _fill(text, tables.ends(evaluation, SHOWN, contenders, over="adamw"))
 
 

@@ -24,7 +24,7 @@ _MARKS = {
     "Prodigy": ("x", "#777777"),
     "SOAP": ("D", "#cc79a7"),
 }
-_CURVES = {  # five of many kinds, and the three where the untrained rule ends most above AdamW
+_CURVES = {  # five of many kinds, and three where the untrained rule ends far above AdamW
     "ResNet, EMNIST": "emnist-resnet",
     "vision transformer, Fashion-MNIST": "fashion-vit",
     "character GPT, width 64": "code-gpt-64",
@@ -35,7 +35,7 @@ _CURVES = {  # five of many kinds, and the three where the untrained rule ends m
     "transformer, vowels": "vowels-transformer",
 }
 _BESIDE = {
-    "untrained": ("NFNOptimizer, nothing tuned", "#e69f00"),
+    "shipped": ("NFNOptimizer, nothing tuned", "#e69f00"),
     "adamw": ("tuned AdamW", "#777777"),
     "muon": ("tuned Muon", "#0072b2"),
     "schedule-free": ("tuned Schedule-Free AdamW", "#009e73"),
@@ -109,13 +109,13 @@ def suites(records: Mapping[str, Record]) -> Figure:
 
 
 def curves(field: Mapping[str, Any]) -> Figure:
-    """Training losses of the untrained rule and of tuned peers, a panel for each of eight tasks."""
+    """Training losses of the default and of tuned peers, a panel for each of eight tasks."""
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     rows = {(row["task"], row["contender"]): row["curve"] for row in field["rows"]}
     for panel, (title, task) in zip(figure.subplots(2, 4).flat, _CURVES.items(), strict=True):
         for contender, (label, color) in _BESIDE.items():
             curve = rows[task, contender]
-            width = 2.2 if contender == "untrained" else 1.2
+            width = 2.2 if contender == "shipped" else 1.2
             panel.plot(curve["steps"], curve["mean"], color=color, linewidth=width, label=label)
         panel.set_title(title, fontsize=9)
         panel.set_yscale("log")

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log, prod
 
 import torch
 from torch import Tensor, nn
 
-from nfn_optim import WeightSpaceFeatures
-from nfn_optim.layers import Map, NetworkPool, SharedNPLinear, reads_inputs, writes_outputs
+from nfn_optim import NetworkSpec
+from nfn_optim.layers import (
+    Map,
+    NetworkPool,
+    PackedFeatures,
+    SharedNPLinear,
+    reads_inputs,
+    writes_outputs,
+)
 
 from ..support import require_counts
-from ..zoo import Networks
 
 _EPS = 1e-8
 _CHANNELS = 8  # of `Described`
@@ -52,28 +59,41 @@ class Described(nn.Module):
     network; the logarithm of its number of neurons. Renumbering neurons changes none.
 
     Shape:
-        Features `(*batch, *axes, 1)` of any network to `(*batch, *axes, 8)`.
+        Packed features with one channel to the same with eight.
     """
 
-    def forward(self, features: WeightSpaceFeatures) -> WeightSpaceFeatures:
-        """Describes the weights of any network."""
-        spec, lead, told = features.spec, len(features.batch_shape), []
-        for place, (name, tensor) in enumerate(features.items()):
-            axes = tuple(range(lead, tensor.dim() - 1))
-            fan_in = prod(spec.shapes[name][1:])  # 1 for a bias
-            signal = fan_in**0.5 * tensor
-            size = (signal.square().mean(axes, keepdim=True) + _EPS).sqrt()
-            facts = (
+    def forward(self, features: PackedFeatures) -> PackedFeatures:
+        """Describes the weights of any networks."""
+        told = []
+        for block, weights in features.blocks():
+            facts = block.table(_facts).to(weights)
+            fan = facts[:, :1]
+            size = (fan.square() * block.entries.mean(weights.square()) + _EPS).sqrt()
+            known = torch.cat([fan, size.reciprocal(), size.log(), facts[:, 1:]], 1)
+            fan, inverse, rest = block.entries.spread(known).split([1, 1, known.shape[1] - 2], 1)
+            signal = fan * weights
+            told.append(
+                torch.cat([signal * inverse, signal.asinh(), signal.square().asinh(), rest], 1)
+            )
+        return features.like(told)
+
+
+@lru_cache(maxsize=512)
+def _facts(spec: NetworkSpec) -> Tensor:
+    """What is known of parameters without their weights, `(parameters, 5)`."""
+    return torch.tensor(
+        [
+            (
+                prod(spec.shapes[name][1:]) ** 0.5,  # of the fan-in, 1 for a bias
                 reads_inputs(spec, name),
                 writes_outputs(spec, name),
                 place / max(1, len(spec.names) - 1),
                 log(prod(spec.shapes[name][:1])) / 8,
             )
-            known = tensor.new_tensor(facts).expand(*tensor.shape[:-1], len(facts))
-            scale = size.log().expand_as(tensor)
-            own = (signal / size, signal.asinh(), signal.square().asinh(), scale)
-            told.append(torch.cat([*own, known], -1))
-        return features.like(told)
+            for place, name in enumerate(spec.names)
+        ],
+        dtype=torch.float64,
+    )
 
 
 class Reader(nn.Module):
@@ -84,7 +104,7 @@ class Reader(nn.Module):
         out_features: Length of the vectors.
 
     Shape:
-        `Networks` to a tensor `(n, out_features)`.
+        Packed weights of `n` networks to a tensor `(n, out_features)`.
     """
 
     def __init__(self, config: ReaderConfig, out_features: int) -> None:
@@ -105,10 +125,8 @@ class Reader(nn.Module):
             nn.Linear(config.hidden, out_features),
         )
 
-    def forward(self, networks: Networks) -> Tensor:
-        """Reads networks, one batch for each spec."""
-        return self.head(self.norm(networks.read(self._pooled)))
-
-    def _pooled(self, features: WeightSpaceFeatures) -> Tensor:
-        entries = self.described(features)
-        return torch.cat([self.pool(entries), self.pool(self.layers(entries))], -1)
+    def forward(self, networks: PackedFeatures) -> Tensor:
+        """Reads networks, all at once."""
+        entries = self.described(networks)
+        pooled = torch.cat([self.pool(entries), self.pool(self.layers(entries))], -1)
+        return self.head(self.norm(pooled))

@@ -11,11 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nfn_optim.layers import PackedFeatures
+
 from ..suites.harness import FitConfig, Objective, fit, seeded
 from ..suites.harness import predict as read_all
 from ..support import Observer, Work
-from ..zoo import Collection, Networks, Zoo
+from ..zoo import Collection, Zoo
 from ._network import Reader, ReaderConfig
+from ._readable import readable
+from ._readers import Readers
 from ._result import Answer, Prediction
 from ._scores import class_scores, number_scores
 from ._split import Split, split_networks
@@ -26,9 +30,9 @@ _FIT = FitConfig(num_steps=200, lr=3e-3, weight_decay=1e-2, warmup=20, final_lr=
 
 @dataclass(frozen=True, eq=False)
 class _Examples:
-    """Networks of several specs and what is predicted of them."""
+    """Networks of several specs in one batch, and what is predicted of them."""
 
-    features: Networks
+    features: PackedFeatures
     targets: Tensor
 
     def __len__(self) -> int:
@@ -77,8 +81,8 @@ def predict(
             that is left. `print` shows it.
 
     Raises:
-        ValueError: If there is no such label, networks lack it, all are equal, or there are too few
-            networks or groups to split.
+        ValueError: If there is no such label, networks lack it or cannot be read, all labels are
+            equal, or there are too few networks or groups to split.
     """
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not numbers:
@@ -90,38 +94,39 @@ def predict(
         )
     collection = Collection.of(zoo) if isinstance(zoo, Zoo) else zoo
     collection = collection.labelled((target,) if group is None else (target, group), skip_bad)
+    collection = readable(collection, skip_bad)
     property_ = Target.of(target, collection.labels[target], task)
     groups = None if group is None else collection.labels[group]
     parts = (validation_part, test_part)
     splits = {seed: split_networks(property_, groups, parts, seed) for seed in numbers}
-    networks = collection.networks.map(Tensor.float)
+    networks, config = collection.networks.map(Tensor.float).pack(), reader or ReaderConfig()
     work = Work(on_progress)
     for seed in numbers:
         work.plan(f"training, seed {seed}", num_steps, kind="seeds")
-    runs = [
-        _run(
-            property_,
-            collection.names,
-            networks,
-            split,
-            reader or ReaderConfig(),
-            replace(_FIT, num_steps=num_steps),
-            seed,
-            partial(_tell, work, f"training, seed {seed}"),
-        )
-        for seed, split in splits.items()
-    ]
+    runs = []
+    for seed, split in splits.items():
+        stage, fitted = f"training, seed {seed}", replace(_FIT, num_steps=num_steps)
+        work.begin(stage)
+        told = partial(_tell, work, stage)
+        runs.append(_run(property_, collection.names, networks, split, config, fitted, seed, told))
     first = splits[numbers[0]]
     return Prediction(
         target=target,
         classes=property_.classes,
         networks=(len(first.train), len(first.validation), len(first.test)),
-        architectures=len(networks.parts),
+        architectures=len(collection.networks.parts),
         scores={name: tuple(run.scores[name] for run in runs) for name in runs[0].scores},
         answers=tuple(answer for run in runs for answer in run.answers),
         skipped=collection.skipped,
         parameters=runs[0].parameters,
         seconds=float(np.mean([run.seconds for run in runs])),
+        readers=Readers(
+            target,
+            property_.classes,
+            config,
+            tuple(run.reader for run in runs),
+            tuple(run.units for run in runs),
+        ),
     )
 
 
@@ -137,12 +142,14 @@ class _Run:
     answers: list[Answer]
     parameters: int
     seconds: float
+    reader: Reader
+    units: tuple[float, float]
 
 
 def _run(
     target: Target,
     names: Sequence[str],
-    networks: Networks,
+    networks: PackedFeatures,
     split: Split,
     reader: ReaderConfig,
     config: FitConfig,
@@ -158,9 +165,8 @@ def _run(
         for part in (split.train, split.validation, split.test)
     )
     with seeded(seed, torch.device("cpu")):
-        model: nn.Module = Reader(reader, len(target.classes) or 1)
-        if not target.classes:
-            model = nn.Sequential(model, nn.Flatten(0))
+        own = Reader(reader, len(target.classes) or 1)
+        model = own if target.classes else nn.Sequential(own, nn.Flatten(0))
         _, seconds = fit(model, train, validation, _objective(target), config, seed, on_progress)
     written = read_all(model, test)
     truth = target.values[split.test].numpy()
@@ -180,7 +186,8 @@ def _run(
             Answer(seed, name, float(true), float(answer))
             for name, true, answer in zip(tested, truth, predicted, strict=True)
         ]
-    return _Run(scores, answers, sum(p.numel() for p in model.parameters()), seconds)
+    parameters = sum(p.numel() for p in model.parameters())
+    return _Run(scores, answers, parameters, seconds, own.eval(), (mean, std))
 
 
 def _objective(target: Target) -> Objective[_Examples]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from ..support import clean
+from ._readers import Readers
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Prediction:
         skipped: Why networks were left out, by name.
         parameters: Trained parameters of the reader.
         seconds: Of training, mean over seeds.
+        readers: Those that were trained, one a seed.
     """
 
     target: str
@@ -55,6 +57,7 @@ class Prediction:
     skipped: Mapping[str, str]
     parameters: int
     seconds: float
+    readers: Readers
 
     @property
     def task(self) -> str:
@@ -70,7 +73,9 @@ class Prediction:
         return float(np.std(self.scores[score]))
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as JSON values; None where a number is not finite."""
+        """All but the readers as JSON values; None where a number is not finite."""
         means = {name: {"mean": self.mean(name), "std": self.std(name)} for name in self.scores}
-        content: dict[str, Any] = clean({"task": self.task, **asdict(self), "summary": means})
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "readers"}
+        values["answers"] = [asdict(answer) for answer in self.answers]
+        content: dict[str, Any] = clean({"task": self.task, **values, "summary": means})
         return content

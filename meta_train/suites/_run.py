@@ -105,7 +105,7 @@ def run_suite(
         metric=suite.metric,
         num_seeds=len(seeds),
         methods={method: MethodResult.of(several, more) for method, several in outcomes.items()},
-        paper=suite.paper.get(data_name, {}),
+        paper=(suite.paper if config.paper is None else config.paper).get(data_name, {}),
         picture=_plot(suite, experiment, outcomes, picture),
     )
 

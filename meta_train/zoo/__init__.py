@@ -6,6 +6,7 @@ from ._classifiers import CLASSIFIER_LABELS as CLASSIFIER_LABELS
 from ._classifiers import build_each as build_each
 from ._classifiers import small_cnn as small_cnn
 from ._classifiers import train_classifiers as train_classifiers
+from ._field_starts import dws_start as dws_start
 from ._fields import FieldConfig as FieldConfig
 from ._fields import evaluate_fields as evaluate_fields
 from ._fields import fit_fields as fit_fields
@@ -33,6 +34,7 @@ __all__ = [  # the other names are for the folders beside
     "Networks",
     "Zoo",
     "cache_folder",
+    "dws_start",
     "evaluate_fields",
     "fit_fields",
     "fit_sirens",

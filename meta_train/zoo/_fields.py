@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import cos, inf, pi, sqrt
+from math import cos, inf, pi
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from nfn_optim import AdamRule, NetworkSpec
 from ..population import Population, Regression, Sine, chunk_seed, chunks, join, siren_values
 from ..support import Progress, remember, require_counts
 from ..tasks import Params
+from ._field_starts import FieldStart, siren_start
 
 _POINTS_AT_ONCE = 12_800  # of all fields of a chunk: few calls a field, activations in the cache
 _BETAS = (0.9, 0.99)  # a field is fitted in hundreds of steps, not thousands
@@ -38,6 +39,7 @@ class FieldConfig:
         num_steps: Number of Adam steps.
         lr: Adam's rate at the start.
         num_points: Points a step; all of them come up equally often.
+        start: Draws the parameters before the first step.
 
     Raises:
         ValueError: If a number is not positive and finite, or there is no hidden layer.
@@ -48,6 +50,7 @@ class FieldConfig:
     num_steps: int = 600
     lr: float = 4e-3
     num_points: int = 64
+    start: FieldStart = siren_start
 
     def __post_init__(self) -> None:
         require_counts(self, "hidden", "num_steps", "num_points")
@@ -89,6 +92,7 @@ def fit_sirens(
     images: Tensor,
     config: FieldConfig = FieldConfig(),
     *,
+    amplitude: float = 1.0,
     seed: int = 0,
     on_progress: Progress | None = None,
     cache: Path | None = None,
@@ -96,11 +100,12 @@ def fit_sirens(
     """Fits a SIREN to every image, each from a random start of its own.
 
     Coordinates are `image_grid`'s; values are pixels rescaled from [0, 1] to [-1, 1], as in the
-    paper (appendix D.3).
+    paper (appendix D.3), times the amplitude.
 
     Args:
         images: `(n, c, height, width)`, in [0, 1].
         config: The SIREN, and how it is fitted.
+        amplitude: The value of a white pixel; a black one has its negative.
         seed: Of starts and order of points.
         on_progress: Called with the numbers of finished and of all fields.
         cache: Folder for finished chunks, e.g. `cache_folder()`; None keeps none.
@@ -118,7 +123,7 @@ def fit_sirens(
         )
     if images.numel() and not (images.min() >= 0 and images.max() <= 1):
         raise ValueError("images have pixels outside of [0, 1] or not finite. Rescale them.")
-    values = images.flatten(2).mT * 2 - 1
+    values = amplitude * (images.flatten(2).mT * 2 - 1)
     grid = image_grid(*images.shape[2:])
     return fit_fields(grid, values, config, seed=seed, on_progress=on_progress, cache=cache)
 
@@ -192,23 +197,11 @@ def _fit_chunk(
     inputs, targets = coords.float(), values.float()
     problem = Regression(module=module, spec=spec, inputs=inputs, targets=targets)
     rule = AdamRule(config.lr, betas=_BETAS)
-    population = Population.start(spec, rule, _init(spec, n, config.omega, generator))
+    population = Population.start(spec, rule, config.start(spec, n, config.omega, generator))
     batches = ((points.expand(n, -1),) for points in _draw_points(num_points, config, generator))
     return population.take_steps(
         problem, batches, lambda k: (1 + cos(pi * k / config.num_steps)) / 2
     ).params
-
-
-def _init(spec: NetworkSpec, n: int, omega: float, generator: torch.Generator) -> Params:
-    """SIREN's start: rows of the first layer as wide as 1 / fan-in, later ones by omega."""
-    params: Params = {}
-    for weight, bias in zip(spec.weights, spec.vectors, strict=True):
-        fan_in = spec.stored[weight][1]
-        bound = sqrt(6 / fan_in) / omega if params else 1 / fan_in
-        for name, limit in ((weight, bound), (bias, 1 / sqrt(fan_in))):
-            uniform = torch.rand((n, *spec.stored[name]), generator=generator)
-            params[name] = (2 * uniform - 1) * limit
-    return params
 
 
 def _draw_points(

@@ -7,9 +7,9 @@ from ._compose import ResidualBlock as ResidualBlock
 from ._dropout import ChannelDropout as ChannelDropout
 from ._flatten import FlattenWeights as FlattenWeights
 from ._flatten import UnflattenWeights as UnflattenWeights
+from ._groups import reads_inputs as reads_inputs
+from ._groups import writes_outputs as writes_outputs
 from ._network_pool import NetworkPool as NetworkPool
-from ._network_pool import reads_inputs as reads_inputs
-from ._network_pool import writes_outputs as writes_outputs
 from ._norm import WeightSpaceLayerNorm as WeightSpaceLayerNorm
 from ._pointwise import Pointwise as Pointwise
 from ._pool import CrossAttnPool as CrossAttnPool
@@ -27,6 +27,8 @@ from .derived import LowRankHNPLinear as LowRankHNPLinear
 from .derived import NPLinear as NPLinear
 from .derived import fan_in_uniform as fan_in_uniform
 from .derived import keep_variance as keep_variance
+from .relational import Pack as Pack
+from .relational import PackedFeatures as PackedFeatures
 from .relational import SharedNPLinear as SharedNPLinear
 
 __all__ = [  # the other names are for the folders beside
@@ -45,6 +47,8 @@ __all__ = [  # the other names are for the folders beside
     "NPLinear",
     "NPPool",
     "NetworkPool",
+    "Pack",
+    "PackedFeatures",
     "Pointwise",
     "ResidualBlock",
     "SharedNPLinear",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._check import check_features
+from .relational import PackedFeatures
+
+Features = TypeVar("Features", WeightSpaceFeatures, PackedFeatures)
 
 
 class Map(nn.Module):
@@ -29,8 +33,8 @@ class Map(nn.Module):
         super().__init__()
         self.fn = fn
 
-    def forward(self, feats: WeightSpaceFeatures) -> WeightSpaceFeatures:
-        """Maps features of any network."""
+    def forward(self, feats: Features) -> Features:
+        """Maps features of any network, or networks."""
         return feats.like([self.fn(t) for t in feats.values()])
 
     def __repr__(self) -> str:
@@ -51,7 +55,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, feats: WeightSpaceFeatures) -> WeightSpaceFeatures:
+    def forward(self, feats: Features) -> Features:
         """The features plus what the layers make of them."""
         added = self.layers(feats)
         return feats.like([a + b for a, b in zip(feats.values(), added.values(), strict=True)])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from ..symmetry import NetworkSpec, WeightSpaceFeatures
-
-_GROUPS = 4
+from ..symmetry import WeightSpaceFeatures
+from ._groups import GROUPS
+from .relational import Block, PackedFeatures
 
 
 class NetworkPool(nn.Module):
@@ -20,9 +18,11 @@ class NetworkPool(nn.Module):
     `SharedNPLinear`, which runs on any network too.
 
     Shape:
-        Features `(*batch, *axes, c)` of any spec to a tensor `(*batch, 4 * c)`.
+        Features `(*batch, *axes, c)` of any spec to a tensor `(*batch, 4 * c)`, or
+        `PackedFeatures` of `n` networks to `(n, 4 * c)`.
 
     Example:
+        >>> from nfn_optim import NetworkSpec
         >>> spec = NetworkSpec({"w": ("out", "in")}, {"w": (3, 2)}, io=("in", "out"))
         >>> feats = WeightSpaceFeatures(spec, {"w": torch.ones(5, 3, 2, 1)})
         >>> NetworkPool()(feats)[0]
@@ -31,35 +31,25 @@ class NetworkPool(nn.Module):
 
     def out_features(self, channels: int) -> int:
         """Length of the pooled vector for features with so many channels."""
-        return _GROUPS * channels
+        return len(GROUPS) * channels
 
-    def forward(self, feats: WeightSpaceFeatures) -> Tensor:
-        """Pools features of any network."""
+    def forward(self, feats: WeightSpaceFeatures | PackedFeatures) -> Tensor:
+        """Pools features of any network, or networks."""
+        if isinstance(feats, PackedFeatures):
+            return torch.cat([_pooled(block, x) for block, x in feats.blocks()])
         spec, lead = feats.spec, len(feats.batch_shape)
         means = {
             n: t.flatten(lead, -2).mean(-2) if t.dim() > lead + 1 else t for n, t in feats.items()
         }
         none = torch.zeros_like(next(iter(means.values())))
         pooled = []
-        for belongs in _MEMBERS:
+        for belongs in GROUPS:
             members = [mean for name, mean in means.items() if belongs(spec, name)]
             pooled.append(torch.stack(members).mean(0) if members else none)
         return torch.cat(pooled, -1)
 
 
-def reads_inputs(spec: NetworkSpec, name: str) -> bool:
-    """Whether a parameter has an axis of the network's inputs."""
-    return any(label in spec.io for label in spec.axes[name][1:])
-
-
-def writes_outputs(spec: NetworkSpec, name: str) -> bool:
-    """Whether a parameter ends in the network's outputs."""
-    return any(label in spec.io for label in spec.axes[name][:1])
-
-
-_MEMBERS: tuple[Callable[[NetworkSpec, str], bool], ...] = (
-    lambda spec, name: len(spec.axes[name]) > 1,
-    lambda spec, name: len(spec.axes[name]) <= 1,
-    reads_inputs,
-    writes_outputs,
-)
+def _pooled(block: Block, x: Tensor) -> Tensor:
+    """The same for entries `(entries, c)` of many networks: `(n, 4 * c)`."""
+    means = block.groups.mean(block.entries.mean(x))
+    return means.view(len(block.layouts), -1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from ..layers import HNPPool, InvariantPool
+from ..layers import HNPPool, InvariantPool, NetworkPool, PackedFeatures
 from ..symmetry import NetworkSpec, WeightSpaceFeatures
 from ._equivariant import EquivariantConfig, encoder, input_layers
 
@@ -33,14 +33,15 @@ class InvariantConfig:
 
     Attributes:
         encoder: The NF-Layers; its `out_channels` does not count.
-        pool: `HNPPool` or `NPPool`.
+        pool: `HNPPool` or `NPPool`; or a function that makes a `NetworkPool`, which together with
+            `SharedNPLinear` and without encodings reads other networks, and packs of them, too.
         head: The MLP.
     """
 
     encoder: EquivariantConfig = field(
         default_factory=lambda: EquivariantConfig(hidden=(16, 16, 5))
     )
-    pool: Callable[[NetworkSpec], InvariantPool] = HNPPool
+    pool: Callable[[NetworkSpec], InvariantPool | NetworkPool] = HNPPool
     head: HeadConfig = HeadConfig()
 
 
@@ -65,8 +66,8 @@ class InvariantNFN(nn.Module):
         channels = hidden[-1] if hidden else input_layers(spec, self.config.encoder.inputs)[1]
         self.head = mlp(self.pool.out_features(channels), self.config.head)
 
-    def forward(self, feats: WeightSpaceFeatures) -> Tensor:
-        """Reads features of the spec's network."""
+    def forward(self, feats: WeightSpaceFeatures | PackedFeatures) -> Tensor:
+        """Reads features of the spec's network; of any where no layer knows the spec."""
         return self.head(self.pool(self.encoder(feats)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
+from math import ceil, nan
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ class INRSize(Size):
         copies: INRs of each training image, fitted from different initialisations.
         field: The INR, and how it is fitted.
         normal: Whether INRs are written in normal form.
+        amplitude: The value of a white pixel in the INRs; a black one has its negative.
 
     Raises:
         ValueError: If a number is below 1.
@@ -49,6 +50,7 @@ class INRSize(Size):
     copies: int = 1
     field: FieldConfig
     normal: bool = False
+    amplitude: float = 1.0
 
     def __post_init__(self) -> None:
         require_counts(self, "num_train", "num_validation", "num_test", "copies")
@@ -93,6 +95,7 @@ def make_inrs(
             spec, params = fit_sirens(
                 images.images,
                 size.field,
+                amplitude=size.amplitude,
                 seed=seed,
                 on_progress=told(label, seed),
                 cache=cache_folder(),
@@ -120,8 +123,28 @@ def make_inrs(
     return first, second, third
 
 
-def render(features: WeightSpaceFeatures, image_size: tuple[int, int], omega: float) -> Tensor:
-    """The images that INRs `(n, *axes, 1)` show, `(n, c, h, w)`, about in [-1, 1]."""
+def render(
+    features: WeightSpaceFeatures,
+    image_size: tuple[int, int],
+    omega: float,
+    pixels: Tensor | None = None,
+) -> Tensor:
+    """The images that INRs show, about in `[-amplitude, amplitude]`; a mean over channels.
+
+    Args:
+        features: INRs `(n, *axes, k)`: k for each image, whose values are averaged.
+        image_size: Rows and columns.
+        omega: Frequency factor.
+        pixels: Numbers of the pixels to compute, row by row; the others are NaN. None is all.
+
+    Returns:
+        Images `(n, c, h, w)`.
+    """
     coordinates = image_grid(*image_size).to(next(iter(features.values())))
-    params = {name: tensor.squeeze(-1) for name, tensor in features.items()}
-    return evaluate_fields(params, coordinates, omega).mT.unflatten(-1, image_size)
+    some = coordinates if pixels is None else coordinates[pixels]
+    single = {name: tensor.movedim(-1, 1).flatten(0, 1) for name, tensor in features.items()}
+    values = evaluate_fields(single, some, omega).unflatten(0, (-1, features.channels)).mean(1).mT
+    if pixels is not None:
+        whole = values.new_full((*values.shape[:-1], len(coordinates)), nan)
+        values = whole.index_copy(-1, pixels, values)
+    return values.unflatten(-1, image_size)

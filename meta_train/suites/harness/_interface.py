@@ -47,6 +47,7 @@ class Interface:
             as predictions of what else is known of the networks that it reads.
         channels: Channels of the features that they read.
         out_channels: Channels of the features that they write.
+        several: Whether they may write any number of channels, one for each network that they make.
         classifiers: What the networks that they read compute, where that is known and of use.
     """
 
@@ -54,6 +55,7 @@ class Interface:
     out_features: int | None = None
     channels: int = 1
     out_channels: int = 1
+    several: bool = False
     auxiliary: int = 0
     classifiers: Classifiers | None = None
 
@@ -142,8 +144,10 @@ class Interface:
 
     def _tensors(self, name: str, output: Any) -> list[Tensor]:
         """Checks that an output is what the suite needs, and returns its tensors."""
-        given = self._describe(output)
-        fitting = dict.fromkeys((self._expected(), self.whole._expected()))
+        given, wanted = self._describe(output), self
+        if self.several and isinstance(output, WeightSpaceFeatures):
+            wanted = replace(self, out_channels=max(1, output.channels))
+        fitting = dict.fromkeys((wanted._expected(), wanted.whole._expected()))
         if given not in fitting:
             raise ValueError(
                 f"{name} gives {given} for two networks of this suite, which needs "

@@ -33,12 +33,15 @@ class Size:
             name that ends in `+` is one that goes beyond them, see docs/suites.md.
         fit: How their networks are trained.
         num_seeds: Networks trained a method.
+        paper: Published results by data set and method, where this size follows another paper than
+            the suite; None is the suite's own.
     """
 
     data: str
     methods: Mapping[str, Method]
     fit: FitConfig
     num_seeds: int = 1
+    paper: Mapping[str, Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,8 @@ class Suite(Generic[S, E]):
         metric: What is measured on test data.
         data: Names of its data sets.
         sizes: By name; `tiny` is a smoke test of less than two minutes, whose figures are not to
-            be compared, `small` takes about an hour, `paper` is the paper's protocol.
+            be compared, `small` takes about an hour, `paper` is the paper's protocol; others follow
+            other papers.
         references: Methods that need no network, by name; each reaches an outcome on an experiment.
         paper: The paper's results by data set and method.
         interface: What networks read and write, without making any data.

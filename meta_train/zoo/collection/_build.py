@@ -173,8 +173,9 @@ def _match(
             raise ValueError(f"labels have two rows for network {name!r}. Leave one out.")
         rows[name] = row
     bad = {name: "has no row in the labels" for name in names if name not in rows}
+    known = set(names)
     return rows, bad | {
-        n: "has a row in the labels, but no weights" for n in rows if n not in names
+        n: "has a row in the labels, but no weights" for n in rows if n not in known
     }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .._files import Zoo
-from ._bad import refuse
+from ._bad import describe_bad, refuse
 from ._labels import Value, check_columns
 from ._networks import Networks
 
@@ -61,10 +61,22 @@ class Collection:
             for name, value in zip(self.names, self.labels[column], strict=True)
             if value is None
         }
+        return self.without(bad, skip_bad)
+
+    def without(self, bad: Mapping[str, str], skip_bad: bool) -> Collection:
+        """The other networks.
+
+        Args:
+            bad: Why networks cannot be used, by name.
+            skip_bad: Leaves them out, instead of an error.
+
+        Raises:
+            ValueError: If there are any and they are not left out, or none is left.
+        """
         refuse(bad, len(self), skip_bad)
         kept = [row for row, name in enumerate(self.names) if name not in bad]
         if not kept:
-            raise ValueError(f"no network has a value of {' and '.join(columns)}.")
+            raise ValueError(describe_bad(bad, len(self)))
         return Collection(
             tuple(self.names[row] for row in kept),
             self.networks.take(torch.tensor(kept)),

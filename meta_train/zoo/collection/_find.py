@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -49,12 +48,12 @@ class NetworkFile:
         read = load_file if self.path.suffix == ".safetensors" else _unpickle
         try:
             content = read(self.path)
-        except (OSError, EOFError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
-            raise BadNetwork(f"cannot be read ({_short(error)})") from error
         except pickle.UnpicklingError as error:
             raise BadNetwork(
                 "is damaged, or holds more than tensors; save model.state_dict(), not the model"
             ) from error
+        except Exception as error:  # damaged pickles raise nearly anything
+            raise BadNetwork(f"cannot be read ({_short(error)})") from error
         return as_state_dict(content)
 
     def read_config(self) -> dict[str, Any]:

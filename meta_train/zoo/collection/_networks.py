@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
+from nfn_optim.layers import Pack, PackedFeatures
 
 from ...tasks import Params
 
@@ -39,6 +40,29 @@ class Networks:
 
     def __len__(self) -> int:
         return sum(map(len, self.rows))
+
+    @property
+    def specs(self) -> list[NetworkSpec]:
+        """Of each network."""
+        specs = {
+            row: features.spec
+            for features, rows in zip(self.parts, self.rows, strict=True)
+            for row in rows.tolist()
+        }
+        return [specs[row] for row in range(len(self))]
+
+    def pack(self) -> PackedFeatures:
+        """All of them as one batch, in their order.
+
+        Raises:
+            SpecError: If a parameter runs over three populations or more.
+        """
+        alone: dict[int, dict[str, Tensor]] = {}
+        for features, rows in zip(self.parts, self.rows, strict=True):
+            split = {name: tensor.unbind() for name, tensor in features.items()}
+            for place, row in enumerate(rows.tolist()):
+                alone[row] = {name: tensors[place] for name, tensors in split.items()}
+        return Pack.of(self.specs).join([alone[row] for row in range(len(self))])
 
     def take(self, index: Tensor | slice) -> Networks:
         """Some of the networks, in the order of `index`: positions, a mask or a slice."""

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._products import is_long, product
 from ._plan import Own, Plan, Pooled
-from ._products import is_long, product
 
 
 class Write(NamedTuple):

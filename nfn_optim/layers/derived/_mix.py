@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._products import outer
 from ._gather import Mixer, batch_of, gather, scatter
-from ._products import outer
 
 
 def mix(

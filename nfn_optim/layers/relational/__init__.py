@@ -1,6 +1,9 @@
 """NF-Layers whose weights belong to relations, so that they serve any depth, width and kernel."""
 
 from ._linear import SharedNPLinear as SharedNPLinear
+from ._pack import Block as Block
+from ._pack import Pack as Pack
+from ._pack import PackedFeatures as PackedFeatures
 from ._parts import Means as Means
 from ._parts import Slice as Slice
 from ._parts import Terms as Terms

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from ...symmetry import NetworkSpec, WeightSpaceFeatures
+from ._pack import PackedFeatures
+from ._packed_linear import packed_linear
 from ._parts import Means, Slice, Terms, add_terms
 from ._roles import NUM_ROLES, ParameterAxes, Roles, roles_of
 
@@ -33,7 +36,7 @@ class SharedNPLinear(nn.Module):
     Shape:
         Features `(*batch, *axes, in_channels)` to `(*batch, *axes, out_channels)`, on any spec
         whose parameters run over two populations at most, in any order of their axes; `forward`
-        raises SpecError on others.
+        raises SpecError on others. Or `PackedFeatures` of different networks to the same.
     """
 
     def __init__(self, in_channels: int, out_channels: int, context_channels: int = 0) -> None:
@@ -58,10 +61,28 @@ class SharedNPLinear(nn.Module):
             nn.init.uniform_(weight, -bound, bound)
         nn.init.zeros_(self.bias)
 
+    @overload
     def forward(
         self, feats: WeightSpaceFeatures, context: Mapping[str, Tensor] | None = None
+    ) -> WeightSpaceFeatures: ...
+
+    @overload
+    def forward(
+        self, feats: PackedFeatures, context: Sequence[Mapping[str, Tensor]] | None = None
+    ) -> PackedFeatures: ...
+
+    def forward(self, feats: Any, context: Any = None) -> Any:
+        """Applies the layer; `context` has descriptors `(*batch, context_channels)` by name.
+
+        For packed networks `context` is a list of these, one for each network.
+        """
+        if isinstance(feats, PackedFeatures):
+            return packed_linear(self, feats, context)
+        return self._forward(feats, context)
+
+    def _forward(
+        self, feats: WeightSpaceFeatures, context: Mapping[str, Tensor] | None
     ) -> WeightSpaceFeatures:
-        """Applies the layer; `context` has descriptors `(*batch, context_channels)` by name."""
         spec, roles = feats.spec, roles_of(feats.spec)
         whole = {}
         for p in roles.parameters:

@@ -165,7 +165,7 @@ def test_the_reader_ignores_the_numbering_of_neurons(scaled: Collection) -> None
     )
     renumbered = Networks(parts, scaled.networks.rows)
     assert not torch.equal(parts[0]["0.weight"], scaled.networks.parts[0]["0.weight"])
-    assert torch.allclose(reader(renumbered), reader(scaled.networks), atol=1e-5)
+    assert torch.allclose(reader(renumbered.pack()), reader(scaled.networks.pack()), atol=1e-5)
 
 
 def test_the_reader_sees_which_weights_are_whose() -> None:
@@ -176,13 +176,16 @@ def test_the_reader_sees_which_weights_are_whose() -> None:
     features = WeightSpaceFeatures.from_modules([mlp(3, 4, 2) for _ in range(5)])
     reader = Reader(SMALL, 2).eval()
     rows = (torch.arange(5),)
-    told = [reader(Networks((each,), rows)) for each in (features, swapped(features))]
+    told = [reader(Networks((each,), rows).pack()) for each in (features, swapped(features))]
     assert not torch.allclose(*told, atol=1e-4)
 
 
 def test_descriptions_are_finite_for_empty_weights() -> None:
     features = WeightSpaceFeatures.from_modules([mlp(3, 4, 2)]).map(torch.zeros_like)
-    assert all(tensor.isfinite().all() for tensor in Described()(features).values())
+    assert all(
+        tensor.isfinite().all()
+        for tensor in Described()(Networks((features,), (torch.arange(1),)).pack()).values()
+    )
 
 
 def test_calibration_error_is_the_gap_of_confidence() -> None:

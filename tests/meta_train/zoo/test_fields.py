@@ -8,7 +8,16 @@ from torch.func import functional_call
 from meta_train.population._rows import as_params, as_rows
 from meta_train.population._sine import mean_square
 from meta_train.tasks import load_data
-from meta_train.zoo import FieldConfig, evaluate_fields, fit_fields, fit_sirens, image_grid, siren
+from meta_train.zoo import (
+    FieldConfig,
+    dws_start,
+    evaluate_fields,
+    fit_fields,
+    fit_sirens,
+    image_grid,
+    siren,
+)
+from nfn_optim import NetworkSpec
 
 SHORT = FieldConfig(hidden=(16, 16), num_steps=20)
 
@@ -23,6 +32,24 @@ def test_fitted_sirens_show_their_images() -> None:
     _, params = fit_sirens(images, config)
     shown = evaluate_fields(params, image_grid(8, 8)).mT.reshape(images.shape)
     assert ((shown + 1) / 2 - images).square().mean() < 1e-4
+
+
+def test_a_white_pixel_has_the_amplitude() -> None:
+    images = digits(8)
+    _, params = fit_sirens(images, FieldConfig(num_steps=300), amplitude=0.5)
+    shown = evaluate_fields(params, image_grid(8, 8)).mT.reshape(images.shape)
+    assert (shown + 0.5 - images).square().mean() < 1e-4
+
+
+def test_the_dws_start_keeps_hidden_biases_and_low_frequencies(generator: torch.Generator) -> None:
+    spec = NetworkSpec.from_module(siren(2, 1))
+    params = dws_start(spec, 50, 30.0, generator)
+    bounds = [params[name].abs().max().item() for name in (*spec.weights, *spec.vectors)]
+    expected = [3**0.5 / 30, (6 / 32) ** 0.5 / 30, 32**-0.5, 0.0, 0.0, 32**-0.5]
+    assert bounds == pytest.approx(expected, rel=0.05)
+    config = FieldConfig(num_steps=1, lr=1e-9, start=dws_start)
+    _, fitted = fit_sirens(digits(2), config)
+    assert fitted[spec.vectors[0]].abs().max() < 1e-6
 
 
 def test_the_module_computes_what_was_fitted() -> None:

@@ -1,15 +1,12 @@
 """Networks that read SIRENs keep the symmetry, tell inputs apart, and begin with a sine."""
 
-from functools import partial
-
 import pytest
 import torch
 
 from meta_train.suites.harness import Interface, Method
-from meta_train.suites.networks import Equivariant, Places, SineGated, SirenPass
+from meta_train.suites.networks import Equivariant, Places, SirenPass
 from meta_train.suites.networks._positions import ChannelPerPosition
-from meta_train.suites.networks._sine_gate import spread_and_pass
-from nfn_optim.layers import Block, HNPLinear, NPLinear
+from nfn_optim.layers import HNPLinear, NPLinear
 from nfn_optim.networks import EquivariantConfig, HeadConfig
 from nfn_optim.testing import assert_equivariant, assert_invariant, chain_spec, random_features
 
@@ -24,12 +21,12 @@ def then(layer: type[NPLinear | HNPLinear], hidden: tuple[int, ...]) -> Equivari
 every_method = pytest.mark.parametrize(
     "method",
     [
-        SineGated(7, then(NPLinear, (6,)), per_position=True),
-        SineGated(7, then(HNPLinear, (6,))),
+        SirenPass(PLACES, then(NPLinear, (6,)), per_position=True),
+        SirenPass(PLACES, then(HNPLinear, (6,))),
         SirenPass(PLACES, then(NPLinear, ()), per_position=True),
         SirenPass(PLACES, then(HNPLinear, ())),
     ],
-    ids=["np gate", "hnp gate", "np pass", "hnp pass"],
+    ids=["np deep", "hnp deep", "np", "hnp"],
 )
 
 
@@ -68,22 +65,3 @@ def test_an_average_over_positions_keeps_every_one(generator: torch.Generator) -
     by_output = result[last].mean(-3).unflatten(-1, (2, 3))
     torch.testing.assert_close(by_output, feats[last].movedim(-3, -1))
     torch.testing.assert_close(result[hidden].unflatten(-1, (2, 3))[..., 0], feats[hidden])
-
-
-def test_factors_of_a_gate_start_with_the_entry_itself() -> None:
-    torch.manual_seed(0)
-    channels = 50
-    layer = HNPLinear(SPEC, 20, 2 * channels, init=partial(spread_and_pass, channels=channels))
-    for block in layer.blocks():
-        if block.target == SPEC.weights[1]:
-            phases, factors = block.weight.split(channels, -1)
-            torch.testing.assert_close(factors.std().item(), own(block), rtol=0.1, atol=0)
-            torch.testing.assert_close(phases.std().item(), shared(block), rtol=0.1, atol=0)
-
-
-def own(block: Block) -> float:
-    return 1.0 if block.source == block.target and len(block.kept) == 2 else 0.1
-
-
-def shared(block: Block) -> float:
-    return 0.5 if block.kept else 0.1

@@ -1,6 +1,7 @@
 """Networks from files: which are read, what their labels are, and what is said of bad ones."""
 
 import json
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -222,3 +223,74 @@ def test_a_folder_without_networks_is_told(tmp_path: Path) -> None:
         from_state_dicts(tmp_path)
     with pytest.raises(FileNotFoundError, match="no folder"):
         from_state_dicts(tmp_path / "gone")
+
+
+def test_bad_ones_among_thousands_are_counted_and_the_first_named() -> None:
+    networks = {f"net{place}": dict(GOOD) for place in range(3_000)}
+    for place in range(7, 3_000, 300):
+        networks[f"net{place}"]["0.bias"] = torch.full((5,), torch.inf)
+    labels = {"network": list(networks), "y": list(range(3_000))}
+    spec = NetworkSpec.from_module(mlp(4, 5, 2))
+    with pytest.raises(ValueError, match="10 cannot be used, where there are 3000") as error:
+        from_state_dicts(networks, spec, labels)
+    assert str(error.value).count("NaN or infinite") == 5
+    assert "'net7' has 5 numbers in '0.bias'" in str(error.value)
+    assert "and 5 more" in str(error.value)
+    zoo = from_state_dicts(networks, spec, labels, skip_bad=True)
+    assert (len(zoo), len(zoo.skipped)) == (2_990, 10)
+    assert zoo.labels["y"][7] == 8
+
+
+def test_rows_of_thousands_are_matched_by_name() -> None:
+    networks = {f"net{place}": dict(GOOD) for place in range(3_000)}
+    labels = {"file": [f"net{place}.pt" for place in range(1, 3_001)], "y": [0.0] * 3_000}
+    match = "2 cannot be used.*'net0' has no row.*'net3000' has a row in the labels, but no weights"
+    with pytest.raises(ValueError, match=match):
+        from_state_dicts(networks, NetworkSpec.from_module(mlp(4, 5, 2)), labels)
+
+
+def test_modules_with_weights_that_are_not_numbers_are_named() -> None:
+    modules = {"good": mlp(3, 4, 2), "odd": mlp(3, 4, 2)}
+    torch.nn.init.constant_(modules["odd"][0].weight, torch.nan)
+    with pytest.raises(ValueError, match="1 cannot be used.*'odd' has 12 numbers in '0.weight'"):
+        from_modules(modules)
+    assert from_modules(modules, skip_bad=True).names == ("good",)
+
+
+def test_a_label_that_is_no_string_or_number_is_told() -> None:
+    with pytest.raises(ValueError, match=r"a label is \[1\], of the type list"):
+        from_modules([mlp(3, 4, 2)], {"y": [[1]]})
+
+
+def test_labels_of_a_parquet_file(folder: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = folder / "labels.parquet"
+    columns = {"file": ["deep/c.pt", "a", "b"], "n": [3, None, 2], "x": [0.5, 1.0, None]}
+    kinds = {"ok": [True, False, True], "env": ["x", "y", None]}
+    parquet.write_table(pyarrow.table(columns | kinds), path)
+    labels = from_state_dicts(folder, labels=path).labels
+    assert labels["n"] == (None, 2, 3)
+    assert labels["x"] == (1.0, None, 0.5)
+    assert labels["ok"] == ("False", "True", "True")
+    assert labels["env"] == ("y", None, "x")
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ValueError, match="labels.parquet cannot be read as Parquet"):
+        from_state_dicts(folder, labels=path)
+
+
+def test_without_pyarrow_the_line_that_installs_it_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (folder / "labels.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match=r"pip install pyarrow\), or give the table as CSV"):
+        from_state_dicts(folder, labels=folder / "labels.parquet")
+
+
+@pytest.mark.parametrize("content", [b"bad", b"R", b"(.", b"\x8a\xff", b"]K\x01s.", b"h\x00."])
+def test_bytes_that_are_no_file_of_torch_are_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd.pt").write_bytes(content)
+    with pytest.raises(ValueError, match="'odd' (cannot be read|is damaged)"):
+        from_state_dicts(tmp_path)

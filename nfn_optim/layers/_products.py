@@ -1,4 +1,4 @@
-"""Matrix products of a derived layer, each in the fastest way.
+"""Matrix products over many entries, each in the fastest way.
 
 Plain products are MKL's, which uses all registers of Intel's processors only. Long ones of float32
 are oneDNN's where there is AVX-512: it uses them everywhere, and is up to twice as fast.
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 _LONG = 1 << 20  # multiplications of a product that repay oneDNN's preparations
-_NARROWEST = 16  # columns, of either factor
+_NARROWEST = 8  # columns, of either factor
 _IMAGES = 32  # that the entries of a long sum are split into
 _ENTRIES = 8_192  # of a sum that repays the splitting
 
@@ -54,8 +54,11 @@ def outer(x: Tensor, grad: Tensor) -> Tensor:
 
 def _long_outer(rows: Tensor, grad_rows: Tensor) -> Tensor:
     """A sum over many entries is the weight gradient of a convolution over images of them."""
-    if rows.shape[0] < _ENTRIES or rows.shape[0] % _IMAGES:
+    rest = rows.shape[0] % _IMAGES
+    if rows.shape[0] < _ENTRIES:
         return _transposed_product(rows.t(), grad_rows.t())
+    if rest:
+        return _long_outer(rows[rest:], grad_rows[rest:]) + rows[:rest].t() @ grad_rows[:rest]
     shape = (grad_rows.shape[1], rows.shape[1], 1, 1)
     return conv2d_weight(_images(rows), shape, _images(grad_rows))[:, :, 0, 0].t()
 
