@@ -14,12 +14,13 @@ from nfn_optim.rules import constants
 
 # Columns of the schedule's weight: what the pace reads of a parameter.
 FAN_IN, IS_EDGE = constants.SCHEDULE_CHANNELS - 2, constants.SCHEDULE_CHANNELS - 1
-LEFT, AGREES, DISAGREES = constants.SCHEDULE_CHANNELS + constants.WIDE_TRENDS + np.arange(3)
+LEFT = constants.SCHEDULE_CHANNELS + constants.WIDE_TRENDS
+AGREES, DISAGREES = LEFT + 1, LEFT + 2
 SIZE, RECENCY, BIAS = 0, 1, None  # rows, and in place of a column
 
 # What is learned, the standard deviation of its perturbations, and where it starts: set by hand so
 # that steps grow while gradients agree with where they lead, and shrink while they do not.
-LEARNED = {
+LEARNED: dict[tuple[int, int | None], tuple[float, float]] = {
     (SIZE, AGREES): (0.5, 2.0),
     (SIZE, DISAGREES): (0.5, 2.0),
     (RECENCY, AGREES): (0.5, 2.0),
@@ -91,7 +92,8 @@ def main() -> None:
     numbers = START.copy()
     mean, square = np.zeros_like(numbers), np.zeros_like(numbers)
     for step in range(1, 10**6):
-        slope, seen = np.zeros_like(numbers), []
+        slope = np.zeros_like(numbers)
+        seen: list[float] = []
         for _ in range(1 if args.smoke else PAIRS):
             task, seed, steps = draw(random)
             steps = 20 if args.smoke else steps

@@ -120,7 +120,7 @@ def beside_adam(evaluation: Mapping[str, Any], tasks: Mapping[str, str]) -> str:
     found = {(row["task"], row["contender"]): row for row in evaluation["rows"]}
     rows = []
     for heading, task in tasks.items():
-        usual, tuned, ours = (found[task, c] for c in ("adam@0.001", "adam", "untrained"))
+        usual, tuned, ours = (found[task, c] for c in ("adam@0.001", "adam", "shipped"))
         losses = [f"{row['end_loss']['mean']:.2g}" for row in (usual, tuned, ours)]
         losses[1] += f" ({tuned['num_runs']} runs)"
         steps = [_reached(row["steps_to"]["adam"][0]) for row in (tuned, ours)]

@@ -52,8 +52,8 @@ def _falling(times: np.ndarray, losses: np.ndarray, at: np.ndarray) -> np.ndarra
     steps = isotonic_regression(losses, increasing=False)
     values = np.unique(steps)[::-1]
     centres = np.array([times[steps == value].mean() for value in values])
-    late = centres >= times[-1] - np.log(2)
-    start = max(0, np.argmax(late) - 1) if late.any() else len(values) - 1
+    early = np.flatnonzero(centres < times[-1] - np.log(2))
+    start = int(early[-1]) if len(early) else 0
     span = centres[-1] - centres[start]
     slope = (values[-1] - values[start]) / span if span > 0 else 0.0
     values = np.append(values, values[-1] + slope * (at[-1] - centres[-1]))
