@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 RULE_FILE = "rule.safetensors"
 """What a checkpoint's file is called in its repository."""
@@ -18,14 +19,20 @@ def is_address(checkpoint: str | Path) -> bool:
     return str(checkpoint).startswith(_PREFIX)
 
 
+def address_of(repo: str, revision: str | None = None) -> str:
+    """What `fetch` takes, of a repository's `rule.safetensors`; slashes of a branch become %2F."""
+    return _PREFIX + repo + ("" if revision is None else f"@{quote(revision, safe='')}")
+
+
 def fetch(address: str) -> Path:
     """The file behind an address; downloads it where huggingface_hub's cache does not have it.
 
     Without a network it is what the cache has.
 
     Args:
-        address: `hf://owner/name`; with a branch, tag or commit, `hf://owner/name@v1`; with
-            another file than `rule.safetensors`, `hf://owner/name/folder/other.safetensors`.
+        address: `hf://owner/name`; with a branch, tag or commit, `hf://owner/name@v1`,
+            where a slash is written as %2F; with another file than `rule.safetensors`,
+            `hf://owner/name/folder/other.safetensors`.
 
     Raises:
         ValueError: If it is no such address, or huggingface_hub is not installed.
@@ -89,4 +96,4 @@ def _parts(address: str) -> tuple[str, str | None, str]:
             "or hf://owner/name/file.safetensors."
         )
     repo, revision, file = found.groups()
-    return repo, revision, file or RULE_FILE
+    return repo, revision and unquote(revision), file or RULE_FILE

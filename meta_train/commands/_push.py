@@ -37,7 +37,7 @@ def push(
         license: What others may do with it, by the Hub's name for the license.
         json: Where to write the addresses of what was uploaded.
     """
-    from nfn_optim.hub import RULE_FILE, huggingface_hub
+    from nfn_optim.hub import RULE_FILE, address_of, huggingface_hub
     from nfn_optim.optimizer import checkpoint_path, load_rule, read_card
 
     from ..evaluation.contenders import has_learned
@@ -53,7 +53,7 @@ def push(
             f"{checkpoint} has learned nothing: NFNOptimizer(model, checkpoint='untrained') is the "
             "same everywhere. Give a file that `nfn-optim train` wrote."
         )
-    address = f"hf://{repo}" + ("" if revision is None else f"@{revision}")
+    address = address_of(repo, revision)
     page = model_card(rule, read_card(checkpoint), repo, address, license)
     files = {RULE_FILE: checkpoint_path(checkpoint).read_bytes(), "README.md": page.encode()}
     with _refusals(hub, repo):

@@ -184,7 +184,7 @@ class Work:
 
     def seconds_left(self) -> float | None:
         """Seconds that all that is left takes, about; None where that cannot be said yet."""
-        if any(stage.total is None for stage in self.stages.values()):
+        if any(stage.total is None for stage in list(self.stages.values())):
             return None
         left, factor, since = 0.0, self._factor(), time.monotonic() - self._told
         for stage in list(self.stages.values()):

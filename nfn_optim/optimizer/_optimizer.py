@@ -70,9 +70,9 @@ class NFNOptimizer(Optimizer):
         model: The model whose parameters `params` are, where these are in groups: its structure is
             traced, as if it had been given alone.
         checkpoint: A file written by `save_rule`; a name, see `load_rule`: `"default"`,
-            `"untrained"` for the same without what it has learned, or `"small"`; an address on
-            the Hugging Face Hub, `"hf://owner/name"`; or a rule in memory, which is used as it is
-            and not copied.
+            `"untrained"` for the hand-designed part alone, or `"small"`; an address on the Hugging
+            Face Hub, `"hf://owner/name"`; or a rule in memory, which is used as it is and not
+            copied.
         spec: The symmetry, described by hand; nothing is traced then. Parameters without a place in
             it are read alone.
         lr_unit: What rates are: `"relative"`, factors on the learned step, or `"adam"`. None: as

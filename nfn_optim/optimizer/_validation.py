@@ -115,8 +115,9 @@ def check_saved(
         if saved.get("rule") != own["rule"]:
             raise ValueError(
                 f"this state was made with another rule ({saved.get('rule')}, the optimizer has "
-                f"{own['rule']}). Construct it with the same checkpoint: 'small' has the "
-                "weights that were the default before."
+                f"{own['rule']}). Construct it with the same checkpoint: 'small' and "
+                "'untrained' were the default before. If it is the same, the state was made by "
+                "another version of nfn_optim: start without it."
             )
         names = saved.get("param_names", own["param_names"])
         is_named = not all(name.isdigit() for name in names)  # else by their position alone

@@ -23,16 +23,22 @@ def rule_file(folder: Path, seed: int = 0) -> bytes:
 
 @pytest.fixture
 def uploaded(hub: Endpoint, tmp_path: Path) -> Endpoint:
-    """Two revisions of a rule, and another file."""
+    """Three revisions of a rule, and another file."""
     hub.add(NAME, "rule.safetensors", rule_file(tmp_path))
     hub.add(NAME, "more/last.safetensors", rule_file(tmp_path, 1))
     hub.add(NAME, "rule.safetensors", rule_file(tmp_path, 2), branch="v1")
+    hub.add(NAME, "rule.safetensors", rule_file(tmp_path, 3), branch="try/one")
     return hub
 
 
 @pytest.mark.parametrize(
     ("address", "seed"),
-    [(f"hf://{NAME}", 0), (f"hf://{NAME}/more/last.safetensors", 1), (f"hf://{NAME}@v1", 2)],
+    [
+        (f"hf://{NAME}", 0),
+        (f"hf://{NAME}/more/last.safetensors", 1),
+        (f"hf://{NAME}@v1", 2),
+        (f"hf://{NAME}@try%2Fone", 3),
+    ],
 )
 @pytest.mark.usefixtures("uploaded")
 def test_an_address_is_a_checkpoint_like_any_other(address: str, seed: int, tmp_path: Path) -> None:

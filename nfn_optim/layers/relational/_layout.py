@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 import torch
 
-from ...symmetry import NetworkSpec
+from ...symmetry import NetworkSpec, SpecError
 from .._groups import GROUPS
 from ._links import Half, Link
 from ._roles import NUM_ROLES, ParameterAxes, Roles, roles_of
@@ -159,10 +159,15 @@ def layout_of(spec: NetworkSpec) -> Layout:
     """The layout of a network; remembered.
 
     Raises:
-        SpecError: If a parameter runs over three populations or more.
+        SpecError: If a parameter runs over three populations or more, or has no entries.
     """
     layout = Layout(spec)
     _ = layout.roles  # refuses
+    for name, shape in spec.shapes.items():
+        if 0 in shape:
+            raise SpecError(
+                f"parameter {name!r} has no entries, its shape is {shape}. Leave it out."
+            )
     return layout
 
 

@@ -132,7 +132,8 @@ class Pack:
             device: Where its index tensors are; without, on the CPU.
 
         Raises:
-            SpecError: If there are no networks, or a parameter runs over three populations or more.
+            SpecError: If there are no networks, or a parameter runs over three populations or more,
+                or has no entries.
         """
         return _remembered(tuple(specs), torch.device(device or _CPU))
 

@@ -1,6 +1,7 @@
 """Checkpoints to the Hub: what is uploaded, that it comes back the same, what is refused before."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hub_endpoint import TOKEN, Endpoint
 from meta_train.commands._main import main
 from meta_train.commands._model_card import model_card
 from nfn_optim import NFNRule, load_rule, read_card, save_rule
+from nfn_optim.hub import fetch
 
 REPO = "somebody/my-rule"
 GATE = {
@@ -90,6 +92,16 @@ def test_a_branch_is_made_and_committed_to(logged_in: Endpoint, checkpoint: str)
     assert files["main"] == {}
     assert f'checkpoint="hf://{REPO}@v1"' in files["v1"]["README.md"].decode()
     assert logged_in.private == {REPO}
+
+
+def test_the_address_of_a_branch_with_a_slash_leads_there(
+    logged_in: Endpoint, checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(("push", checkpoint, REPO, "--revision", "try/one"))
+    assert set(logged_in.files[REPO]["try/one"]) == {"README.md", "rule.safetensors"}
+    found = re.search(r'checkpoint="(.*)"', capsys.readouterr().out)
+    assert found is not None
+    assert fetch(found[1]).read_bytes() == Path(checkpoint).read_bytes()
 
 
 def test_the_page_tells_what_the_card_knows(checkpoint: str) -> None:

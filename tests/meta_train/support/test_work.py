@@ -1,6 +1,8 @@
 """Long work: how much is left, what a line says, and what a terminal shows."""
 
 import re
+import sys
+import threading
 import time
 from io import StringIO
 
@@ -148,6 +150,25 @@ def busy() -> Work:
     work.begin("schedule-free@0.0025, 5", "finetune-autoencoder by schedule-free@0.0025, " * 3)
     work.tell("schedule-free@0.0025, 5", 12_345, last="meta-loss -10.432, held-out -10.550")
     return work
+
+
+def test_work_can_be_shown_while_stages_are_planned() -> None:
+    work, interval = Work(), sys.getswitchinterval()
+
+    def plan() -> None:
+        for number in range(2_000):
+            work.plan(str(number), 1, seconds=1.0)
+
+    planning = threading.Thread(target=plan)
+    sys.setswitchinterval(1e-6)
+    try:
+        planning.start()
+        while planning.is_alive():
+            work.seconds_left()
+    finally:
+        sys.setswitchinterval(interval)
+        planning.join()
+    assert work.seconds_left() == pytest.approx(2_000, rel=0.01)
 
 
 def test_a_picture_fits_into_80_columns_and_cuts_no_path() -> None:

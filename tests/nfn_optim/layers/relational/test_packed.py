@@ -250,6 +250,9 @@ def test_mistakes_are_named(layer):
     many = NetworkSpec({"core": ("a", "b", "c")}, {"core": (2, 3, 4)})
     with pytest.raises(SpecError, match="network 1 cannot be packed: parameter 'core' runs over 3"):
         Pack.of([specs[0], many])
+    empty = NetworkSpec({"0.weight": ("out", "in")}, {"0.weight": (3, 0)})
+    with pytest.raises(SpecError, match="network 1 cannot be packed: parameter '0.weight' has no"):
+        Pack.of([specs[0], empty])
     with pytest.raises(SpecError, match="network 1 has no descriptors of '0.bias'"):
         layer(pack.join(feats), [context(specs)[0], {"0.weight": torch.zeros(2)}])
     with pytest.raises(SpecError, match="built for 2 descriptors a parameter; forward got none"):
