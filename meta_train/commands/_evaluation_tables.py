@@ -6,11 +6,20 @@ import math
 
 from rich.table import Table
 
-from ..evaluation import Evaluation, Row
-from ..evaluation.report import versus
+from ..evaluation import Evaluation, Row, loss_ratio
+from ..evaluation.contenders import SHIPPED, UNTRAINED
+from ..evaluation.report import Group, versus
 from ._console import figures, print_table, prose
 
 _FEW = 3  # tasks that are shown with every contender
+_NAMES = {
+    SHIPPED: "the default, NFNOptimizer(model)",
+    UNTRAINED: "NFNOptimizer(model, checkpoint='untrained'), which has learned nothing",
+}
+_PEERS: tuple[tuple[Group, str], ...] = (
+    ("tuned", "the best tuned peer"),
+    ("untuned", "the best untuned one"),
+)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -23,8 +32,43 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for table in tables:
         if table.row_count:
             print_table(table)
+    if len(evaluation.tasks) <= _FEW:
+        for line in (*_endings(evaluation), *_names(evaluation)):
+            prose(line)
     for line in _failures(evaluation):
         prose(line)
+
+
+def _endings(evaluation: Evaluation) -> list[str]:
+    """A sentence on each task: where the contender that is judged first ends beside its peers."""
+    name = evaluation.names("judged")[0] if evaluation.names("judged") else None
+    lines = []
+    for task in evaluation.tasks:
+        beside = [
+            f"{loss_ratio(evaluation.row(task.name, name), best):.2f} times that of "
+            f"{best.contender}, {what}"
+            for group, what in _PEERS
+            if name and (best := _best(evaluation, task.name, group)) is not None
+        ]
+        if beside:
+            lines.append(f"{task.name}: the end loss of {name} is {', and '.join(beside)}.")
+    return lines
+
+
+def _best(evaluation: Evaluation, task: str, group: Group) -> Row | None:
+    rows = [evaluation.row(task, name) for name in evaluation.names(group)]
+    return min(rows, key=_end_loss, default=None)
+
+
+def _names(evaluation: Evaluation) -> list[str]:
+    """What the names of contenders say that are ours or have a rate."""
+    judged, untuned = evaluation.names("judged"), evaluation.names("untuned")
+    lines = [f"{name}: {said}." for name, said in _NAMES.items() if name in judged]
+    if untuned:
+        lines.append(
+            f"{untuned[0]}: at the rate that people start with; those without a rate are tuned."
+        )
+    return lines
 
 
 def _contenders(evaluation: Evaluation, task: str) -> Table:

@@ -30,11 +30,12 @@ def race(
     Args:
         problem: `module:function`, a function without arguments that returns `(model, batches,
             loss)`: the module, an iterable of batches, and `loss(model, batch)`, a scalar. It is
-            called anew for every run, under a seed.
+            called anew for every run, under a seed. The module is looked for where you are.
         checkpoint: A file written by `train`, a name (`default`, `small`, `untrained`), or
             `hf://owner/name` on the Hugging Face Hub.
         steps: Training steps of each run.
-        peers: What to compare with, as for `evaluate`; all without.
+        peers: What to compare with: adamw, muon, schedule-free, soap, prodigy, sgd or adam, tuned
+            for your model, or one of them at a rate, such as adamw@0.001. All without.
         peer: One more; also `module:factory`, a function from a module to an optimizer.
         seeds: Networks trained with the settings that tuning finds.
         told: Tell the learned optimizer the number of steps (`num_steps=`).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,7 +108,7 @@ def train(
     trainer: MetaTrainer | None = None
     found: Evaluation | None = None
     try:
-        with run_display(out, tensorboard=tensorboard, plain=plain) as display:
+        with run_display(out, config, tensorboard=tensorboard, plain=plain) as display:
             trainer = run(display=display, later=later)
             if table and trainer.processes.is_first:
                 found = compare(trainer, display)
@@ -126,10 +127,12 @@ def _report(trainer: MetaTrainer, found: Evaluation | None, out: Path, json: Pat
     """Says what a finished run has written, and whether it helped."""
     from ..evaluation import to_json
     from ..support import clean
-    from ..training import journal_path, left_out, tensorboard_path
+    from ..training import best_path, journal_path, left_out, tensorboard_path
     from ._verdict import print_verdict
 
     prose(f"Optimizer: {out}, after {trainer.step} outer steps. Every step: {journal_path(out)}")
+    if best_path(out).exists():
+        prose(f"Best in meta-validation: {best_path(out)}")
     if tensorboard_path(out).exists():
         print(f"Curves: tensorboard --logdir {tensorboard_path(out)}")
     card = clean(trainer.card("nfn-optim train"))
@@ -147,7 +150,9 @@ def with_settings(arguments: Sequence[str]) -> Callable[..., None]:
     if file is not None:
         found = read_settings(Path(file), init)
         return partial(train, config=found.config, **found.options)
-    return train if init is None else partial(train, config=FINE_TUNING)
+    if init is None:
+        return train
+    return partial(train, config=replace(FINE_TUNING, rule=replace(FINE_TUNING.rule, init=init)))
 
 
 def _given(name: str, arguments: Sequence[str]) -> str | None:

@@ -9,7 +9,7 @@ from statistics import median
 from rich.table import Table
 
 from ..evaluation import Evaluation, evaluate, evaluation_tasks, loss_ratio
-from ..evaluation.contenders import ADAMW, UNTRAINED, learned
+from ..evaluation.contenders import ADAMW, SHIPPED, UNTRAINED, learned
 from ..support import Display, Work
 from ..training import MetaTrainer, RunConfig
 from ._console import figures, print_table, prose
@@ -69,6 +69,8 @@ def print_verdict(found: Evaluation, trainer: MetaTrainer, out: Path) -> None:
     """
     print_table(_table(found))
     prose(verdict(found))
+    if SHIPPED in found.names("judged"):
+        prose(beside_default(found))
     if trainer.best is not None and trainer.reference is not None:
         prose(_validated(trainer.reference, *trainer.best))
     tasks = trainer.labels.get("validation_family", "FILE.py:NAME")
@@ -91,14 +93,14 @@ def _table(found: Evaluation) -> Table:
         losses = [found.row(task.name, name).end_loss.mean for name in names]
         table.add_row(task.name, *(f"{loss:.4g}" for loss in losses))
     table.add_section()
-    ratios = (median(_ratios(found, name)) for name in names)
+    ratios = (median(_ratios(found, UNTRAINED, name)) for name in names)
     table.add_row(f"median, over {UNTRAINED}", *(f"{ratio:.2f}" for ratio in ratios))
     return table
 
 
 def verdict(found: Evaluation) -> str:
     """Whether the candidate ends lower than the rule that has learned nothing."""
-    ratios = _ratios(found, CANDIDATE)
+    ratios = _ratios(found, UNTRAINED, CANDIDATE)
     ratio, count = median(ratios), len(ratios)
     lower = sum(each < 1 for each in ratios)
     measured = (
@@ -115,6 +117,17 @@ def verdict(found: Evaluation) -> str:
     )
 
 
+def beside_default(found: Evaluation) -> str:
+    """How the candidate ends beside what one gets without a checkpoint."""
+    ratios = _ratios(found, SHIPPED, CANDIDATE)
+    ratio, lower = median(ratios), sum(each < 1 for each in ratios)
+    advice = " Without a checkpoint you do better here." if ratio > 1 + _TIE else ""
+    return (
+        f"Beside the default, NFNOptimizer(model), which is {SHIPPED} in the table: {ratio:.2f} "
+        f"times its end losses, lower on {lower} of {len(ratios)} tasks.{advice}"
+    )
+
+
 def _validated(start: float, best: float, step: int) -> str:
     if step == 0:
         return f"Meta-validation: {start:.3f} at the start; no outer step was better."
@@ -125,6 +138,6 @@ def _between(value: int, limits: tuple[int, int]) -> int:
     return min(max(value, limits[0]), limits[1])
 
 
-def _ratios(found: Evaluation, name: str) -> list[float]:
-    """End losses over those of the untrained rule, one a task; infinite where a run failed."""
-    return [loss_ratio(*rows) for rows in zip(found.of(name), found.of(UNTRAINED), strict=True)]
+def _ratios(found: Evaluation, base: str, name: str) -> list[float]:
+    """End losses over those of `base`, one a task; infinite where a run failed."""
+    return [loss_ratio(*rows) for rows in zip(found.of(name), found.of(base), strict=True)]

@@ -216,7 +216,8 @@ def _refuse(action: str, **options: object) -> None:
 
 def _print_readings(readers: Readers, readings: Sequence[Reading]) -> None:
     count, last = len(readers.modules), ("chance",) if readers.classes else ()
-    title = f"{readers.target} of {len(readings)} networks, predicted by {count} readers"
+    networks, by = _counted(len(readings), "network"), _counted(count, "reader")
+    title = f"{readers.target} of {networks}, predicted by {by}"
     table = figures(title, "network", readers.target, "±", *last)
     for reading in readings[:_SHOWN]:
         said = reading.predicted
@@ -228,11 +229,15 @@ def _print_readings(readers: Readers, readings: Sequence[Reading]) -> None:
         print(f"and {len(readings) - _SHOWN} more; --json has all")
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _print_result(result: Prediction) -> None:
     train, validation, test = result.networks
     title = (
         f"{result.task} of {result.target}: {train} networks for training, {validation} for "
-        f"validation, {test} for testing, of {result.architectures} architectures"
+        f"validation, {test} for testing, of {_counted(result.architectures, 'architecture')}"
     )
     table = figures(title, "score", "test networks")
     for name in result.scores:

@@ -6,6 +6,7 @@ from ._config import RunConfig as RunConfig
 from ._family_source import DEFAULT_TASKS as DEFAULT_TASKS
 from ._family_source import load_family as load_family
 from ._family_source import load_reference_to as load_reference_to
+from ._files import best_path as best_path
 from ._files import check_start as check_start
 from ._files import journal_path as journal_path
 from ._files import tensorboard_path as tensorboard_path

@@ -88,7 +88,7 @@ def run_meta_training(
     check_start(out, resume=resume, overwrite=overwrite)
     check_tracking(wandb, tensorboard)
     with ExitStack() as ends:
-        shown = display or ends.enter_context(run_display(out, tensorboard=tensorboard))
+        shown = display or ends.enter_context(run_display(out, config, tensorboard=tensorboard))
         all_ = ends.enter_context(join(config.device))
         work = _plan(shown, later)
         trainer = _make_trainer(config, tasks, validation_tasks or tasks, all_, shown)
@@ -118,9 +118,12 @@ def run_meta_training(
     return trainer
 
 
-def run_display(out: Path, *, tensorboard: bool = False, plain: bool = False) -> Display:
+def run_display(
+    out: Path, config: RunConfig, *, tensorboard: bool = False, plain: bool = False
+) -> Display:
     """What shows a run: of several processes that of the first one."""
-    files = [out.name, best_path(out).name, journal_path(out).name]
+    best = [best_path(out).name] if validations(config, 0) else []
+    files = [out.name, *best, journal_path(out).name]
     files += [tensorboard_path(out).name] if tensorboard else []
     is_first = os.environ.get("RANK", "0") == "0"
     return Display(f"{out.parent}: {', '.join(files)}", plain=plain, is_shown=is_first)
@@ -165,6 +168,7 @@ def _report(trainer: MetaTrainer, work: Work) -> None:
         seconds = work.seconds_left() or 0.0
         todo = f"{steps} and {validated} meta-validations" if validated else steps
         print(f"Everything is in place. {todo} will take about {duration(seconds)}.")
+        print("Fewer --outer-steps, or a lower --max-horizon or --max-networks, make it shorter.")
 
 
 def _outer_loop(trainer: MetaTrainer, monitor: Monitor, checkpoints: Checkpoints) -> int | None:

@@ -8,6 +8,7 @@ from ._contender import Setting as Setting
 from ._find import find_contender as find_contender
 from ._find import require_packages as require_packages
 from ._muon import MuonWithAdamW as MuonWithAdamW
+from ._ours import SHIPPED as SHIPPED
 from ._ours import UNTRAINED as UNTRAINED
 from ._ours import has_learned as has_learned
 from ._ours import learned as learned

@@ -80,10 +80,24 @@ def test_the_table_of_one_task_fits_and_has_the_best_first(
         replace(field, tasks=tuple(t for t in field.tasks if t.name == name), rows=rows)
     )
     printed = capsys.readouterr().out
-    fits(printed, name, *(row.contender for row in rows))
+    table, *_ = printed.partition(f"{name}: the end loss")
+    fits(table, name, *(row.contender for row in rows))
     order = sorted(rows, key=lambda row: row.end_loss.mean)
     places = [printed.index(f" {row.contender} ") for row in order]
     assert places == sorted(places)
+
+
+def test_few_tasks_end_in_words(field: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "finetune-autoencoder"
+    rows = {row.contender: row for row in field.rows if row.task == name}
+    tasks = tuple(task for task in field.tasks if task.name == name)
+    print_evaluation(replace(field, tasks=tasks, rows=tuple(rows.values())))
+    said = " ".join(capsys.readouterr().out.split())
+    best = min((r for r in rows.values() if r.group == "tuned"), key=lambda r: r.end_loss.mean)
+    ours = next(row for row in rows.values() if row.group == "judged")
+    ratio = ours.end_loss.mean / best.end_loss.mean
+    assert f"the end loss of {ours.contender} is {ratio:.2f} times that of {best.contender}" in said
+    assert "untrained: NFNOptimizer(model, checkpoint='untrained')" in said
 
 
 def test_tables_of_the_gate_fit(field: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:

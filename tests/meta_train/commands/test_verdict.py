@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meta_train.commands._main import main
-from meta_train.commands._verdict import CANDIDATE, UNTRAINED, verdict
+from meta_train.commands._verdict import CANDIDATE, UNTRAINED, beside_default, verdict
 from meta_train.evaluation import Curve, Evaluation, Measured, Row, TaskInfo
 
 FAMILY = """
@@ -52,6 +52,17 @@ def evaluation(*ratios: float) -> Evaluation:
 )
 def test_the_verdict_is_about_learning(ratios: tuple[float, ...], says: str) -> None:
     assert says in verdict(evaluation(*ratios))
+
+
+def test_the_default_has_a_sentence_of_its_own() -> None:
+    found = evaluation(0.5, 1.0, 2.0)
+    default = [replace(r, contender="shipped") for r in found.rows if r.contender == UNTRAINED]
+    twice = [replace(r, end_loss=replace(LOSS, mean=2.0)) for r in default]
+    said = beside_default(replace(found, rows=(*found.rows, *twice)))
+    assert said.endswith("0.50 times its end losses, lower on 2 of 3 tasks.")
+    half = [replace(r, end_loss=replace(LOSS, mean=0.5)) for r in default]
+    said = beside_default(replace(found, rows=(*found.rows, *half)))
+    assert said.endswith("lower on 0 of 3 tasks. Without a checkpoint you do better here.")
 
 
 def test_training_ends_with_a_table(

@@ -230,4 +230,5 @@ def test_a_dry_run_checks_and_writes_nothing(
     assert (
         "Everything is in place. 3200 outer steps and 9 meta-validations will take about" in printed
     )
+    assert "Fewer --outer-steps, or a lower --max-horizon or --max-networks" in printed
     assert list(out.parent.iterdir()) == []
