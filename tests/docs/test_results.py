@@ -85,7 +85,7 @@ def test_a_row_of_the_demo_says_who_is_where_when() -> None:
         found = {"end_loss": {"mean": end}, "steps_to": {"adam": [steps]}, "num_runs": 14}
         return {"task": "a", "contender": contender, "seconds_per_step": seconds, **found}
 
-    rows = [row("adam", 0.5, 290, 0.001), row("untrained", 0.25, None, 0.002)]
+    rows = [row("adam", 0.5, 290, 0.001), row("shipped", 0.25, None, 0.002)]
     rows.append(row("adam@0.001", 1, 300, 0.001))
     lines = tables.beside_adam({"rows": rows}, {"A": "a"}).splitlines()
     assert lines[-1] == "| A | 1 | 0.5 (14 runs) | 0.25 | 290 / never | 0.29 / never |"
