@@ -191,7 +191,7 @@ def test_meta_gradients_are_those_of_torch(name, options):
         for losses in both_ways(task, params, batches[0])
     )
     for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=5e-3 * float(b.abs().max()) + 1e-7)
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-2 * float(b.abs().max()) + 1e-7)
 
 
 def test_second_derivatives_are_computed_by_torch(by_torch):

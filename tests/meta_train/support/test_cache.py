@@ -1,15 +1,16 @@
 """Artefacts are made once, and again when what they depend on changes."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from meta_train.support import Progress, remember
 from meta_train.tasks import Params, load_data
 from meta_train.zoo import FieldConfig, _fields, fit_sirens
-from nfn_optim import NetworkSpec
 
 SHORT = FieldConfig(hidden=(8,), num_steps=2)
 
@@ -59,11 +60,11 @@ def test_a_change_of_a_helper_makes_a_new_artefact(
     images = load_data("digits").x_train[:2]
     _, before = fit_sirens(images, SHORT, cache=tmp_path)
 
-    def zeros(spec: NetworkSpec, n: int, omega: float, generator: torch.Generator) -> Params:
-        return {name: torch.zeros(n, *shape) for name, shape in spec.stored.items()}
+    def one_point(count: int, config: FieldConfig, generator: torch.Generator) -> Iterator[Tensor]:
+        return (torch.zeros(1, dtype=torch.int64) for _ in range(config.num_steps))
 
     with monkeypatch.context() as patch:
-        patch.setattr(_fields, "_init", zeros)
+        patch.setattr(_fields, "_draw_points", one_point)
         _, after = fit_sirens(images, SHORT, cache=tmp_path)
     assert not torch.equal(before["0.weight"], after["0.weight"])
     assert len(files(tmp_path)) == 2

@@ -185,7 +185,7 @@ def test_the_librarys_own_methods_keep_their_hash(name: str) -> None:
         return METHODS[name].build(interface)
 
     before = digest(make)
-    output = make()(interface._two_networks(torch.device("cpu")))
+    output = make()(interface._networks(2, torch.device("cpu")))
     assert output.shape == (2, 10)
     assert digest(make) == before
 
