@@ -16,17 +16,19 @@ struct Schedule {
   const float *weight, *bias;
 };
 
-// Takes gradients in, and sums up what `scale` has to know.
+// Takes gradients in, and sums up what `scale` has to know, and which way the loss goes towards the
+// fast iterate.
 template <int KEPT, bool SQUARE>
 inline void accumulate(const Parameter& p, Piece& piece) {
   const long end = piece.end * p.length();
   constexpr float kept = SQUARE_DECAY, taken = 1 - SQUARE_DECAY;
   for (long begin = piece.begin * p.length(); begin < end; begin += 4096) {
-    Vec sums[DECAYS + 3] = {};
+    Vec sums[SUMS] = {};
     for (long e = begin; e < std::min(end, begin + 4096); e += LANES) {
       const long n = end - e;
-      const Vec grad = load(p.grad + e, n), gain = grad * grad;
+      const Vec grad = load(p.grad + e, n), gain = grad * grad, lead = load(p.lead + e, n);
       sums[1] += gain;
+      sums[DECAYS + 3] += grad * lead, sums[DECAYS + 4] += lead * lead;
       if (KEPT == DECAYS) {  // only layers read how large values are
         const Vec value = load(p.values + e, n);
         sums[0] += value * value;
@@ -45,7 +47,7 @@ inline void accumulate(const Parameter& p, Piece& piece) {
         sums[3 + k] += momentum * momentum;
       }
     }
-    for (int k = 0; k < DECAYS + 3; ++k) piece.sums[k] += sum(sums[k]);
+    for (int k = 0; k < SUMS; ++k) piece.sums[k] += sum(sums[k]);
   }
 }
 
@@ -57,20 +59,6 @@ inline void accumulate(const Parameter& p, Piece& piece) {
 // Whether a parameter's steps have less than their full size still.
 inline bool is_opening(const Parameter& p, const Settings& settings) {
   return *p.opened < settings.widest();
-}
-
-// Sums up which way the loss goes towards the fast iterate.
-inline void add_slopes(const Parameter& p, Piece& piece) {
-  const long end = piece.end * p.length();
-  for (long begin = piece.begin * p.length(); begin < end; begin += 4096) {
-    Vec slope = {}, square = {};
-    for (long e = begin; e < std::min(end, begin + 4096); e += LANES) {
-      const Vec lead = load(p.lead + e, end - e);
-      slope += load(p.grad + e, end - e) * lead;
-      square += lead * lead;
-    }
-    piece.sums[DECAYS + 3] += sum(slope), piece.sums[DECAYS + 4] += sum(square);
-  }
 }
 
 // As `agreement` in rules/_agreement.py, from the sums of all parameters.

@@ -35,10 +35,7 @@ class Step {
         shares_(share(network_.parameters, threads)) {}
 
   void run() {
-    on_pieces([this](Piece& piece) {
-      accumulate(of(piece), piece);
-      add_slopes(of(piece), piece);
-    });
+    on_pieces([this](Piece& piece) { accumulate(of(piece), piece); });
     describe();
     is_taped() || !write_.is_zero() ? read_and_write() : keep_pace();
     for (const auto& share : shares_) {
