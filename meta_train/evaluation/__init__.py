@@ -7,11 +7,6 @@ from ._gate import Condition as Condition
 from ._gate import gate as gate
 from ._gate import loss_ratio as loss_ratio
 from ._speedup import speedup as speedup
-from ._statistics import end_loss as end_loss
-from ._statistics import loss_at as loss_at
-from ._statistics import smoothed as smoothed
-from ._statistics import steps_to as steps_to
-from ._statistics import window as window
 from .contenders import ADAM as ADAM
 from .contenders import Contender as Contender
 from .contenders import find_contender as find_contender

@@ -9,6 +9,7 @@ first.
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 from sklearn.isotonic import isotonic_regression
 
 from .report import Row
@@ -35,7 +36,7 @@ def speedup(own: Row, base: Row) -> float:
     ours, theirs = np.log(np.maximum(curves, floor))
     times = np.log(base.curve.steps)
     fine = np.linspace(times[0], times[-1] + np.log(_BEYOND), _FINE)
-    ahead = np.interp(fine, times, _smoothed(ours - theirs))
+    ahead = np.interp(fine, times, uniform_filter1d(ours - theirs, _SMOOTHED, mode="nearest"))
     falling = _falling(times, theirs, fine)
     target = np.interp(times[-1], fine, falling)
     left = falling + ahead - target
@@ -59,10 +60,3 @@ def _falling(times: np.ndarray, losses: np.ndarray, at: np.ndarray) -> np.ndarra
     values = np.append(values, values[-1] + slope * (at[-1] - centres[-1]))
     curve = np.interp(at, np.append(centres, at[-1]), values)
     return curve - _TILT * (at - at[0])
-
-
-def _smoothed(x: np.ndarray) -> np.ndarray:
-    """Means of neighbours."""
-    width = min(_SMOOTHED, len(x))
-    padded = np.pad(x, (width // 2, (width - 1) // 2), mode="edge")
-    return np.convolve(padded, np.full(width, 1 / width), mode="valid")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import fails
 from meta_train.commands._main import main
 from nfn_optim import NFNRule, save_rule
 from nfn_optim.native import Library, population, step
@@ -15,16 +16,6 @@ def checkpoint(tmp_path: Path) -> str:
     path = tmp_path / "rule.safetensors"
     save_rule(NFNRule(), path, {"family": "none"})
     return str(path)
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The error message of a command that must fail: one line, status 2."""
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    assert exit_.value.code == 2
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith("nfn-optim: error: ")
-    return message
 
 
 def test_evaluate_writes_a_page_with_pictures_and_numbers(

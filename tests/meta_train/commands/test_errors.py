@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import fails_with
 from meta_train.commands._errors import explain
 from meta_train.commands._main import main
 from meta_train.support import add_note
@@ -71,15 +72,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def fails(capsys: pytest.CaptureFixture[str], status: int, *arguments: str) -> str:
-    """What a command that must fail says on stderr."""
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    message = capsys.readouterr().err
-    assert ended.value.code == status, message
-    return message
-
-
 def assert_users(message: str, file: str, code: str, last: str) -> None:
     """Only frames of the user's file, with its code, and the exception at the end."""
     lines = message.rstrip().splitlines()
@@ -95,7 +87,7 @@ def assert_users(message: str, file: str, code: str, last: str) -> None:
 def test_what_a_family_raises_shows_the_users_frames(
     folder: Path, capsys: pytest.CaptureFixture[str], place: str
 ) -> None:
-    message = fails(capsys, 1, "train", "--tasks", f"my_families.py:{place}", "--out", "x.st")
+    message = fails_with(capsys, 1, "train", "--tasks", f"my_families.py:{place}", "--out", "x.st")
     code = 'raise beside.Own("scene_17")'
     assert_users(message, "my_families.py", code, "Own: scene_17")
 
@@ -107,9 +99,9 @@ def test_what_a_peer_or_a_problem_raises_shows_the_users_frames(
     code, last = 'raise beside.Own("scene_17")', "Own: scene_17"
     common = ("--checkpoint", "rule.st", "--peers", "sgd@0.1", "--processes", "1")
     given = ("evaluate", *common, "--tasks", "sines-8-32-1", "--peer", "my_families:peer")
-    assert_users(fails(capsys, 1, *given), "my_families.py", code, last)
+    assert_users(fails_with(capsys, 1, *given), "my_families.py", code, last)
     given = ("race", "my_families:problem", *common, "--steps", "2")
-    assert_users(fails(capsys, 1, *given), "my_families.py", code, last)
+    assert_users(fails_with(capsys, 1, *given), "my_families.py", code, last)
 
 
 @pytest.mark.parametrize(
@@ -128,13 +120,13 @@ def test_what_a_peer_or_a_problem_raises_shows_the_users_frames(
 def test_what_a_file_of_tasks_raises_shows_the_users_frames(
     folder: Path, capsys: pytest.CaptureFixture[str], tasks: str, code: str, last: str
 ) -> None:
-    message = fails(capsys, 1, "train", "--tasks", tasks, "--out", "x.st")
+    message = fails_with(capsys, 1, "train", "--tasks", tasks, "--out", "x.st")
     assert_users(message, tasks.split(":")[0].removesuffix(".py") + ".py", code, last)
 
 
 def test_what_we_refuse_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for tasks in ("none:family", "none.py:family", "my_families.py:none", "my_families.py:X"):
-        message = fails(capsys, 2, "train", "--tasks", tasks, "--out", "x.st")
+        message = fails_with(capsys, 2, "train", "--tasks", tasks, "--out", "x.st")
         assert len(message.splitlines()) == 1
         assert message.startswith("nfn-optim: error: ")
 
@@ -176,8 +168,8 @@ def test_the_bare_command_prints_help_and_the_version_exists(
 
 
 def test_positional_arguments_have_names(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "SUITE" in fails(capsys, 2, "suite")
-    assert "MODULE:FUNCTION" in fails(capsys, 2, "race")
+    assert "SUITE" in fails_with(capsys, 2, "suite")
+    assert "MODULE:FUNCTION" in fails_with(capsys, 2, "race")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

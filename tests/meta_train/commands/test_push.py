@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from command_line import fails
 from hub_endpoint import TOKEN, Endpoint
 from meta_train.commands._main import main
 from meta_train.commands._model_card import model_card
@@ -47,16 +48,6 @@ def checkpoint(tmp_path: Path) -> str:
 def logged_in(hub: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Endpoint:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     return hub
-
-
-def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The error message of a command that must fail: one line, status 2."""
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    assert exit_.value.code == 2
-    message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith("nfn-optim: error: ")
-    return message
 
 
 def test_what_is_pushed_comes_back_the_same(
