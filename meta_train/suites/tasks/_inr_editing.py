@@ -1,8 +1,8 @@
 """Editing images in weight space: dilated digits, colors with more contrast (NFN section 3.4).
 
 Images are in [-1, 1] here, as in the paper's numbers; an error is four times that in [0, 1]. Later
-papers measure in [0, 1], on other SIRENs: the size `neural-graphs`. Contrast shows what is missing in
-an image, so that the size `photographs` has SIRENs that are fitted more closely.
+papers measure in [0, 1], on other SIRENs: the size `neural-graphs`. A higher contrast enlarges the
+errors of an image, too: the size `photographs` has SIRENs that are fitted more closely.
 """
 
 from __future__ import annotations
