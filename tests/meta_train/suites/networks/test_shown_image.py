@@ -17,8 +17,9 @@ READER = ShownImage(PLACES, widths=(4, 8))
 
 
 def test_what_is_read_are_the_pixels(generator: torch.Generator) -> None:
-    feats = random_features(SPEC, 1, generator, batch=(2,))
-    torch.testing.assert_close(Show(SPEC, PLACES)(feats), render(feats, (6, 6), PLACES.omega))
+    feats = random_features(SPEC, 1, generator, batch=(2,), dtype=torch.float64)
+    shown = Show(SPEC, PLACES).double()(feats)
+    torch.testing.assert_close(shown, render(feats, (6, 6), PLACES.omega))
 
 
 def test_networks_that_show_the_same_are_of_one_class(generator: torch.Generator) -> None:
