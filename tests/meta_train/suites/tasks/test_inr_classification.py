@@ -7,6 +7,7 @@ import torch
 
 from meta_train.suites import SUITES
 from meta_train.suites.data import INRAugmentation
+from meta_train.suites.tasks._inr_classification import ClassificationSize
 
 from ..conftest import smallest
 
@@ -16,8 +17,10 @@ from ..conftest import smallest
 def test_only_data_sets_that_are_named_are_mirrored(
     mirrored: tuple[str, ...], expected: bool
 ) -> None:
-    size = replace(smallest("inr-classification"), mirrored=mirrored)  # type: ignore[call-arg]
-    suite = SUITES["inr-classification"]
-    experiment = suite.prepare(size, "digits", torch.device("cpu"), lambda *_: None)
+    size = smallest("inr-classification")
+    assert isinstance(size, ClassificationSize)
+    prepare = SUITES["inr-classification"].prepare
+    named = replace(size, mirrored=mirrored)
+    experiment = prepare(named, "digits", torch.device("cpu"), lambda *_: None)
     assert isinstance(experiment.objective.augment, INRAugmentation)
     assert experiment.objective.augment.mirror is expected
