@@ -19,6 +19,7 @@ from ._neuron_editor import NeuronEditor as NeuronEditor
 from ._paper import paper_methods as paper_methods
 from ._paper import paper_transformer as paper_transformer
 from ._probes import Probed as Probed
+from ._shown_image import ShownImage as ShownImage
 from ._siren_pass import Places as Places
 from ._siren_pass import SirenPass as SirenPass
 from ._units import InUnits as InUnits

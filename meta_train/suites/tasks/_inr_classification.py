@@ -36,7 +36,14 @@ from ..harness import (
     Supervised,
     plot_confusions,
 )
-from ..networks import Equivariant, Places, SirenPass, paper_methods, paper_transformer
+from ..networks import (
+    Equivariant,
+    Places,
+    ShownImage,
+    SirenPass,
+    paper_methods,
+    paper_transformer,
+)
 
 READERS = ("mlp", "mlp-aug", "np", "hnp")
 """The paper's methods that classify SIRENs, but for the transformer."""
@@ -48,9 +55,11 @@ class ClassificationSize(INRSize):
 
     Attributes:
         augment: Changes every training batch; None leaves it as it is.
+        mirrored: Data sets of which images are mirrored as well: they keep their class.
     """
 
     augment: INRAugmentation | None
+    mirrored: tuple[str, ...] = ()
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -87,8 +96,9 @@ def _prepare(
         for part in make_inrs(size, read_images(data), device, on_progress)
     )
     augment = size.augment
-    if augment is not None and size.normal:
-        augment = replace(augment, omega=size.field.omega)
+    if augment is not None:
+        omega = size.field.omega if size.normal else None
+        augment = replace(augment, omega=omega, mirror=data in size.mirrored)
     objective = Objective(F.cross_entropy, accuracy, augment=augment)
     return Supervised(train, validation, test, objective, size.fit)
 
@@ -154,6 +164,7 @@ _SMALL = replace(
     field=FAST_FIELD,
     normal=True,
     augment=INRAugmentation(flip=False, linear=0.05, shift=0.04),
+    mirrored=("cifar10",),
     methods={
         **paper_methods(
             READERS,
@@ -163,6 +174,7 @@ _SMALL = replace(
             replace(_SMALL_INPUTS, bands=3, max_freq=3),
         ),
         **_passes(Places(side=8, span=0.85, omega=FAST_FIELD.omega), _SMALL_HEAD),
+        "probes": ShownImage(Places(side=16, span=0.94, omega=FAST_FIELD.omega)),
         "nft": paper_transformer(48, 1, _SMALL_HEAD, _SMALL_INPUTS),
     },
     fit=FitConfig(num_steps=3_000, lr=1e-3, warmup=100, final_lr=0.0, eval_every=500),
