@@ -18,9 +18,9 @@ from torch.nn import functional as F
 Answer = Callable[[Tensor, Tensor], Tensor]
 """From numbers of networks `(n,)` and images to logits `(n, k, classes)`."""
 
-_STEPS, _RATE, _NETWORKS = 300, 0.1, 24
+_STEPS, _RATE, _NETWORKS = 600, 0.2, 24
 _SMOOTH, _DARK = 0.25, 0.15  # weights of differences between neighbors, and of brightness
-_START = -1.0  # mean of a pixel before its sigmoid: images are dark at first
+_MEAN, _BLOBS, _PLACES = -1.0, 5.0, 5  # of pixels before their sigmoid, at the start
 _TURN, _STRETCH, _SHEAR, _SHIFT = 0.35, 0.2, 0.2, 0.2  # largest; in radians, parts, half images
 
 
@@ -30,8 +30,9 @@ def consensus_images(
     """Images `(k, c, h, w)` of given classes, with pixels between 0 and 1.
 
     They minimize the cross-entropy of all networks, a few drawn a step, and are smooth and dark as
-    far as networks do not ask for more. At the end each is turned, stretched, sheared and shifted
-    at random, so that images of a class differ, and some are hard.
+    far as networks do not ask for more. Each starts from blobs of its own, which it makes use of, so
+    that images of a class differ. At the end each is turned, stretched, sheared and shifted at
+    random, so that some are hard.
 
     Args:
         answer: Runs classifiers that have learned the task. Gradients must reach the images.
@@ -39,7 +40,7 @@ def consensus_images(
         classes: `(k,)`.
         shape: Of an image.
     """
-    pixels = torch.randn(len(classes), *shape, device=classes.device).add(_START).requires_grad_()
+    pixels = _blobs(len(classes), shape).to(classes.device).requires_grad_()
     optimizer = torch.optim.Adam([pixels], lr=_RATE)
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, _STEPS)
     for _ in range(_STEPS):
@@ -54,6 +55,14 @@ def consensus_images(
         optimizer.step()
         decay.step()
     return _moved(pixels.detach().sigmoid())
+
+
+def _blobs(count: int, shape: tuple[int, ...]) -> Tensor:
+    """Noise of two scales: of pixels, and of a few places of an image."""
+    channels, *sides = shape
+    coarse = torch.randn(count, channels, _PLACES, _PLACES)
+    blobs = F.interpolate(coarse, sides, mode="bilinear", align_corners=True)
+    return _MEAN + _BLOBS * blobs + torch.randn(count, *shape)
 
 
 def _roughness(images: Tensor) -> Tensor:

@@ -98,9 +98,7 @@ class GeneralizationSize(Size):
             )
 
 
-def and_beyond(
-    methods: Mapping[str, Method], head: HeadConfig, probes: int = 240
-) -> dict[str, Method]:
+def and_beyond(methods: Mapping[str, Method], head: HeadConfig, probes: int) -> dict[str, Method]:
     """The methods, the same in units and with auxiliary targets, and those that run classifiers.
 
     Args:
