@@ -30,9 +30,9 @@ def consensus_images(
     """Images `(k, c, h, w)` of given classes, with pixels between 0 and 1.
 
     They minimize the cross-entropy of all networks, a few drawn a step, and are smooth and dark as
-    far as networks do not ask for more. Each starts from blobs of its own, which it makes use of, so
-    that images of a class differ. At the end each is turned, stretched, sheared and shifted at
-    random, so that some are hard.
+    far as networks do not ask for more. Each starts from blobs of its own, which become parts of
+    what it shows, so that images of a class differ. At the end each is turned, stretched, sheared
+    and shifted at random, so that some are hard.
 
     Args:
         answer: Runs classifiers that have learned the task. Gradients must reach the images.

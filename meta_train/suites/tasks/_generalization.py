@@ -169,7 +169,8 @@ def prepare(
         Examples(part.features.map(Tensor.float), part.labels[ACCURACY].float()).to(device)
         for part in parts
     )
-    odd = is_odd(parts[0]).to(device) if _is_known(data) and "activation" in zoo.labels else None
+    is_known = _is_known(data)
+    odd = is_odd(parts[0]).to(device) if is_known and "activation" in zoo.labels else None
     targets = train.targets[:, None]
     if size.auxiliary:
         targets = torch.cat([targets, auxiliary_targets(parts[0]).to(device)], dim=1)
@@ -180,7 +181,7 @@ def prepare(
         Objective(
             AccuracyLoss(size.ordered, size.auxiliary),
             kendall_tau,
-            augment=OddFlips() if size.flips else None,
+            augment=OddFlips() if size.flips and is_known else None,
         ),
         size.fit,
         finish=lambda network: nn.Sequential(network, Accuracies(calibrated=size.ordered)),

@@ -14,7 +14,7 @@ from meta_train.suites import SUITES
 from meta_train.suites.data import _classifier_zoo
 from meta_train.suites.harness._examples import Examples, Raw
 from meta_train.suites.harness._interface import Classifiers, Interface
-from meta_train.suites.networks import Equivariant, InUnits, Probed
+from meta_train.suites.networks import Equivariant, InUnits, Probed, _consensus
 from meta_train.suites.networks._probes import Neurons, Probes, hidden_parts, in_forms
 from meta_train.suites.tasks._generalization import read_interface
 from meta_train.tasks import Dataset
@@ -93,8 +93,13 @@ def test_signs_of_odd_neurons_make_no_difference(generator: torch.Generator) -> 
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_images_are_such_that_classifiers_agree(
-    is_known: bool, cnns: WeightSpaceFeatures, generator: torch.Generator
+    is_known: bool,
+    cnns: WeightSpaceFeatures,
+    generator: torch.Generator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(_consensus, "_STEPS", 200)
+
     def near(tensor: torch.Tensor) -> torch.Tensor:
         """Twenty networks much like the first."""
         one = tensor[:1].expand(20, *tensor.shape[1:]) / 3
