@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -68,3 +69,11 @@ class Standardize(nn.Module):
 
 class Raw(nn.Sequential):
     """A network that reads weights as they are; `Supervised` standardizes them for all others."""
+
+
+class Prepared(nn.Module, ABC):
+    """A part of a network that looks at the training examples before the first step."""
+
+    @abstractmethod
+    def prepare(self, examples: Examples) -> None:
+        """Sets itself up; torch's generator draws what is random."""

@@ -9,7 +9,7 @@ from math import prod
 from torch import nn
 
 from ...support import Progress
-from ._examples import Examples, Raw, Standardize
+from ._examples import Examples, Prepared, Raw, Standardize
 from ._fit import FitConfig, Objective, fit, predict, seeded
 from ._suite import Outcome
 
@@ -47,6 +47,9 @@ class Supervised:
             if not isinstance(network, Raw):
                 network = nn.Sequential(Standardize(self.train.features), network)
             model = self.finish(network).to(device)
+            for part in model.modules():
+                if isinstance(part, Prepared):
+                    part.prepare(self.train)
             validation, seconds = fit(
                 model, self.train, self.validation, self.objective, self.config, seed, on_progress
             )

@@ -55,7 +55,6 @@ from ..networks import Equivariant, InUnits, Multitask, Probed
 from ._accuracies import Accuracies, AccuracyLoss
 
 Activation = Callable[[], nn.Module]
-_PROBES = 64  # inputs that classifiers are run on
 _SEEN = 15  # rows and columns of an image that reach one place before small_cnn's mean
 
 
@@ -99,16 +98,22 @@ class GeneralizationSize(Size):
             )
 
 
-def and_beyond(methods: Mapping[str, Method], head: HeadConfig) -> dict[str, Method]:
-    """The methods, the same in units and with auxiliary targets, and those that run classifiers."""
+def and_beyond(methods: Mapping[str, Method], head: HeadConfig, probes: int) -> dict[str, Method]:
+    """The methods, the same in units and with auxiliary targets, and those that run classifiers.
+
+    Args:
+        methods: Those of the paper; `hnp` among them.
+        head: The MLP of all.
+        probes: Images that classifiers are run on.
+    """
     hnp = methods["hnp"]
     assert isinstance(hnp, Equivariant)
     first = InUnits(replace(hnp, head=replace(head, hidden=())))  # what probes join
     return {
         **methods,
         **{f"{name}+": Multitask(InUnits(method)) for name, method in methods.items()},
-        "probes": Multitask(Probed(None, _PROBES, head)),
-        "hnp-probes": Multitask(Probed(first, _PROBES, head)),
+        "probes": Multitask(Probed(None, probes, head)),
+        "hnp-probes": Multitask(Probed(first, probes, head)),
     }
 
 
@@ -164,8 +169,8 @@ def prepare(
         Examples(part.features.map(Tensor.float), part.labels[ACCURACY].float()).to(device)
         for part in parts
     )
-    flips = size.flips and _is_known(data)
-    odd = is_odd(parts[0]).to(device) if flips else None
+    is_known = _is_known(data)
+    odd = is_odd(parts[0]).to(device) if is_known and "activation" in zoo.labels else None
     targets = train.targets[:, None]
     if size.auxiliary:
         targets = torch.cat([targets, auxiliary_targets(parts[0]).to(device)], dim=1)
@@ -176,7 +181,7 @@ def prepare(
         Objective(
             AccuracyLoss(size.ordered, size.auxiliary),
             kendall_tau,
-            augment=OddFlips() if flips else None,
+            augment=OddFlips() if size.flips and is_known else None,
         ),
         size.fit,
         finish=lambda network: nn.Sequential(network, Accuracies(calibrated=size.ordered)),

@@ -31,10 +31,15 @@ def _mlp(hidden: tuple[int, ...], dataset: Dataset, activation: Activation) -> n
 
 
 def _methods(
-    hidden: tuple[int, ...], bands: int, head: HeadConfig, dropout: float = 0.0
+    hidden: tuple[int, ...],
+    bands: int,
+    head: HeadConfig,
+    dropout: float = 0.0,
+    probes: int = 240,
 ) -> dict[str, Method]:
     names, positions = ("statnn", "np", "hnp"), InputConfig(bands=bands)
-    return and_beyond(paper_methods(names, hidden, head, InputConfig(), positions, dropout), head)
+    methods = paper_methods(names, hidden, head, InputConfig(), positions, dropout)
+    return and_beyond(methods, head, probes)
 
 
 _PAPER = GeneralizationSize(
@@ -92,7 +97,7 @@ _TINY = replace(
     architecture=partial(_mlp, (_WIDTHS["tiny"],) * 2),
     classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200), kept=None),
     test_part=0.2,
-    methods=_methods((8, 8, 5), 3, HeadConfig((64, 64)), dropout=0.1),
+    methods=_methods((8, 8, 5), 3, HeadConfig((64, 64)), dropout=0.1, probes=60),
     fit=replace(_SMALL.fit, num_steps=150, batch_size=16, eval_every=50),
     num_seeds=1,
 )
