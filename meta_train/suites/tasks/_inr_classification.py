@@ -170,10 +170,10 @@ _LEARNED = LearnedStartSize(
     field=FieldConfig(omega=15.0, num_steps=1, lr=0.3),
     learning=LearningConfig(num_steps=400),
     end_to_end=False,
-    motion=Motion(linear=0.08, shift=0.06),
+    motion=Motion(linear=0.06, shift=0.05),
     methods={**_SMALL.methods, "mlp+": Aligned(FlatWeights(_ALIGNED_HEAD))},
     fit=FitConfig(
-        num_steps=1_200, batch_size=128, lr=2e-3, warmup=100, final_lr=0.0, eval_every=400
+        num_steps=3_000, batch_size=128, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500
     ),
 )
 SUITE: Suite[Any, Classification] = Suite(
