@@ -20,6 +20,7 @@ class Motion:
         linear: Standard deviation of the entries of a linear map of the coordinates around the
             identity.
         shift: Standard deviation of its shift; the image is 2 wide.
+        mirror: Whether left and right change places in half of the images.
 
     Raises:
         ValueError: If a number is negative.
@@ -27,6 +28,7 @@ class Motion:
 
     linear: float
     shift: float
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         require_not_negative(self, "linear", "shift")
@@ -35,6 +37,8 @@ class Motion:
         """Moves points `(m, d)` for `n` images, each on its own: `(n, m, d)`."""
         d = coords.shape[-1]
         maps = torch.eye(d) + self.linear * torch.randn(n, d, d, generator=generator)
+        if self.mirror:
+            maps[..., -1] *= torch.randn(n, 1, generator=generator).sign()
         shifts = self.shift * torch.randn(n, 1, d, generator=generator)
         return coords @ maps.to(coords) + shifts.to(coords)
 

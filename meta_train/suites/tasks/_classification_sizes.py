@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from nfn_optim import WeightSpaceFeatures
 
 from ...support import require_counts, require_not_negative
-from ...tasks import Dataset
 from ...zoo import (
     LearnedFit,
     LearningConfig,
@@ -31,9 +30,10 @@ from ..data import (
     Pictures,
     make_inrs,
     num_classes,
+    read_images,
     split,
 )
-from ..harness import Examples, Objective, Outcome, StageProgress, Supervised
+from ..harness import Data, Examples, Objective, Outcome, StageProgress, Supervised
 
 _AT_ONCE = 500  # INRs evaluated together
 
@@ -79,10 +79,10 @@ class ClassificationSize(INRSize):
     augment: INRAugmentation | None
 
     def prepare(
-        self, dataset: Dataset, device: torch.device, on_progress: StageProgress
+        self, data: Data, device: torch.device, on_progress: StageProgress
     ) -> Classification:
         """Makes the INRs and the experiment."""
-        augment = self.augment
+        dataset, augment = read_images(data), self.augment
         if augment is not None and self.normal:
             augment = replace(augment, omega=self.field.omega)
         parts = make_inrs(self, dataset, device, on_progress)
@@ -125,6 +125,7 @@ class LearnedStartSize(INRSize):
         fidelity: Factor of the INRs' mean squared error in the loss.
         num_points: Points at which that error is measured in training.
         motion: How far images are moved in training.
+        mirrored: Data sets of which images are mirrored as well: they keep their class.
 
     Raises:
         ValueError: If a number is out of range.
@@ -135,6 +136,7 @@ class LearnedStartSize(INRSize):
     fidelity: float = 1.0
     num_points: int = 98
     motion: Motion
+    mirrored: tuple[str, ...] = ("cifar10",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -142,9 +144,10 @@ class LearnedStartSize(INRSize):
         require_counts(self, "num_points")
 
     def prepare(
-        self, dataset: Dataset, device: torch.device, on_progress: StageProgress
+        self, data: Data, device: torch.device, on_progress: StageProgress
     ) -> Classification:
         """Learns the start, and makes the experiment, which reads images."""
+        dataset = read_images(data)
         parts = split(dataset, self.num_train, self.num_validation, self.num_test)
         fits = learn_fit(
             parts[0].images,
@@ -159,12 +162,13 @@ class LearnedStartSize(INRSize):
         )
         units = fits.fit(image_values(parts[0].images, self.amplitude))
         fits.requires_grad_(self.end_to_end)
+        motion = replace(self.motion, mirror=data in self.mirrored)
         loss = LogitsAndError(self.fidelity)
         return Classification(
             train=train,
             validation=validation,
             test=test,
-            objective=Objective(loss, loss.accuracy, augment=MovePictures(self.motion)),
+            objective=Objective(loss, loss.accuracy, augment=MovePictures(motion)),
             config=self.fit,
             finish=partial(FitAndRead, fits, amplitude=self.amplitude, num_points=self.num_points),
             units=WeightSpaceFeatures.from_params(fits.spec, units).to(device),

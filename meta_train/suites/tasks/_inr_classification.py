@@ -82,7 +82,7 @@ def _prepare(
     device: torch.device,
     on_progress: StageProgress,
 ) -> Classification:
-    return size.prepare(read_images(data), device, on_progress)
+    return size.prepare(data, device, on_progress)
 
 
 def _passes(places: Places, head: HeadConfig) -> dict[str, Method]:

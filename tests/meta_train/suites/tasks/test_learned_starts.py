@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from meta_train import run_suite
 from meta_train.suites import SUITES
-from meta_train.suites.data import Motion, MovePictures, Pictures
+from meta_train.suites.data import Motion, MovePictures, Pictures, _images
 from meta_train.suites.networks import Aligned, FlatWeights
 from meta_train.suites.tasks._classification_sizes import (
     Classification,
@@ -43,8 +43,8 @@ def small(name: str, **changes: Any) -> LearnedStartSize:
     return replace(size, **changes)
 
 
-def prepared(size: LearnedStartSize, dataset: Dataset | None = None) -> Classification:
-    return size.prepare(dataset or load_data("digits"), CPU, lambda *_: None)
+def prepared(size: LearnedStartSize) -> Classification:
+    return size.prepare("digits", CPU, lambda *_: None)
 
 
 @pytest.mark.parametrize("name", ["meta-learned", "end-to-end"])
@@ -66,16 +66,23 @@ def start_of(experiment: Classification) -> Tensor:
 
 
 @pytest.mark.usefixtures("cache")
-def test_neither_labels_nor_held_out_images_take_part_in_the_start() -> None:
+def test_neither_labels_nor_held_out_images_take_part_in_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given, size = load_data("digits"), small("meta-learned")
-    first = start_of(prepared(size))
+
+    def start_with(dataset: Dataset) -> Tensor:
+        monkeypatch.setattr(_images, "load_data", lambda _: dataset)
+        return start_of(prepared(size))
+
+    first = start_with(given)
     held_out = torch.cat([given.x_train[:60], given.x_train[60:].flip(-1)])
     others = replace(
         given, x_train=held_out, x_test=given.x_test.flip(-1), y_train=given.y_train.flip(0)
     )
-    assert torch.equal(start_of(prepared(size, others)), first)
+    assert torch.equal(start_with(others), first)
     changed = torch.cat([given.x_train[:1].flip(-1), given.x_train[1:]])
-    assert not torch.equal(start_of(prepared(size, replace(given, x_train=changed))), first)
+    assert not torch.equal(start_with(replace(given, x_train=changed)), first)
 
 
 @pytest.mark.usefixtures("cache")
@@ -145,6 +152,21 @@ def test_a_shift_moves_rows_by_the_first_coordinate(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Motion, "__call__", lambda self, coords, n, _: coords[None] + one_row)
     moved = MovePictures(Motion(0, 0))(Pictures(image, torch.zeros(1)), torch.Generator())
     assert moved.features[0, 0].nonzero().tolist() == [[1, 2]]
+
+
+def test_only_images_that_keep_their_class_are_mirrored(generator: torch.Generator) -> None:
+    image = torch.zeros(64, 1, 3, 3)
+    image[..., 0, 2] = 1
+    pictures = Pictures(image, torch.zeros(64))
+    mirrored = MovePictures(Motion(0, 0, mirror=True))(pictures, generator).features
+    others = mirrored[..., 0, 0].round()
+    assert 0 < others.sum() < 64
+    torch.testing.assert_close(mirrored[..., 0, 2], 1 - others)
+    size = small("meta-learned")
+    for names, expected in (((), False), (("digits",), True)):
+        augment = prepared(replace(size, mirrored=names)).objective.augment
+        assert isinstance(augment, MovePictures)
+        assert augment.motion.mirror == expected
 
 
 def test_entries_have_units_of_their_own(generator: torch.Generator) -> None:
