@@ -32,7 +32,7 @@ def rule_of(numbers: np.ndarray) -> NFNRule:
 def log_end(task: Task, rule: NFNRule, seed: int, steps: int) -> float:
     """Log of the mean loss of the last tenth of a run, at least a thousandth of the first loss."""
     problem = EvaluationTask.from_task("task", lambda: task).start(seed)
-    optimizer, losses = NFNOptimizer(problem.model, checkpoint=rule), []
+    optimizer, losses = NFNOptimizer(problem.model, checkpoint=rule, spec=task.spec), []
     for _, batch in zip(range(steps), problem.batches, strict=False):
         optimizer.zero_grad()
         loss = problem.loss(problem.model, batch)

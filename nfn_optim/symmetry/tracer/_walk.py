@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from inspect import Parameter, signature
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -105,9 +106,9 @@ class Walk:
         return Value(rank=rank, source=self.populations.new(name, 0, is_input=True))
 
     def _attribute(self, owner: nn.Module, target: str) -> Any:
-        tensor: Any = owner
-        for part in target.split("."):
-            tensor = getattr(tensor, part)
+        tensor: Any = getattr(owner, target, None)  # a tensor's own name may have dots
+        if tensor is None:
+            tensor = attrgetter(target)(owner)
         return self._of_tensor(tensor) if isinstance(tensor, Tensor) else NUMBER
 
     def _of_tensor(self, tensor: Tensor) -> ParameterRef | Value:

@@ -188,3 +188,24 @@ def test_fake_quantized_weights_are_read(assert_renumbering_keeps_the_function):
 
     spec = assert_renumbering_keeps_the_function(Forward(quantized), torch.randn(3, 5))
     assert spec.axes["w"] == (spec.axes["b.weight"][1], "in")
+
+
+def test_tensors_may_be_kept_under_names_with_dots():
+    class Kept(nn.Module):
+        """Holds the tensors of another network, under their names."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._parameters.update(lin(3, 5).named_parameters(prefix="first"))
+            self._parameters.update(lin(5, 2).named_parameters(prefix="last"))
+
+        def forward(self, x):
+            first, last = (
+                {n: getattr(self, f"{layer}.{n}") for n in ("weight", "bias")}
+                for layer in ("first", "last")
+            )
+            return F.linear(F.linear(x, **first).relu(), **last)
+
+    spec = NetworkSpec.from_module(Kept())
+
+    assert spec.axes["last.weight"][1] == spec.axes["first.weight"][0]
