@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "border.h"
+#include "flush.h"
 #include "population/losses.h"
 #include "population/network.h"
 
@@ -135,6 +136,7 @@ class Chain {
 extern "C" int nfn_chain(const nfn::Task* task, const nfn::Parameters<const float>* params,
                          const nfn::Parameters<float>* of_params, float* losses,
                          bool* is_done) try {
+  const nfn::Flush flush;
   nfn::Chain chain(*task);
   *is_done = chain.has_outputs();
   for (long n = 0; *is_done && n < task->networks; ++n) losses[n] = chain.run(n, params, of_params);

@@ -3,6 +3,7 @@
 // Outside, all maps are `(network, sample, channel, row, column)`. A few registers of samples are
 // worked on at a time, so that they stay in the cache.
 #include "border.h"
+#include "flush.h"
 #include "kernels.h"
 
 namespace nfn {
@@ -111,6 +112,7 @@ class Backward {
 
 extern "C" int nfn_convolve(const nfn::Shape* shape, const nfn::Tensors* given, bool is_rectified,
                             float* results) try {
+  const nfn::Flush flush;
   nfn::Forward forward(*shape, is_rectified);
   for (long n = 0; n < shape->networks; ++n) forward(n, *given, results);
   return nfn::DONE;
@@ -120,6 +122,7 @@ extern "C" int nfn_convolve(const nfn::Shape* shape, const nfn::Tensors* given, 
 
 extern "C" int nfn_convolve_back(const nfn::Shape* shape, const nfn::Tensors* given,
                                  const nfn::Adjoints* adjoints) try {
+  const nfn::Flush flush;
   nfn::Backward backward(*shape, adjoints->input);
   for (long n = 0; n < shape->networks; ++n) backward(n, *given, *adjoints);
   return nfn::DONE;

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "border.h"
+#include "flush.h"
 #include "losses.h"
 #include "network.h"
 
@@ -206,7 +207,11 @@ void each_network(const Task& task, F f) {
     caught.run([&] { network.emplace(task.layers, task.depth, task.batch, task.omega); });
 #pragma omp for schedule(dynamic, 1)
     for (long n = 0; n < task.networks; ++n) {
-      if (network) caught.run([&] { f(n, *network); });
+      if (!network) continue;
+      caught.run([&] {
+        const Flush flush;
+        f(n, *network);
+      });
     }
   }
   caught.pass_on();

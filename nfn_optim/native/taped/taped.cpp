@@ -7,6 +7,7 @@
 
 #include "border.h"
 #include "entries.h"
+#include "flush.h"
 #include "neurons.h"
 #include "laid.h"
 #include "step/step.h"
@@ -133,6 +134,7 @@ extern "C" int nfn_tape_size(const nfn::Shapes* shapes, int64_t* size) try {
 extern "C" int nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* tensors,
                               const nfn::Results* results, const float* const* weights,
                               const float* settings, float* tape) try {
+  const nfn::Flush flush;
   const nfn::Rule rule(weights, shapes->hidden);
   for (long n = 0; n < shapes->networks; ++n) {
     std::vector<nfn::Parameter> all = nfn::shapes_of(*shapes);
@@ -162,6 +164,7 @@ extern "C" int nfn_taped_step(const nfn::Shapes* shapes, const nfn::Tensors* ten
 extern "C" int nfn_taped_back(const nfn::Shapes* shapes, float* tape,
                               const nfn::Adjoints* adjoints, const float* const* weights,
                               const float* settings, float* const* gradients) try {
+  const nfn::Flush flush;
   const nfn::Rule rule(weights, shapes->hidden);
   nfn::Back back(*shapes, rule, nfn::Settings(settings).centred);
   const long size = nfn::tape_size(*shapes);

@@ -11,6 +11,7 @@ from meta_train import FullES, InnerConfig, MetaLoss, TaskFamily, TruncatedBPTT,
 from meta_train.inner import InnerRun, Losses
 from meta_train.tasks import ModuleTask, ScaledLoss, stack
 from nfn_optim import NFNRule
+from nfn_optim.native.chain import Chain
 
 pytestmark = pytest.mark.usefixtures("native_chain")
 
@@ -286,3 +287,16 @@ def test_no_number_stays_none_and_other_networks_are_not_touched(where):
     for i in (0, 2):
         assert torch.equal(values[i], expected[i])
         assert all(torch.equal(found[n][i], g[i]) for n, g in grads.items())
+
+
+def test_gradients_below_normal_numbers_are_zero():
+    """Processors take a hundred times as long for such numbers."""
+    chain = Chain.of(nn.Sequential(nn.Linear(4, 3)), (4,), has_classes=True)
+    assert chain is not None
+    params = {"0.weight": torch.ones(1, 3, 4), "0.bias": torch.zeros(1, 3)}
+    inputs, targets = torch.full((1, 8, 4), 1e-38), torch.zeros(1, 8, dtype=torch.int64)
+    found = chain.differentiate(params, inputs, targets, back=True)
+    assert found is not None
+    assert not found[1]["0.weight"].any()
+    assert found[1]["0.bias"].all()
+    assert torch.tensor(1e-39) * 0.5 > 0, "outside nothing has changed"

@@ -112,3 +112,13 @@ def test_an_adjoint_of_another_shape_is_refused():
         convolution.backward(
             draw(2, 3, 5, 4, 3), draw(2, 3, 4, 6, 6), draw(2, 5, 4, 3, 3), None, 1, 0, of_input=True
         )
+
+
+def test_what_is_below_normal_numbers_is_zero():
+    """Processors take a hundred times as long for such numbers."""
+    input, weight, bias = draw(1, 2, 3, 5, 5), 1e-39 * draw(1, 4, 3, 3, 3), torch.zeros(1, 4)
+    assert not convolve(input, weight, bias, 1, 0).any()
+    adjoint = draw(1, 2, 4, 3, 3)
+    of_input, _, _ = convolution.backward(adjoint, input, weight, None, 1, 0, of_input=True)
+    assert not of_input.any()
+    assert torch.tensor(1e-39) * 0.5 > 0, "outside nothing has changed"

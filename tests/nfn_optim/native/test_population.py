@@ -47,7 +47,7 @@ def call(given, rule="adam"):
         slots["step"] = given["step"]
     train(
         PROGRAM,
-        AdamRule(given["lr"]) if rule == "adam" else SGDRule(given["lr"]),
+        AdamRule(given["lr"]) if rule == "adam" else SGDRule(given["lr"], momentum=0.9),
         Samples(given["inputs"], given["targets"], given["l2"], given["masks"]),
         given["index"],
         given["keep"],
@@ -139,3 +139,13 @@ def test_layers_whose_parameters_were_replaced_are_not_read(layer, name, shape):
     assert read_layers(model, (3, 4, 4)) is not None
     setattr(model[layer], name, nn.Parameter(torch.ones(shape)))
     assert read_layers(model, (3, 4, 4)) is None
+
+
+def test_what_fades_below_normal_numbers_is_zero():
+    """Processors take a hundred times as long for such numbers."""
+    given = arguments("sgd")
+    given["masks"], given["momentum"] = torch.zeros(N, 26), torch.full((N, 26), 1e-38)
+    tiny = torch.tensor(1e-39)
+    call(given, "sgd")
+    assert not given["momentum"].any()
+    assert tiny * 0.5 > 0, "outside nothing has changed"

@@ -1,5 +1,6 @@
 // Numbers below the normal ones (1e-38 in float32) count as zero while a `Flush` is there. Momenta of
-// what has no gradient any more fade through them, and a processor takes a hundred times as long.
+// what has no gradient any more fade through them, as do gradients of a network that has learned its
+// samples by heart, and a processor takes a hundred times as long.
 #pragma once
 
 #include <cstdint>
