@@ -97,17 +97,38 @@ def run_suite(
         ]
         for method, entrant in tried.items()
     }
-    more = {name: partial(measure, experiment) for name, measure in suite.more.items()}
     return SuiteResult(
         suite=suite.name,
         size=size_name,
         data=data_name,
         metric=suite.metric,
         num_seeds=len(seeds),
-        methods={method: MethodResult.of(several, more) for method, several in outcomes.items()},
+        methods={
+            method: MethodResult.of(several, _more(suite, experiment, several, outcomes))
+            for method, several in outcomes.items()
+        },
         paper=(suite.paper if config.paper is None else config.paper).get(data_name, {}),
         picture=_plot(suite, experiment, outcomes, picture),
     )
+
+
+def _more(
+    suite: Suite[Any, Any],
+    experiment: Any,
+    reached: Sequence[Outcome],
+    outcomes: Mapping[str, Sequence[Outcome]],
+) -> dict[str, list[float]]:
+    """Further metrics of what one method reached, one a seed."""
+    by_seed = [
+        {method: several[seed] for method, several in outcomes.items()}
+        for seed in range(len(reached))
+    ]
+    more = {name: [of(experiment, each) for each in reached] for name, of in suite.more.items()}
+    beside = {
+        name: [of(each, others) for each, others in zip(reached, by_seed, strict=True)]
+        for name, of in suite.beside.items()
+    }
+    return more | beside
 
 
 def _find_size(suite: Suite[Any, Any], size: str | Size) -> tuple[str, Any]:

@@ -30,6 +30,7 @@ from .derived import keep_variance as keep_variance
 from .relational import Pack as Pack
 from .relational import PackedFeatures as PackedFeatures
 from .relational import SharedNPLinear as SharedNPLinear
+from .relational import SharedPointwise as SharedPointwise
 
 __all__ = [  # the other names are for the folders beside
     "ChannelDropout",
@@ -52,6 +53,7 @@ __all__ = [  # the other names are for the folders beside
     "Pointwise",
     "ResidualBlock",
     "SharedNPLinear",
+    "SharedPointwise",
     "StatFeaturizer",
     "UnflattenWeights",
     "WeightSpaceLayerNorm",

@@ -16,6 +16,7 @@ from torch.nn.grad import conv2d_weight
 
 _LONG = 1 << 20  # multiplications of a product that repay oneDNN's preparations
 _NARROWEST = 8  # columns, of either factor
+_FEW = 32  # columns whose products are bound by memory
 _IMAGES = 32  # that the entries of a long sum are split into
 _ENTRIES = 8_192  # of a sum that repays the splitting
 
@@ -37,6 +38,17 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     if is_long(x, weight.shape[1]):
         return _transposed_product(x, weight.t())
     return x @ weight
+
+
+def add_product(y: Tensor, x: Tensor, weight: Tensor) -> None:
+    """Adds `x @ weight` to `y`, in place.
+
+    With few columns memory is what takes the time, so that no product is written by itself.
+    """
+    if weight.shape[1] > _FEW and is_long(x, weight.shape[1]):
+        y += product(x, weight)
+    else:
+        y.addmm_(x, weight)
 
 
 def outer(x: Tensor, grad: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,13 @@ class MethodResult:
     more: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, outcomes: Sequence[Outcome], more: Mapping[str, Callable[[Outcome], float]]
-    ) -> MethodResult:
-        """Sums up one outcome a seed, and what further metrics make of it."""
+    def of(cls, outcomes: Sequence[Outcome], more: Mapping[str, Sequence[float]]) -> MethodResult:
+        """Sums up one outcome a seed, and further metrics of it by name."""
         scores = [outcome.score for outcome in outcomes]
         seconds = float(np.mean([outcome.seconds for outcome in outcomes]))
         with np.errstate(invalid="ignore"):  # infinity minus infinity
             mean, std = float(np.mean(scores)), float(np.std(scores))
-        means = {name: float(np.mean([of(each) for each in outcomes])) for name, of in more.items()}
+        means = {name: float(np.mean(values)) for name, values in more.items()}
         return cls(mean, std, seconds, outcomes[0].parameters, tuple(scores), means)
 
 

@@ -95,6 +95,7 @@ class Suite(Generic[S, E]):
         interface: What networks read and write, without making any data.
         prepare: Makes the data at a size, or finds it in the cache.
         more: Further metrics by name, of an experiment and an outcome on it.
+        beside: Further ones by name, of an outcome and of all methods' outcomes with its seed.
         plot: Writes a picture of what the methods' first networks reached, to a path.
     """
 
@@ -108,6 +109,9 @@ class Suite(Generic[S, E]):
     prepare: Callable[[S, Data, torch.device, StageProgress], E]
     plot: Callable[[E, Mapping[str, Outcome], Path], None] | None = None
     more: Mapping[str, Callable[[E, Outcome], float]] = field(default_factory=dict)
+    beside: Mapping[str, Callable[[Outcome, Mapping[str, Outcome]], float]] = field(
+        default_factory=dict
+    )
     references: Mapping[str, Callable[[E, int, Progress], Outcome]] = field(default_factory=dict)
 
     def names(self, size: Size) -> tuple[str, ...]:

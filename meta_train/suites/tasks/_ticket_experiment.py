@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import nan
 
@@ -137,3 +138,21 @@ def standard_error(experiment: Tickets, outcome: Outcome) -> float:
     """Of the mean accuracy, over the starts that networks were trained from."""
     accuracies = outcome.predictions[:, 0]
     return float(accuracies.std() / len(accuracies) ** 0.5)
+
+
+def from_imp(outcome: Outcome, others: Mapping[str, Outcome]) -> float:
+    """How much higher the mean accuracy is than under IMP's masks; NaN without these."""
+    return float(_differences(outcome, others).mean())
+
+
+def from_imp_error(outcome: Outcome, others: Mapping[str, Outcome]) -> float:
+    """Its standard error, over the starts that both trained from."""
+    differences = _differences(outcome, others)
+    return float(differences.std() / len(differences) ** 0.5)
+
+
+def _differences(outcome: Outcome, others: Mapping[str, Outcome]) -> Tensor:
+    accuracies = outcome.predictions[:, 0]
+    if "imp" not in others:
+        return torch.full_like(accuracies, nan)
+    return accuracies - others["imp"].predictions[:, 0]

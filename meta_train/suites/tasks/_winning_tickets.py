@@ -30,7 +30,16 @@ from ..harness import (
     plot_values,
 )
 from ..networks import Equivariant, MaskGenerator, decoder_interface, join_channels
-from ._ticket_experiment import Tickets, dense, imp, magnitude, random, standard_error
+from ._ticket_experiment import (
+    Tickets,
+    dense,
+    from_imp,
+    from_imp_error,
+    imp,
+    magnitude,
+    random,
+    standard_error,
+)
 
 _STARTS_SEED, _TICKETS_SEED = range(2)
 
@@ -159,5 +168,6 @@ SUITE = Suite(
     prepare=_prepare,
     plot=_plot,
     more={"standard error": standard_error},
+    beside={"from imp": from_imp, "its standard error": from_imp_error},
     references={"dense": dense, "random": random, "magnitude": magnitude, "imp": imp},
 )

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from ...symmetry import NetworkSpec, WeightSpaceFeatures
 from ._pack import PackedFeatures
 from ._packed_linear import packed_linear
-from ._parts import Means, Slice, Terms, add_terms
-from ._roles import NUM_ROLES, ParameterAxes, Roles, roles_of
+from ._parts import Means, Slice, Terms
+from ._roles import NUM_ROLES, ParameterAxes, Roles
+from ._shared import SharedLayer, map_channels
 
 
-class SharedNPLinear(nn.Module):
+class SharedNPLinear(SharedLayer):
     """Linear NP-equivariant layer with one map a relation instead of one a pair of parameters.
 
     The terms are those of the NF-Layer (Eq. 3, Table 7 of arXiv 2302.14040): an output entry sums
@@ -24,9 +23,6 @@ class SharedNPLinear(nn.Module):
     related (which role the shared neurons play in each), not on which layers they are; so the layer
     holds no spec, runs on any network, and spans a subspace of `NPLinear`. Kernel taps share all
     maps; an entry also reads its mean over taps.
-
-    Only `entries` touches all entries; `terms` works on vectors of neurons. A caller may run
-    `entries` and pooling on slices along the output axis.
 
     Args:
         in_channels: Channels of the input features.
@@ -40,10 +36,8 @@ class SharedNPLinear(nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, context_channels: int = 0) -> None:
-        super().__init__()
+        super().__init__(in_channels, out_channels, context_channels)
         c, o = in_channels, out_channels
-        self.in_channels, self.out_channels = c, o
-        self.context_channels = context_channels
         self.entry = nn.Parameter(torch.empty(o, c))
         self.vector = nn.Parameter(torch.empty(o, c))
         self.taps = nn.Parameter(torch.empty(o, c))
@@ -60,44 +54,6 @@ class SharedNPLinear(nn.Module):
         for weight in self.parameters():
             nn.init.uniform_(weight, -bound, bound)
         nn.init.zeros_(self.bias)
-
-    @overload
-    def forward(
-        self, feats: WeightSpaceFeatures, context: Mapping[str, Tensor] | None = None
-    ) -> WeightSpaceFeatures: ...
-
-    @overload
-    def forward(
-        self, feats: PackedFeatures, context: Sequence[Mapping[str, Tensor]] | None = None
-    ) -> PackedFeatures: ...
-
-    def forward(self, feats: Any, context: Any = None) -> Any:
-        """Applies the layer; `context` has descriptors `(*batch, context_channels)` by name.
-
-        For packed networks `context` is a list of these, one for each network.
-        """
-        if isinstance(feats, PackedFeatures):
-            return packed_linear(self, feats, context)
-        return self._forward(feats, context)
-
-    def _forward(
-        self, feats: WeightSpaceFeatures, context: Mapping[str, Tensor] | None
-    ) -> WeightSpaceFeatures:
-        spec, roles = feats.spec, roles_of(feats.spec)
-        whole = {}
-        for p in roles.parameters:
-            x = _rearranged(p.name, feats[p.name].movedim(-1, 0), spec, roles.spec)
-            whole[p.name] = Slice.of(p, x)
-        described = None
-        if context is not None:
-            described = torch.stack([context[p.name].movedim(-1, 0) for p in roles.parameters], -1)
-        pooled = {p.name: self.pool(p, whole[p.name]) for p in roles.parameters}
-        terms = self.terms(roles, pooled, described)
-        out = {}
-        for p in roles.parameters:
-            y = add_terms(p, self.entries(p, whole[p.name]), terms[p.name])
-            out[p.name] = _rearranged(p.name, y, roles.spec, spec).movedim(0, -1)
-        return WeightSpaceFeatures(spec, out)
 
     def pool(self, parameter: ParameterAxes, part: Slice) -> Means:
         """The means of a slice that `terms` reads."""
@@ -135,6 +91,10 @@ class SharedNPLinear(nn.Module):
                 total = neurons[p.out][0] + rows[i] + whole
                 terms[p.name] = Terms(total, neurons[p.source][1] + cols[i])
         return terms
+
+    def packed(self, feats: PackedFeatures, context: Tensor | None) -> PackedFeatures:
+        """The layer on packed networks; `context` has descriptors `(parameters, k)`."""
+        return packed_linear(self, feats, context)
 
     def _own_terms(self, weights: Sequence[Means]) -> list[tuple[Tensor, ...]]:
         """Maps of the row means and of the column means of each weight itself."""
@@ -184,24 +144,5 @@ class SharedNPLinear(nn.Module):
         return terms
 
 
-def _rearranged(name: str, x: Tensor, given: NetworkSpec, wanted: NetworkSpec) -> Tensor:
-    """`(c, *b, *axes)` with the axes in the order of another spec of the same network."""
-    return x if given is wanted else wanted.view(name, given.unview(name, x))
-
-
 def _average(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors)).mean(0)
-
-
-def map_channels(weight: Tensor, x: Tensor) -> Tensor:
-    """`weight` (o, c) on the channels of `x` (c, ...), one matrix product.
-
-    What is returned may be written to in place: a view of the product would make autograd copy all
-    of it on the way back, so the reshape is then the one that `torch.matmul` itself ends with.
-    """
-    product = weight @ x.reshape(x.shape[0], -1)
-    shape = (weight.shape[0], *x.shape[1:])
-    if not product.requires_grad:
-        return product.view(shape)
-    mapped: Tensor = torch.ops.aten._unsafe_view(product, shape)
-    return mapped

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ...symmetry import SpecError
-from .._products import outer, product
 from ._pack import Block, PackedFeatures
+from ._packed_entries import by_block, by_section, map_entries
 from ._roles import NUM_ROLES
 
 
@@ -29,58 +27,25 @@ class Maps(Protocol):
     bias: nn.Parameter
 
 
-def packed_linear(
-    layer: Maps,
-    feats: PackedFeatures,
-    context: Sequence[Mapping[str, Tensor]] | None,
-) -> PackedFeatures:
-    """The layer on packed networks; `context` has descriptors `(k,)` by name for each.
-
-    Raises:
-        SpecError: If channels or descriptors are not those that the layer was built for.
-    """
-    if feats.channels != layer.in_channels:
-        raise SpecError(
-            f"SharedNPLinear was built for {layer.in_channels} channels; the features have "
-            f"{feats.channels}. Build the layer with in_channels={feats.channels}."
-        )
-    if (context is None) != (layer.context_channels == 0):
-        got = "none" if context is None else "some"
-        raise SpecError(
-            f"SharedNPLinear was built for {layer.context_channels} descriptors a parameter; "
-            f"forward got {got}. Give context, or build the layer with other context_channels."
-        )
-    known = None if context is None else feats.pack.stack(context)
+def packed_linear(layer: Maps, feats: PackedFeatures, context: Tensor | None) -> PackedFeatures:
+    """The layer on packed networks; `context` has descriptors `(parameters, k)`."""
     means = [block.slots.mean(x) for block, x in feats.blocks()]
     sizes = [
         _section_sizes(block, table) for block, table in zip(feats.pack.blocks, means, strict=True)
     ]
-    terms = _terms(layer, feats.pack.whole, _by_section(means, sizes), known)
-    blocks = zip(feats.blocks(), _by_block(terms, sizes), strict=True)
+    terms = _terms(layer, feats.pack.whole, by_section(means, sizes), context)
+    blocks = zip(feats.blocks(), by_block(terms, sizes), strict=True)
     return feats.like(
-        [_Entries.apply(x, layer.entry, layer.vector, own, block) for (block, x), own in blocks]
+        [
+            map_entries(x, layer.entry, layer.vector, own, block, block.slots)
+            for (block, x), own in blocks
+        ]
     )
 
 
 def _section_sizes(block: Block, slots: Tensor) -> list[int]:
-    """Outputs of weights, inputs of weights, outputs of vectors, and what has taps."""
+    """Of slots: outputs of weights, inputs of weights, outputs of vectors, and what has taps."""
     return [*block.slot_sizes, len(slots) - sum(block.slot_sizes)]
-
-
-def _by_section(tables: Sequence[Tensor], sizes: Sequence[list[int]]) -> Tensor:
-    """Tables of slots as one, each section of all blocks in one piece."""
-    if len(tables) == 1:
-        return tables[0]
-    parts = [table.split(own) for table, own in zip(tables, sizes, strict=True)]
-    return torch.cat([part for section in zip(*parts, strict=True) for part in section])
-
-
-def _by_block(table: Tensor, sizes: Sequence[list[int]]) -> list[Tensor]:
-    """The inverse."""
-    if len(sizes) == 1:
-        return [table]
-    parts = table.split([size for section in zip(*sizes, strict=True) for size in section])
-    return [torch.cat(parts[place :: len(sizes)]) for place in range(len(sizes))]
 
 
 def _terms(layer: Maps, block: Block, pooled: Tensor, context: Tensor | None) -> Tensor:
@@ -110,30 +75,3 @@ def _parameter_terms(layer: Maps, block: Block, means: Tensor, context: Tensor |
         terms = terms + torch.cat([part @ weight.t() for part, weight in described])
     network = block.networks.mean(means).view(-1, 2 * c) @ whole.flatten(0, 1).t()
     return terms + block.networks.spread(network.view(-1, layer.out_channels))
-
-
-class _Entries(torch.autograd.Function):
-    """Maps entries of weights and of vectors, and adds the terms of their slots."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, entry: Tensor, vector: Tensor, terms: Tensor, block: Block
-    ) -> Tensor:
-        ctx.save_for_backward(x, entry, vector)
-        ctx.block = block
-        y, first = block.slots.back(terms), block.num_weight_entries
-        y[:first] += product(x[:first], entry.t())
-        y[first:] += product(x[first:], vector.t())
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, entry, vector = ctx.saved_tensors
-        first, grad = ctx.block.num_weight_entries, grads[0].contiguous()
-        weights, vectors = grad[:first], grad[first:]
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = product(grad, entry)  # of all, for there are few vectors
-            grad_x[first:] = product(vectors, vector)
-        grad_maps = outer(weights, x[:first]), outer(vectors, x[first:])
-        return grad_x, *grad_maps, ctx.block.slots.sum(grad), None

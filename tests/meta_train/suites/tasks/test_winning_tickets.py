@@ -1,5 +1,6 @@
 """Any decoder can make masks, and networks are trained under them."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,9 +8,8 @@ import torch
 from torch import nn
 
 from meta_train import run_suite
-from meta_train.suites.networks import (
-    Equivariant,
-)
+from meta_train.suites.harness import Outcome
+from meta_train.suites.networks import Equivariant
 from meta_train.suites.tasks import _ticket_experiment
 from meta_train.suites.tasks._winning_tickets import SUITE
 from meta_train.support import fingerprint
@@ -67,6 +67,25 @@ def test_the_score_is_the_mean_over_networks_and_has_its_standard_error() -> Non
     error = _ticket_experiment.standard_error(experiment, outcome)
     assert error == pytest.approx(float((squares / size.num_test).sqrt()))
     assert error > 0
+
+
+def test_differences_are_between_networks_of_one_start() -> None:
+    def reached(*accuracies: float) -> Outcome:
+        return Outcome(0.0, 0.0, 0.0, 0, torch.tensor(accuracies).unsqueeze(1))
+
+    ours, imp = reached(0.5, 0.7, 0.6), reached(0.6, 0.9, 0.9)
+    assert _ticket_experiment.from_imp(ours, {"imp": imp}) == pytest.approx(-0.2)
+    error = _ticket_experiment.from_imp_error(ours, {"imp": imp})
+    assert error == pytest.approx(0.1 / 3**0.5)
+    assert math.isnan(_ticket_experiment.from_imp(ours, {"yours": ours}))
+
+
+@pytest.mark.usefixtures("small_suites")
+def test_results_tell_the_difference_from_imp() -> None:
+    result = run_suite("winning-tickets", methods=["imp", "random"], size="tiny")
+    imp, random = result.methods["imp"], result.methods["random"]
+    assert imp.more["from imp"] == imp.more["its standard error"] == 0
+    assert random.more["from imp"] == pytest.approx(random.metric - imp.metric, abs=1e-6)
 
 
 def test_sizes_without_networks_are_refused() -> None:

@@ -14,6 +14,7 @@ from nfn_optim.layers import (
     PackedFeatures,
     ResidualBlock,
     SharedNPLinear,
+    SharedPointwise,
 )
 from nfn_optim.layers.relational import _pack
 from nfn_optim.networks import (
@@ -65,10 +66,13 @@ def drawn(
     return [random_features(s, channels, generator, batch=(), dtype=dtype) for s in specs]
 
 
-@pytest.fixture
-def layer() -> SharedNPLinear:
+SHARED = {"np": SharedNPLinear, "pt": SharedPointwise}
+
+
+@pytest.fixture(params=SHARED.values(), ids=SHARED)
+def layer(request) -> SharedNPLinear | SharedPointwise:
     torch.manual_seed(0)
-    return SharedNPLinear(3, 5, context_channels=2).double()
+    return request.param(3, 5, context_channels=2).double()
 
 
 def context(specs: list[NetworkSpec]) -> list[dict[str, torch.Tensor]]:
@@ -108,11 +112,13 @@ def test_a_pack_gives_what_a_loop_gives(specs, dtype, layer, blocks):
     torch.testing.assert_close(pool(layer(packed, given)), pooled, rtol=0, atol=TOLERANCE[dtype])
 
 
-def test_wide_layers_of_many_entries_give_what_a_loop_gives():
-    """Products are of another library there."""
+@pytest.mark.parametrize("channels", [16, 40])
+def test_wide_layers_of_many_entries_give_what_a_loop_gives(channels):
+    """Products are of another library there, and added as they are made where channels are few."""
     torch.manual_seed(0)
-    specs, layer = [chain_spec([60, 64, 62, 40]), chain_spec([80, 90, 3])], SharedNPLinear(16, 16)
-    feats = drawn(specs, 16, torch.float32)
+    specs = [chain_spec([60, 64, 62, 40]), chain_spec([80, 90, 3])]
+    layer = SharedNPLinear(channels, channels)
+    feats = drawn(specs, channels, torch.float32)
     leaves = [t.requires_grad_() for f in feats for t in f.values()]
     weights = [p for n, p in layer.named_parameters() if n != "taps"]
     looped = [layer(f) for f in feats]
@@ -140,10 +146,11 @@ def test_gradients_are_those_of_a_loop(layer, blocks):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
 
 
-def test_gradients_are_finite_differences_also_of_gradients():
+@pytest.mark.parametrize("kind", SHARED.values(), ids=SHARED)
+def test_gradients_are_finite_differences_also_of_gradients(kind):
     torch.manual_seed(0)
     specs = [chain_spec([2, 3, 1]), chain_spec([1, 2], [(2,)])]
-    layer, pack = SharedNPLinear(2, 2).double(), Pack.of(specs)
+    layer, pack = kind(2, 2).double(), Pack.of(specs)
     table = pack.join(drawn(specs, 2)).tensors[0].requires_grad_()
 
     def run(x, *weights):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
-from nfn_optim.layers import SharedNPLinear
+from nfn_optim.layers import SharedNPLinear, SharedPointwise
 from nfn_optim.layers.relational import roles_of
 from nfn_optim.symmetry import SpecError
 from nfn_optim.symmetry._permute import permute, random_permutations
@@ -151,6 +151,20 @@ def test_matrices_are_the_same_where_labels_stand_first(spec):
             x = given.view(spec.view(p.name, tensor[p.name]))
             y = moved.view(roles.spec.view(p.name, tensor[p.name]))
             assert torch.equal(x.sort(-1).values, y.sort(-1).values)
+
+
+def test_the_pointwise_layer_maps_every_entry_and_descriptors_of_its_parameter():
+    spec = SPECS["conv"]
+    torch.manual_seed(0)
+    layer, feats, given = SharedPointwise(3, 5, 2).double(), drawn(spec), context(spec)
+    out = layer(feats, given)
+    for name, x in feats.items():
+        kind = int(name not in spec.weights)
+        known = given[name] @ layer.context[kind].t() + layer.bias[kind, :, 0]
+        known = known.reshape(2, *(1,) * (x.dim() - 2), 5)
+        torch.testing.assert_close(out[name], x @ layer.entry[kind].t() + known)
+    alone = SharedPointwise(3, 5).double()(feats)
+    assert all(out[n].shape == t.shape for n, t in alone.items())
 
 
 def test_shared_layer_refuses_three_populations_by_name(layer):
