@@ -135,10 +135,11 @@ def _find_size(suite: Suite[Any, Any], size: str | Size) -> tuple[str, Any]:
     """The name of a size, and its settings."""
     if isinstance(size, str):
         return size, suite.sizes[choose("size", size, suite.sizes)]
-    kind = type(next(iter(suite.sizes.values())))
-    if not isinstance(size, kind):
+    kinds = tuple(dict.fromkeys(map(type, suite.sizes.values())))
+    if not isinstance(size, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
         raise ValueError(
-            f"{suite.name} needs a size of the type {kind.__name__}; got {type(size).__name__}. "
+            f"{suite.name} needs a size of the type {names}; got {type(size).__name__}. "
             "Take one of the suite's and change it by dataclasses.replace."
         )
     return "custom", size

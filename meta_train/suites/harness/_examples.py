@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,5 +76,5 @@ class Prepared(nn.Module, ABC):
     """A part of a network that looks at the training examples before the first step."""
 
     @abstractmethod
-    def prepare(self, examples: Examples) -> None:
-        """Sets itself up; torch's generator draws what is random."""
+    def prepare(self, examples: Any) -> None:
+        """Sets itself up by the suite's examples; torch's generator draws what is random."""

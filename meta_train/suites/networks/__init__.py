@@ -1,5 +1,6 @@
 """Networks that read networks, as methods: values that build one for a suite's interface."""
 
+from ._aligned import Aligned as Aligned
 from ._baselines import FlatWeights as FlatWeights
 from ._baselines import Renumbered as Renumbered
 from ._baselines import Statistics as Statistics
