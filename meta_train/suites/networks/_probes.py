@@ -29,7 +29,8 @@ _SHARPNESS = 4.0  # of probabilities when the standard deviation of logits is th
 _FORMS, _HIDDEN, _TOLD = 4, 16, 4  # of an answer: how it comes, and what is made of it
 _FEW = 4  # one probe in so many tells the activation, and is followed through hidden layers
 _PATTERNS = 32  # that neurons of a layer are compared with
-_LEARNED = 0.5  # part of the training networks, the best, whose agreement makes probes
+_BEST = 0.5  # part of the training networks whose agreement makes probes
+_UNIT = 10.0  # of images: Adam's steps know no scale, so that they move farther than weights
 
 
 class Answers(NamedTuple):
@@ -54,25 +55,31 @@ class Probes(Prepared):
     Args:
         classifiers: What the networks compute.
         count: Number of images. Each has a class, the same number for all.
+        learned: Whether images are then trained with the network that reads the answers.
 
     Shape:
         Features of `n` networks `(n, *axes, 1)`, weights as they are, to `Answers`.
     """
 
-    def __init__(self, classifiers: Classifiers, count: int) -> None:
+    def __init__(self, classifiers: Classifiers, count: int, *, learned: bool = False) -> None:
         super().__init__()
         self.classifiers = classifiers
         self.few = max(1, count // _FEW)
         self.parts = [hidden_parts(module) for module in classifiers.modules]
-        self.images: Tensor
         self.classes: Tensor
-        self.register_buffer("images", torch.rand(count, *classifiers.input_shape))
+        scaled = torch.rand(count, *classifiers.input_shape) / _UNIT
+        self.scaled = nn.Parameter(scaled, requires_grad=learned)
         self.register_buffer("classes", torch.arange(count) % classifiers.num_answers())
+
+    @property
+    def images(self) -> Tensor:
+        """What the networks are run on, `(k, channels, h, w)`."""
+        return _UNIT * self.scaled
 
     def prepare(self, examples: Examples) -> None:
         """Finds the images from the more accurate half of the classifiers to learn from."""
         accuracies = examples.targets[:, 0]
-        best = accuracies.argsort(descending=True)[: max(1, round(_LEARNED * len(examples)))]
+        best = accuracies.argsort(descending=True)[: max(1, round(_BEST * len(examples)))]
         learned = examples.take(best)
         spec, known = learned.features.spec, self._known(learned.odd)
         rows = as_rows(spec, learned.features.to_params())
@@ -82,7 +89,8 @@ class Probes(Prepared):
             return _run_each(self.classifiers.modules, own, spec, rows[some], images)
 
         shape = self.classifiers.input_shape
-        self.images.copy_(consensus_images(answer, len(rows), self.classes, shape))
+        found = consensus_images(answer, len(rows), self.classes, shape)
+        self.scaled.data.copy_(found / _UNIT)
 
     def _known(self, odd: Tensor | None) -> Tensor | None:
         """Which module each classifier is, where it is known which have odd activations."""
@@ -91,14 +99,13 @@ class Probes(Prepared):
             return None
         return (odd if are_odd[1] else ~odd).long()
 
-    @torch.no_grad()
     def forward(self, features: WeightSpaceFeatures) -> Answers:
         """Runs the networks."""
-        params = features.to_params()
+        params, images = features.to_params(), self.images
         rows = as_rows(features.spec, params)
-        modules, few = self.classifiers.modules, self.images[: self.few]
+        modules, few = self.classifiers.modules, images[: self.few]
         own = self._own(features.spec, rows, few)
-        logits = _run_each(modules, own, features.spec, rows, self.images)
+        logits = _run_each(modules, own, features.spec, rows, images)
         hidden = []
         for parts in zip(*self.parts, strict=True):
             spec = NetworkSpec.from_module(parts[0])
@@ -268,11 +275,13 @@ class Probed(Method):
         of: Reads their weights too, and is added to the MLP's first hidden layer; None reads none.
         probes: Number of images.
         head: The MLP; its length is the interface's.
+        learned: Whether images are trained with it, from what networks agree on.
     """
 
     of: Method | None
     probes: int
     head: HeadConfig
+    learned: bool = False
 
     def can_read(self, interface: Interface) -> bool:
         """Whether it is known what the classifiers compute."""
@@ -287,7 +296,7 @@ class Probed(Method):
         return Raw(
             ProbedMLP(
                 None if self.of is None else self.of.build(first),
-                Probes(interface.classifiers, self.probes),
+                Probes(interface.classifiers, self.probes, learned=self.learned),
                 widths,
                 self.head.dropout,
             )

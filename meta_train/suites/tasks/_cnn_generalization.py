@@ -12,7 +12,7 @@ from ...tasks import Dataset
 from ...zoo import ClassifierConfig, small_cnn
 from ..data import num_classes
 from ..harness import FitConfig, Method
-from ..networks import paper_methods, paper_transformer
+from ..networks import Probed, paper_methods, paper_transformer
 from ._generalization import (
     Activation,
     GeneralizationSize,
@@ -44,7 +44,7 @@ def _methods(
     names = ("statnn", "np", "hnp")
     methods = paper_methods(names, hidden, head, InputConfig(), positions, dropout)
     methods["nft"] = paper_transformer(hidden[0], blocks, head, InputConfig(), dropout)
-    return and_beyond(methods, head, probes)
+    return and_beyond(methods, Probed(None, probes, head))
 
 
 _PAPER = GeneralizationSize(

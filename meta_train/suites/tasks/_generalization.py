@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nfn_optim import NetworkSpec
-from nfn_optim.networks import HeadConfig
 
 from ...support import require_counts
 from ...tasks import Dataset
@@ -98,22 +97,21 @@ class GeneralizationSize(Size):
             )
 
 
-def and_beyond(methods: Mapping[str, Method], head: HeadConfig, probes: int) -> dict[str, Method]:
+def and_beyond(methods: Mapping[str, Method], probed: Probed) -> dict[str, Method]:
     """The methods, the same in units and with auxiliary targets, and those that run classifiers.
 
     Args:
         methods: Those of the paper; `hnp` among them.
-        head: The MLP of all.
-        probes: Images that classifiers are run on.
+        probed: Runs classifiers and reads no weights.
     """
     hnp = methods["hnp"]
     assert isinstance(hnp, Equivariant)
-    first = InUnits(replace(hnp, head=replace(head, hidden=())))  # what probes join
+    first = InUnits(replace(hnp, head=replace(probed.head, hidden=())))  # what probes join
     return {
         **methods,
         **{f"{name}+": Multitask(InUnits(method)) for name, method in methods.items()},
-        "probes": Multitask(Probed(None, probes, head)),
-        "hnp-probes": Multitask(Probed(first, probes, head)),
+        "probes": Multitask(probed),
+        "hnp-probes": Multitask(replace(probed, of=first)),
     }
 
 

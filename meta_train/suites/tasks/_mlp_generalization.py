@@ -13,7 +13,7 @@ from ...tasks import Dataset, mlp
 from ...zoo import ClassifierConfig
 from ..data import num_classes
 from ..harness import FitConfig, Method
-from ..networks import paper_methods
+from ..networks import Probed, paper_methods
 from ._generalization import (
     Activation,
     GeneralizationSize,
@@ -31,15 +31,11 @@ def _mlp(hidden: tuple[int, ...], dataset: Dataset, activation: Activation) -> n
 
 
 def _methods(
-    hidden: tuple[int, ...],
-    bands: int,
-    head: HeadConfig,
-    dropout: float = 0.0,
-    probes: int = 240,
+    hidden: tuple[int, ...], bands: int, head: HeadConfig, dropout: float = 0.0
 ) -> dict[str, Method]:
     names, positions = ("statnn", "np", "hnp"), InputConfig(bands=bands)
     methods = paper_methods(names, hidden, head, InputConfig(), positions, dropout)
-    return and_beyond(methods, head, probes)
+    return and_beyond(methods, Probed(None, 60, head, learned=True))
 
 
 _PAPER = GeneralizationSize(
@@ -97,7 +93,7 @@ _TINY = replace(
     architecture=partial(_mlp, (_WIDTHS["tiny"],) * 2),
     classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200), kept=None),
     test_part=0.2,
-    methods=_methods((8, 8, 5), 3, HeadConfig((64, 64)), dropout=0.1, probes=60),
+    methods=_methods((8, 8, 5), 3, HeadConfig((64, 64)), dropout=0.1),
     fit=replace(_SMALL.fit, num_steps=150, batch_size=16, eval_every=50),
     num_seeds=1,
 )

@@ -211,3 +211,14 @@ def test_published_networks_are_run(
     for module, activation in zip(interface.classifiers.modules, (nn.ReLU, nn.Tanh), strict=True):
         assert isinstance(module[1], activation)
         assert module[:-3](images).shape == (2, 16, 1, 1)  # one place: what it sees is the image
+
+
+def test_images_are_learned_further_only_where_asked(cnns):
+    for learned in (False, True):
+        probes = Probes(CLASSIFIERS, 8, learned=learned)
+        forms = probes(cnns).forms
+        assert forms.requires_grad is learned
+        if learned:
+            forms.sum().backward()
+            assert probes.scaled.grad is not None
+            assert probes.scaled.grad.any()
