@@ -260,14 +260,11 @@ _SHARP_FIELD = FieldConfig()
 _PHOTOGRAPHS = replace(
     _SMALL,
     data="cifar10",
-    num_train=4_000,
-    num_validation=500,
     field=_SHARP_FIELD,
     methods={
         **_networks(InputConfig(fourier=16, fourier_scale=0.3), (64,), (512, 512, 512)),
         **_averaging(8, _SHARP_FIELD.omega),
     },
-    fit=replace(_SMALL.fit, num_steps=1_500),
 )
 _DWS_FIELD = FieldConfig(num_steps=2_500, lr=1.5e-3, start=dws_start)
 _NEURAL_GRAPHS = replace(
