@@ -97,6 +97,9 @@ def run_suite(
         ]
         for method, entrant in tried.items()
     }
+    by_seed = [
+        dict(zip(outcomes, each, strict=True)) for each in zip(*outcomes.values(), strict=True)
+    ]
     return SuiteResult(
         suite=suite.name,
         size=size_name,
@@ -104,7 +107,7 @@ def run_suite(
         metric=suite.metric,
         num_seeds=len(seeds),
         methods={
-            method: MethodResult.of(several, _more(suite, experiment, several, outcomes))
+            method: MethodResult.of(several, _more(suite, experiment, several, by_seed))
             for method, several in outcomes.items()
         },
         paper=(suite.paper if config.paper is None else config.paper).get(data_name, {}),
@@ -116,13 +119,9 @@ def _more(
     suite: Suite[Any, Any],
     experiment: Any,
     reached: Sequence[Outcome],
-    outcomes: Mapping[str, Sequence[Outcome]],
+    by_seed: Sequence[Mapping[str, Outcome]],
 ) -> dict[str, list[float]]:
-    """Further metrics of what one method reached, one a seed."""
-    by_seed = [
-        {method: several[seed] for method, several in outcomes.items()}
-        for seed in range(len(reached))
-    ]
+    """Further metrics of what one method reached, one a seed; `by_seed` has all methods."""
     more = {name: [of(experiment, each) for each in reached] for name, of in suite.more.items()}
     beside = {
         name: [of(each, others) for each, others in zip(reached, by_seed, strict=True)]
