@@ -37,18 +37,31 @@ class ShownImage(Method):
         """See the class."""
         assert interface.out_features is not None
         shown = interface.spec.shapes[interface.spec.vectors[-1]][0]
-        layers: list[nn.Module] = []
-        for n_in, n_out in pairwise((shown, *self.widths)):
-            layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out)]
-            layers += [nn.ReLU(), nn.MaxPool2d(2)]
         return Raw(
             Show(interface.spec, self.places),
-            *layers,
-            nn.AdaptiveAvgPool2d(_LAST),
-            nn.Flatten(),
-            nn.Dropout(self.dropout),
-            nn.Linear(_LAST**2 * self.widths[-1], interface.out_features),
+            *convolutions((shown, *self.widths)),
+            nn.MaxPool2d(2),
+            *logits(self.widths[-1], interface.out_features, self.dropout),
         )
+
+
+def convolutions(widths: tuple[int, ...]) -> list[nn.Module]:
+    """Convolutions of 3x3 from each width to the next; rows and columns are halved in between."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(widths):
+        layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out)]
+        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+    return layers[:-1]
+
+
+def logits(channels: int, out_features: int, dropout: float) -> list[nn.Module]:
+    """Reads feature maps `(n, channels, h, w)` of any size: `(n, out_features)`."""
+    return [
+        nn.AdaptiveAvgPool2d(_LAST),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(_LAST**2 * channels, out_features),
+    ]
 
 
 class Show(nn.Module):

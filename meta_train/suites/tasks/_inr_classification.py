@@ -36,6 +36,7 @@ from ..networks import (
     Aligned,
     Equivariant,
     FlatWeights,
+    NeuronImages,
     Places,
     ShownImage,
     SirenPass,
@@ -86,13 +87,18 @@ def _prepare(
     return size.prepare(data, device, on_progress)
 
 
-def _passes(places: Places, head: HeadConfig) -> dict[str, Method]:
-    """NP and HNP that start as the SIRENs' forward pass."""
+def _running(omega: float, head: HeadConfig) -> dict[str, Method]:
+    """Methods that run SIRENs, or start as their forward pass."""
     np, hnp = (
         Equivariant(EquivariantConfig(layer=layer, hidden=()), head)
         for layer in (NPLinear, HNPLinear)
     )
-    return {"np+": SirenPass(places, np, per_position=True), "hnp+": SirenPass(places, hnp)}
+    places = Places(side=8, span=0.85, omega=omega)
+    return {
+        "np+": SirenPass(places, np, per_position=True),
+        "hnp+": SirenPass(places, hnp),
+        "probes": ShownImage(Places(side=16, span=0.94, omega=omega)),
+    }
 
 
 _TINY_INPUTS, _TINY_HEAD = InputConfig(fourier=16, fourier_scale=0.3), HeadConfig((128, 128))
@@ -155,8 +161,7 @@ _SMALL = replace(
             _SMALL_INPUTS,
             replace(_SMALL_INPUTS, bands=3, max_freq=3),
         ),
-        **_passes(Places(side=8, span=0.85, omega=FAST_FIELD.omega), _SMALL_HEAD),
-        "probes": ShownImage(Places(side=16, span=0.94, omega=FAST_FIELD.omega)),
+        **_running(FAST_FIELD.omega, _SMALL_HEAD),
         "nft": paper_transformer(48, 1, _SMALL_HEAD, _SMALL_INPUTS),
     },
     fit=FitConfig(num_steps=3_000, lr=1e-3, warmup=100, final_lr=0.0, eval_every=500),
@@ -164,16 +169,23 @@ _SMALL = replace(
 )
 
 _ALIGNED_HEAD = HeadConfig((512, 512), dropout=0.1)
+_ONE_STEP = FieldConfig(omega=20.0, num_steps=1, lr=0.05)
 _LEARNED = LearnedStartSize(
     data="mnist",
     num_train=_SMALL.num_train,
     num_validation=_SMALL.num_validation,
     num_test=_SMALL.num_test,
-    field=FieldConfig(omega=15.0, num_steps=1, lr=0.3),
-    learning=LearningConfig(num_steps=400),
+    field=_ONE_STEP,
+    learning=LearningConfig(num_steps=400, lr=5e-3),
     end_to_end=False,
     motion=Motion(linear=0.06, shift=0.05),
-    methods={**_SMALL.methods, "mlp+": Aligned(FlatWeights(_ALIGNED_HEAD))},
+    mirrored=("fashion_mnist", "cifar10"),
+    methods={
+        **_SMALL.methods,
+        **_running(_ONE_STEP.omega, _SMALL_HEAD),
+        "mlp+": Aligned(FlatWeights(_ALIGNED_HEAD)),
+        "neuron-probes": NeuronImages(Places(side=14, span=1.0, omega=_ONE_STEP.omega)),
+    },
     fit=FitConfig(
         num_steps=3_000, batch_size=128, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500
     ),
