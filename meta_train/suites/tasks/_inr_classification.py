@@ -176,9 +176,9 @@ _LEARNED = LearnedStartSize(
     num_validation=_SMALL.num_validation,
     num_test=_SMALL.num_test,
     field=_ONE_STEP,
-    learning=LearningConfig(num_steps=400, lr=5e-3),
+    learning=LearningConfig(lr=5e-3),
     end_to_end=False,
-    motion=Motion(linear=0.06, shift=0.05),
+    motion=Motion(linear=0.04, shift=0.04),
     mirrored=("fashion_mnist", "cifar10"),
     methods={
         **_SMALL.methods,
