@@ -118,9 +118,9 @@ def _check(part: str, images: Tensor, labels: Tensor) -> None:
             "columns, channels)"
         )
     elif images.dtype != torch.float32:
-        problem = f"are {images.dtype}, not torch.float32"
+        problem = f"are {images.dtype}, not torch.float32 within [0, 1]; divide bytes by 255"
     elif not (images.min() >= 0 and images.max() <= 1):
-        problem = f"go from {images.min():.3g} to {images.max():.3g}, not within [0, 1]"
+        problem = f"go from {images.min():.3g} to {images.max():.3g}, not within [0, 1]; scale them"
     elif labels.dtype != torch.int64 or labels.shape != (len(images),) or labels.min() < 0:
         problem = (
             f"come with labels of the shape {tuple(labels.shape)} and {labels.dtype}, not "
