@@ -97,6 +97,9 @@ def run_suite(
         ]
         for method, entrant in tried.items()
     }
+    by_seed = [
+        dict(zip(outcomes, each, strict=True)) for each in zip(*outcomes.values(), strict=True)
+    ]
     return SuiteResult(
         suite=suite.name,
         size=size_name,
@@ -104,7 +107,7 @@ def run_suite(
         metric=suite.metric,
         num_seeds=len(seeds),
         methods={
-            method: MethodResult.of(several, _more(suite, experiment, several, outcomes))
+            method: MethodResult.of(several, _more(suite, experiment, several, by_seed))
             for method, several in outcomes.items()
         },
         paper=(suite.paper if config.paper is None else config.paper).get(data_name, {}),
@@ -116,13 +119,9 @@ def _more(
     suite: Suite[Any, Any],
     experiment: Any,
     reached: Sequence[Outcome],
-    outcomes: Mapping[str, Sequence[Outcome]],
+    by_seed: Sequence[Mapping[str, Outcome]],
 ) -> dict[str, list[float]]:
-    """Further metrics of what one method reached, one a seed."""
-    by_seed = [
-        {method: several[seed] for method, several in outcomes.items()}
-        for seed in range(len(reached))
-    ]
+    """Further metrics of what one method reached, one a seed; `by_seed` has all methods."""
     more = {name: [of(experiment, each) for each in reached] for name, of in suite.more.items()}
     beside = {
         name: [of(each, others) for each, others in zip(reached, by_seed, strict=True)]
@@ -135,10 +134,11 @@ def _find_size(suite: Suite[Any, Any], size: str | Size) -> tuple[str, Any]:
     """The name of a size, and its settings."""
     if isinstance(size, str):
         return size, suite.sizes[choose("size", size, suite.sizes)]
-    kind = type(next(iter(suite.sizes.values())))
-    if not isinstance(size, kind):
+    kinds = tuple(dict.fromkeys(map(type, suite.sizes.values())))
+    if not isinstance(size, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
         raise ValueError(
-            f"{suite.name} needs a size of the type {kind.__name__}; got {type(size).__name__}. "
+            f"{suite.name} needs a size of the type {names}; got {type(size).__name__}. "
             "Take one of the suite's and change it by dataclasses.replace."
         )
     return "custom", size

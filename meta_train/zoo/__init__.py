@@ -12,12 +12,16 @@ from ._fields import evaluate_fields as evaluate_fields
 from ._fields import fit_fields as fit_fields
 from ._fields import fit_sirens as fit_sirens
 from ._fields import image_grid as image_grid
+from ._fields import image_values as image_values
 from ._fields import siren as siren
 from ._files import Zoo as Zoo
 from ._files import is_zoo as is_zoo
 from ._files import load_zoo as load_zoo
 from ._files import save_zoo as save_zoo
 from ._hyperparameters import ClassifierConfig as ClassifierConfig
+from ._learned_fits import LearnedFit as LearnedFit
+from ._learned_fits import LearningConfig as LearningConfig
+from ._learned_fits import learn_fit as learn_fit
 from ._small_cnn_zoo import read_small_cnn_zoo as read_small_cnn_zoo
 from .collection import Collection as Collection
 from .collection import Networks as Networks
@@ -31,6 +35,8 @@ __all__ = [  # the other names are for the folders beside
     "ClassifierConfig",
     "Collection",
     "FieldConfig",
+    "LearnedFit",
+    "LearningConfig",
     "Networks",
     "Zoo",
     "cache_folder",
@@ -41,6 +47,8 @@ __all__ = [  # the other names are for the folders beside
     "from_modules",
     "from_state_dicts",
     "image_grid",
+    "image_values",
+    "learn_fit",
     "load_zoo",
     "read_small_cnn_zoo",
     "save_zoo",

@@ -73,6 +73,29 @@ def image_grid(height: int, width: int) -> Tensor:
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
 
 
+def image_values(images: Tensor, amplitude: float = 1.0) -> Tensor:
+    """What fields of images show, row by row: pixels rescaled from [0, 1] to [-1, 1], and scaled.
+
+    Args:
+        images: `(n, c, height, width)`, in [0, 1].
+        amplitude: The value of a white pixel; a black one has its negative.
+
+    Returns:
+        Values at the points of `image_grid`, `(n, height * width, c)`.
+
+    Raises:
+        ValueError: If images have another shape, dtype or range.
+    """
+    if images.dim() != 4 or not images.is_floating_point():
+        raise ValueError(
+            f"images have the shape {tuple(images.shape)} and dtype {images.dtype}. Pass floating "
+            "point images (n, c, height, width) in [0, 1]."
+        )
+    if images.numel() and not (images.min() >= 0 and images.max() <= 1):
+        raise ValueError("images have pixels outside of [0, 1] or not finite. Rescale them.")
+    return amplitude * (images.flatten(2).mT * 2 - 1)
+
+
 def evaluate_fields(params: Params, coords: Tensor, omega: float = 30.0) -> Tensor:
     """Values of fields at points; differentiable.
 
@@ -116,15 +139,7 @@ def fit_sirens(
     Raises:
         ValueError: If images have another shape, dtype or range.
     """
-    if images.dim() != 4 or not images.is_floating_point():
-        raise ValueError(
-            f"images have the shape {tuple(images.shape)} and dtype {images.dtype}. Pass floating "
-            "point images (n, c, height, width) in [0, 1]."
-        )
-    if images.numel() and not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError("images have pixels outside of [0, 1] or not finite. Rescale them.")
-    values = amplitude * (images.flatten(2).mT * 2 - 1)
-    grid = image_grid(*images.shape[2:])
+    values, grid = image_values(images, amplitude), image_grid(*images.shape[2:])
     return fit_fields(grid, values, config, seed=seed, on_progress=on_progress, cache=cache)
 
 

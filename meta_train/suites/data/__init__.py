@@ -10,6 +10,7 @@ from ._edits import dilate as dilate
 from ._edits import raise_contrast as raise_contrast
 from ._images import num_classes as num_classes
 from ._images import read_images as read_images
+from ._images import split as split
 from ._inr_augment import INRAugmentation as INRAugmentation
 from ._inrs import FAST_FIELD as FAST_FIELD
 from ._inrs import INRSize as INRSize
@@ -18,6 +19,9 @@ from ._inrs import make_inrs as make_inrs
 from ._inrs import render as render
 from ._odd_flips import OddFlips as OddFlips
 from ._odd_flips import is_odd as is_odd
+from ._pictures import Motion as Motion
+from ._pictures import MovePictures as MovePictures
+from ._pictures import Pictures as Pictures
 from ._shape_classes import SHAPE_CLASSES as SHAPE_CLASSES
 from ._shapes import Shapes as Shapes
 from ._shapes import class_folders as class_folders

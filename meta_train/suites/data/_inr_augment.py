@@ -22,12 +22,14 @@ class INRAugmentation:
         linear: Standard deviation of the entries of a linear map of the coordinates around the
             identity: it turns, stretches and shears the image.
         shift: Standard deviation of its shift; the image is 2 wide.
+        mirror: Whether the last coordinate changes sign at random: left and right change places.
         omega: Frequency factor of INRs that are written in normal form after this; None for any.
     """
 
     flip: bool = True
     linear: float = 0.0
     shift: float = 0.0
+    mirror: bool = False
     omega: float | None = None
 
     def __call__(self, examples: Examples, generator: torch.Generator) -> Examples:
@@ -35,6 +37,8 @@ class INRAugmentation:
         features = examples.features
         if self.flip:
             features = flip_signs(features, generator)
+        if self.mirror:
+            features = mirror(features, generator)
         if self.linear or self.shift:
             features = move(features, self.linear, self.shift, generator)
         if self.omega is not None:
@@ -69,6 +73,21 @@ def flip_signs(
                 tensor = tensor * signs[label].reshape(shape)
         tensors.append(tensor)
     return features.like(tensors)
+
+
+def mirror(features: WeightSpaceFeatures, generator: torch.Generator) -> WeightSpaceFeatures:
+    """Mirrors what half of the INRs show: `f(x, y)` becomes `f(x, -y)`.
+
+    Args:
+        features: INRs `(n, *axes, 1)`; the first weight reads the coordinates.
+        generator: Draws which are mirrored.
+    """
+    weight = features.spec.weights[0]
+    first = features[weight]  # (n, h, d, 1)
+    signs = torch.ones(len(first), 1, first.shape[2], 1)
+    signs[:, :, -1] = torch.randn(len(first), 1, 1, generator=generator).sign()
+    tensors = {**features, weight: first * signs.to(first)}
+    return features.like([tensors[name] for name in features.spec.names])
 
 
 def move(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, nan
+from math import nan
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ class INRSize(Size):
 
     Attributes:
         num_train: Images for training, at most; if there are fewer, each is fitted up to ten times,
-            so that there are as many INRs.
+            so that there are about as many INRs.
         num_validation: Images for validation, at most.
         num_test: Images for testing, at most.
         copies: INRs of each training image, fitted from different initialisations.
@@ -108,7 +108,7 @@ def make_inrs(
             torch.cat([images.labels] * len(seeds)).to(device),
         )
 
-    enough = ceil(size.num_train * size.copies / len(train.labels))
+    enough = round(size.num_train * size.copies / len(train.labels))
     copies = max(size.copies, min(enough, _MOST_COPIES))
     more = range(_FIRST_COPY_SEED, _FIRST_COPY_SEED + copies - 1)
     parts = (

@@ -4,6 +4,7 @@ from ._choose import choose as choose
 from ._entrant import check_methods as check_methods
 from ._entrant import entrants as entrants
 from ._examples import Examples as Examples
+from ._examples import Prepared as Prepared
 from ._examples import Raw as Raw
 from ._fit import FitConfig as FitConfig
 from ._fit import Objective as Objective

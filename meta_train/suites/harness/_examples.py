@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,3 +70,11 @@ class Standardize(nn.Module):
 
 class Raw(nn.Sequential):
     """A network that reads weights as they are; `Supervised` standardizes them for all others."""
+
+
+class Prepared(nn.Module, ABC):
+    """A part of a network that looks at the training examples before the first step."""
+
+    @abstractmethod
+    def prepare(self, examples: Any) -> None:
+        """Sets itself up by the suite's examples; torch's generator draws what is random."""

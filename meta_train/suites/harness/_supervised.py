@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from torch import nn
 
+from nfn_optim import WeightSpaceFeatures
+
 from ...support import Progress
-from ._examples import Examples, Raw, Standardize
-from ._fit import FitConfig, Objective, fit, predict, seeded
+from ._examples import Prepared, Raw, Standardize
+from ._fit import FitConfig, Learnable, Objective, fit, predict, seeded
 from ._suite import Outcome
 
 _KEPT_NUMBERS = 1_000_000  # of predictions, for pictures
@@ -31,22 +34,28 @@ class Supervised:
         config: How the network is trained.
         finish: Turns what the network writes into predictions, e.g. by rendering; it may hold
             trained parameters of its own.
+        units: Networks whose statistics standardize features; None is those for training.
     """
 
-    train: Examples
-    validation: Examples
-    test: Examples
-    objective: Objective[Examples]
+    train: Learnable
+    validation: Learnable
+    test: Learnable
+    objective: Objective[Any]
     config: FitConfig
     finish: Finish = nn.Sequential
+    units: WeightSpaceFeatures | None = None
 
     def run(self, network: nn.Module, seed: int, on_progress: Progress) -> Outcome:
         """Trains a new network and tests it."""
         device = self.train.targets.device
         with seeded(seed, device):
             if not isinstance(network, Raw):
-                network = nn.Sequential(Standardize(self.train.features), network)
+                units = self.train.features if self.units is None else self.units
+                network = nn.Sequential(Standardize(units), network)
             model = self.finish(network).to(device)
+            for part in model.modules():
+                if isinstance(part, Prepared):
+                    part.prepare(self.train)
             validation, seconds = fit(
                 model, self.train, self.validation, self.objective, self.config, seed, on_progress
             )

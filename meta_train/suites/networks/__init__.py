@@ -1,5 +1,6 @@
 """Networks that read networks, as methods: values that build one for a suite's interface."""
 
+from ._aligned import Aligned as Aligned
 from ._baselines import FlatWeights as FlatWeights
 from ._baselines import Renumbered as Renumbered
 from ._baselines import Statistics as Statistics
@@ -20,6 +21,7 @@ from ._neuron_masks import NeuronMasks as NeuronMasks
 from ._paper import paper_methods as paper_methods
 from ._paper import paper_transformer as paper_transformer
 from ._probes import Probed as Probed
+from ._shown_image import ShownImage as ShownImage
 from ._siren_pass import Places as Places
 from ._siren_pass import SirenPass as SirenPass
 from ._units import InUnits as InUnits

@@ -1,60 +1,160 @@
-"""Networks that also run the classifiers that they read, on inputs that are learned with them.
+"""Networks that also run the classifiers that they read, on images that classifiers agree on.
 
-Outputs for a few inputs show what a classifier computes, whatever the numbering of its neurons
-(probes; Kahana et al., arXiv 2410.10811).
+What a classifier answers, and what its hidden neurons do, shows what it computes, whatever the
+numbering of its neurons (probes; Kahana et al., arXiv 2410.10811).
+
+Shape legend: `n` classifiers, `m` activations that they may have, `k` probes, `c` neurons.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from nfn_optim import WeightSpaceFeatures
+from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.networks import HeadConfig
 
 from ...population import as_rows, outputs_of
-from ..harness import Classifiers, Interface, Method, Raw
+from ..harness import Classifiers, Examples, Interface, Method, Prepared, Raw
+from ._consensus import consensus_images
 
 _UNLIKELY = -20.0  # the smallest logarithm of a probability that is told apart
-_LARGEST = 1e6  # the largest logit, so that squares are finite
+_LARGEST = 1e6  # the largest number, so that squares are finite
 _SHARPNESS = 4.0  # of probabilities when the standard deviation of logits is the unit
-_FORMS, _HIDDEN, _TOLD = 4, 16, 4  # of a logit: how it comes, and what is made of it
-_UNIT = 10.0  # of inputs: Adam's steps know no scale, so that inputs move farther than weights
+_FORMS, _HIDDEN, _TOLD = 4, 16, 4  # of an answer: how it comes, and what is made of it
+_FEW = 4  # one probe in so many tells the activation, and is followed through hidden layers
+_PATTERNS = 32  # that neurons of a layer are compared with
+_BEST = 0.5  # part of the training networks whose agreement makes probes
+_UNIT = 10.0  # of images: Adam's steps know no scale, so that they move farther than weights
 
 
-class Probes(nn.Module):
-    """The logits that classifiers give to learned inputs.
+class Answers(NamedTuple):
+    """What classifiers answer to probes.
+
+    Attributes:
+        forms: Of the logit of each probe's own class, see `in_forms`, `(n, k, 4)`.
+        hidden: Of each hidden layer what its neurons do at the first probes, means over places,
+            `(n, few, c)`.
+    """
+
+    forms: Tensor
+    hidden: list[Tensor]
+
+
+class Probes(Prepared):
+    """The answers of classifiers to images that they agree on.
+
+    A classifier is run with each activation that it may have; that with which it agrees better
+    with the others is taken for its own.
 
     Args:
         classifiers: What the networks compute.
-        count: Number of inputs. They start as noise between 0 and 1, as pixels are.
+        count: Number of images. Each has a class, the same number for all.
+        learned: Whether images are then trained with the network that reads the answers.
 
     Shape:
-        Features of `n` networks `(n, *axes, 1)`, weights as they are, to
-        `(n, modules, count, classes)`.
+        Features of `n` networks `(n, *axes, 1)`, weights as they are, to `Answers`.
     """
 
-    def __init__(self, classifiers: Classifiers, count: int) -> None:
+    def __init__(self, classifiers: Classifiers, count: int, *, learned: bool = False) -> None:
         super().__init__()
         self.classifiers = classifiers
-        self.scaled = nn.Parameter(torch.rand(count, *classifiers.input_shape) / _UNIT)
-        self.num_logits = count * classifiers.num_answers()
+        self.few = max(1, count // _FEW)
+        self.parts = [hidden_parts(module) for module in classifiers.modules]
+        self.classes: Tensor
+        scaled = torch.rand(count, *classifiers.input_shape) / _UNIT
+        self.scaled = nn.Parameter(scaled, requires_grad=learned)
+        self.register_buffer("classes", torch.arange(count) % classifiers.num_answers())
 
     @property
-    def inputs(self) -> Tensor:
-        """What the networks are run on, `(count, c, h, w)`."""
+    def images(self) -> Tensor:
+        """What the networks are run on, `(k, channels, h, w)`."""
         return _UNIT * self.scaled
 
-    def forward(self, features: WeightSpaceFeatures) -> Tensor:
-        """Runs the networks, with each of the activations that they may have."""
-        spec = features.spec
-        weights = as_rows(spec, features.to_params())
-        inputs = self.inputs
-        answers = [outputs_of(m, spec, weights, inputs) for m in self.classifiers.modules]
-        return torch.stack(answers, dim=1).nan_to_num().clamp(-_LARGEST, _LARGEST)
+    def prepare(self, examples: Examples) -> None:
+        """Finds the images from the more accurate half of the classifiers to learn from."""
+        accuracies = examples.targets[:, 0]
+        best = accuracies.argsort(descending=True)[: max(1, round(_BEST * len(examples)))]
+        learned = examples.take(best)
+        spec, known = learned.features.spec, self._known(learned.odd)
+        rows = as_rows(spec, learned.features.to_params())
+
+        def answer(some: Tensor, images: Tensor) -> Tensor:
+            own = self._own(spec, rows[some], images) if known is None else known[some]
+            return _run_each(self.classifiers.modules, own, spec, rows[some], images)
+
+        shape = self.classifiers.input_shape
+        found = consensus_images(answer, len(rows), self.classes, shape)
+        self.scaled.data.copy_(found / _UNIT)
+
+    def _known(self, odd: Tensor | None) -> Tensor | None:
+        """Which module each classifier is, where it is known which have odd activations."""
+        are_odd = [_is_odd(module) for module in self.classifiers.modules]
+        if odd is None or sorted(are_odd) != [False, True]:
+            return None
+        return (odd if are_odd[1] else ~odd).long()
+
+    def forward(self, features: WeightSpaceFeatures) -> Answers:
+        """Runs the networks."""
+        params, images = features.to_params(), self.images
+        rows = as_rows(features.spec, params)
+        modules, few = self.classifiers.modules, images[: self.few]
+        own = self._own(features.spec, rows, few)
+        logits = _run_each(modules, own, features.spec, rows, images)
+        hidden = []
+        for parts in zip(*self.parts, strict=True):
+            spec = NetworkSpec.from_module(parts[0])
+            hidden.append(_run_each(parts, own, spec, as_rows(spec, params), few))
+        return Answers(of_class(in_forms(logits), self.classes), hidden)
+
+    @torch.no_grad()
+    def _own(self, spec: NetworkSpec, rows: Tensor, images: Tensor) -> Tensor:
+        """With which activation classifiers find the images' classes more likely, `(n,)`."""
+        if len(self.classifiers.modules) == 1:
+            return torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+        likely = []
+        for module in self.classifiers.modules:
+            forms = in_forms(_answers(module, spec, rows, images))
+            likely.append(of_class(forms, self.classes[: len(images)])[..., 2].mean(1))
+        return torch.stack(likely).argmax(0)
+
+
+def _is_odd(module: nn.Sequential) -> bool:
+    return any(isinstance(layer, nn.Tanh) for layer in module)
+
+
+def hidden_parts(module: nn.Sequential) -> list[nn.Sequential]:
+    """The layers up to each activation; what neurons do at many places is averaged."""
+    parts = []
+    for end, layer in enumerate(module, start=1):
+        if isinstance(layer, nn.ReLU | nn.Tanh):
+            before = list(module)[:end]
+            is_flat = any(isinstance(one, nn.Flatten) for one in before)
+            mean = [] if is_flat else [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+            parts.append(nn.Sequential(*before, *mean))
+    return parts
+
+
+def _answers(module: nn.Sequential, spec: NetworkSpec, rows: Tensor, images: Tensor) -> Tensor:
+    return outputs_of(module, spec, rows, images).nan_to_num().clamp(-_LARGEST, _LARGEST)
+
+
+def _run_each(
+    modules: Sequence[nn.Sequential], own: Tensor, spec: NetworkSpec, rows: Tensor, images: Tensor
+) -> Tensor:
+    """Runs each network as the module that it is, `own` of all."""
+    found = [(own == index).nonzero().flatten() for index in range(len(modules))]
+    outputs = [
+        _answers(module, spec, rows[index], images)
+        for module, index in zip(modules, found, strict=True)
+        if len(index)
+    ]
+    return torch.cat(outputs)[torch.cat(found).argsort()]
 
 
 def in_forms(logits: Tensor) -> Tensor:
@@ -65,10 +165,10 @@ def in_forms(logits: Tensor) -> Tensor:
     small logits look alike.
 
     Shape:
-        `(n, modules, count, classes)` to `(n, modules, count, classes, 4)`.
+        `(n, k, classes)` to `(n, k, classes, 4)`.
     """
     centered = logits - logits.mean(-1, keepdim=True)  # a shift of all changes no probability
-    scale = centered.square().mean((2, 3), keepdim=True).add(1e-8).sqrt()
+    scale = centered.square().mean((1, 2), keepdim=True).add(1e-8).sqrt()
     forms = []
     for scaled in (centered, _SHARPNESS * centered / scale):
         logarithms = scaled.log_softmax(-1).clamp(min=_UNLIKELY)
@@ -76,10 +176,67 @@ def in_forms(logits: Tensor) -> Tensor:
     return torch.stack(forms, dim=-1)
 
 
+def of_class(forms: Tensor, classes: Tensor) -> Tensor:
+    """Of forms `(n, k, classes, 4)` those of each probe's class `(k,)`: `(n, k, 4)`."""
+    return forms[:, torch.arange(len(classes)), classes]
+
+
+class Judge(nn.Module):
+    """Reads what classifiers answer: one small MLP for all probes, with biases for each.
+
+    Args:
+        count: Number of probes.
+        out_features: Length of the result.
+
+    Shape:
+        Forms `(n, k, 4)` to `(n, out_features)`.
+    """
+
+    def __init__(self, count: int, out_features: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(_FORMS, _HIDDEN)
+        self.offsets = nn.Parameter(torch.zeros(count, _HIDDEN))
+        self.second = nn.Linear(_HIDDEN, _TOLD)
+        self.read = nn.Linear(_TOLD * count, out_features)
+
+    def forward(self, forms: Tensor) -> Tensor:
+        """Reads answers."""
+        judged = (self.first(forms) + self.offsets).relu()
+        return self.read(self.second(judged).flatten(1))
+
+
+class Neurons(nn.Module):
+    """Reads hidden layers: each neuron is compared with learned patterns over the probes.
+
+    Signs do not count, because odd neurons have either; nor does the scale of a layer. Mean and
+    largest likeness of a layer's neurons are read, whatever their numbering.
+
+    Args:
+        count: Number of probes.
+        depth: Number of hidden layers.
+        out_features: Length of the result.
+
+    Shape:
+        A list of `(n, k, c)`, one a layer, to `(n, out_features)`.
+    """
+
+    def __init__(self, count: int, depth: int, out_features: int) -> None:
+        super().__init__()
+        self.patterns = nn.ModuleList(nn.Linear(count, _PATTERNS, bias=False) for _ in range(depth))
+        self.read = nn.Linear(2 * _PATTERNS * depth, out_features)
+
+    def forward(self, hidden: list[Tensor]) -> Tensor:
+        """Reads what neurons do."""
+        told = []
+        for layer, patterns in zip(hidden, self.patterns, strict=True):
+            scale = layer.square().mean((1, 2), keepdim=True).add(1e-8).sqrt()
+            likeness = patterns((layer / scale).mT).abs()
+            told += [likeness.mean(1), likeness.amax(1)]
+        return self.read(torch.cat(told, dim=1))
+
+
 class ProbedMLP(nn.Module):
     """An MLP on the output of a network, and on answers to probes.
-
-    Before that every logit passes through one small MLP, the same for all.
 
     Args:
         network: From features to the first hidden layer, before its rectifier; None reads nothing.
@@ -96,8 +253,8 @@ class ProbedMLP(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.probes = network, probes
-        self.judge = nn.Sequential(nn.Linear(_FORMS, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, _TOLD))
-        self.read = nn.Linear(_TOLD * probes.num_logits, widths[0])
+        self.judge = Judge(len(probes.classes), widths[0])
+        self.neurons = Neurons(probes.few, len(probes.parts[0]), widths[0])
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
             layers += [nn.ReLU(), nn.Dropout(dropout), nn.Linear(n_in, n_out)]
@@ -105,7 +262,8 @@ class ProbedMLP(nn.Module):
 
     def forward(self, features: WeightSpaceFeatures) -> Tensor:
         """Reads features, and runs the networks."""
-        x = self.read(self.judge(in_forms(self.probes(features))).flatten(1))
+        answers = self.probes(features)
+        x = self.judge(answers.forms) + self.neurons(answers.hidden)
         return self.head(x if self.network is None else x + self.network(features))
 
 
@@ -115,13 +273,15 @@ class Probed(Method):
 
     Attributes:
         of: Reads their weights too, and is added to the MLP's first hidden layer; None reads none.
-        probes: Number of inputs.
+        probes: Number of images.
         head: The MLP; its length is the interface's.
+        learned: Whether images are trained with it, from what networks agree on.
     """
 
     of: Method | None
     probes: int
     head: HeadConfig
+    learned: bool = False
 
     def can_read(self, interface: Interface) -> bool:
         """Whether it is known what the classifiers compute."""
@@ -136,7 +296,7 @@ class Probed(Method):
         return Raw(
             ProbedMLP(
                 None if self.of is None else self.of.build(first),
-                Probes(interface.classifiers, self.probes),
+                Probes(interface.classifiers, self.probes, learned=self.learned),
                 widths,
                 self.head.dropout,
             )

@@ -12,7 +12,7 @@ from ...tasks import Dataset
 from ...zoo import ClassifierConfig, small_cnn
 from ..data import num_classes
 from ..harness import FitConfig, Method
-from ..networks import paper_methods, paper_transformer
+from ..networks import Probed, paper_methods, paper_transformer
 from ._generalization import (
     Activation,
     GeneralizationSize,
@@ -38,12 +38,13 @@ def _methods(
     head: HeadConfig,
     blocks: int,
     dropout: float = 0.0,
+    probes: int = 240,
 ) -> dict[str, Method]:
     """All methods; the transformer is as wide as the first NF-Layer: 5 channels make no heads."""
     names = ("statnn", "np", "hnp")
     methods = paper_methods(names, hidden, head, InputConfig(), positions, dropout)
     methods["nft"] = paper_transformer(hidden[0], blocks, head, InputConfig(), dropout)
-    return and_beyond(methods, head)
+    return and_beyond(methods, Probed(None, probes, head))
 
 
 _PAPER = GeneralizationSize(
@@ -93,7 +94,7 @@ _TINY = replace(
     classifiers=replace(_SMALL.classifiers, checkpoints=(20, 60, 200), kept=None),
     test_part=0.25,
     validation_part=0.2,
-    methods=_methods((8, 8, 5), _POSITIONS, HeadConfig((64, 64)), blocks=1, dropout=0.1),
+    methods=_methods((8, 8, 5), _POSITIONS, HeadConfig((64, 64)), blocks=1, dropout=0.1, probes=60),
     fit=replace(_SMALL.fit, num_steps=100, batch_size=16, eval_every=50),
     num_seeds=1,
 )

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nfn_optim import NetworkSpec
-from nfn_optim.networks import HeadConfig
 
 from ...support import require_counts
 from ...tasks import Dataset
@@ -55,7 +54,6 @@ from ..networks import Equivariant, InUnits, Multitask, Probed
 from ._accuracies import Accuracies, AccuracyLoss
 
 Activation = Callable[[], nn.Module]
-_PROBES = 64  # inputs that classifiers are run on
 _SEEN = 15  # rows and columns of an image that reach one place before small_cnn's mean
 
 
@@ -99,16 +97,21 @@ class GeneralizationSize(Size):
             )
 
 
-def and_beyond(methods: Mapping[str, Method], head: HeadConfig) -> dict[str, Method]:
-    """The methods, the same in units and with auxiliary targets, and those that run classifiers."""
+def and_beyond(methods: Mapping[str, Method], probed: Probed) -> dict[str, Method]:
+    """The methods, the same in units and with auxiliary targets, and those that run classifiers.
+
+    Args:
+        methods: Those of the paper; `hnp` among them.
+        probed: Runs classifiers and reads no weights.
+    """
     hnp = methods["hnp"]
     assert isinstance(hnp, Equivariant)
-    first = InUnits(replace(hnp, head=replace(head, hidden=())))  # what probes join
+    first = InUnits(replace(hnp, head=replace(probed.head, hidden=())))  # what probes join
     return {
         **methods,
         **{f"{name}+": Multitask(InUnits(method)) for name, method in methods.items()},
-        "probes": Multitask(Probed(None, _PROBES, head)),
-        "hnp-probes": Multitask(Probed(first, _PROBES, head)),
+        "probes": Multitask(probed),
+        "hnp-probes": Multitask(replace(probed, of=first)),
     }
 
 
@@ -164,8 +167,8 @@ def prepare(
         Examples(part.features.map(Tensor.float), part.labels[ACCURACY].float()).to(device)
         for part in parts
     )
-    flips = size.flips and _is_known(data)
-    odd = is_odd(parts[0]).to(device) if flips else None
+    is_known = _is_known(data)
+    odd = is_odd(parts[0]).to(device) if is_known and "activation" in zoo.labels else None
     targets = train.targets[:, None]
     if size.auxiliary:
         targets = torch.cat([targets, auxiliary_targets(parts[0]).to(device)], dim=1)
@@ -176,7 +179,7 @@ def prepare(
         Objective(
             AccuracyLoss(size.ordered, size.auxiliary),
             kendall_tau,
-            augment=OddFlips() if flips else None,
+            augment=OddFlips() if size.flips and is_known else None,
         ),
         size.fit,
         finish=lambda network: nn.Sequential(network, Accuracies(calibrated=size.ordered)),

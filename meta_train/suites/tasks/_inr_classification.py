@@ -3,59 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nfn_optim.layers import HNPLinear, NPLinear
 from nfn_optim.networks import EquivariantConfig, HeadConfig, InputConfig
 
-from ...zoo import FieldConfig
+from ...zoo import FieldConfig, LearningConfig
 from ..data import (
     FAST_FIELD,
     INRAugmentation,
-    INRSize,
+    Motion,
     inr_spec,
-    make_inrs,
     num_classes,
     read_images,
 )
 from ..harness import (
     Data,
-    Examples,
     FitConfig,
     Interface,
     Method,
-    Objective,
     Outcome,
     StageProgress,
     Suite,
-    Supervised,
     plot_confusions,
 )
-from ..networks import Equivariant, Places, SirenPass, paper_methods, paper_transformer
+from ..networks import (
+    Aligned,
+    Equivariant,
+    FlatWeights,
+    Places,
+    ShownImage,
+    SirenPass,
+    paper_methods,
+    paper_transformer,
+)
+from ._classification_sizes import (
+    Classification,
+    ClassificationSize,
+    LearnedStartSize,
+)
 
 READERS = ("mlp", "mlp-aug", "np", "hnp")
 """The paper's methods that classify SIRENs, but for the transformer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassificationSize(INRSize):
-    """A size of the suite.
-
-    Attributes:
-        augment: Changes every training batch; None leaves it as it is.
-    """
-
-    augment: INRAugmentation | None
-
-
-def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Part of the labels with the largest logit."""
-    return float((logits.argmax(-1) == labels).double().mean())
 
 
 def plot_classes(
@@ -69,28 +63,27 @@ def plot_classes(
     plot_confusions(predicted, truth.cpu(), classes, path)
 
 
-def _plot(experiment: Supervised, outcomes: Mapping[str, Outcome], path: Path) -> None:
-    num_classes = next(iter(outcomes.values())).predictions.shape[-1]
-    plot_classes(experiment.test.targets, outcomes, list(map(str, range(num_classes))), path)
+def _plot(experiment: Classification, outcomes: Mapping[str, Outcome], path: Path) -> None:
+    of_logits = {
+        name: replace(outcome, predictions=experiment.logits(outcome))
+        for name, outcome in outcomes.items()
+    }
+    classes = list(map(str, range(experiment.num_classes)))
+    plot_classes(experiment.test.targets, of_logits, classes, path)
 
 
-def _interface(size: ClassificationSize, data: Data) -> Interface:
+def _interface(size: ClassificationSize | LearnedStartSize, data: Data) -> Interface:
     dataset = read_images(data)
     return Interface(inr_spec(size, dataset), out_features=num_classes(dataset))
 
 
 def _prepare(
-    size: ClassificationSize, data: Data, device: torch.device, on_progress: StageProgress
-) -> Supervised:
-    train, validation, test = (
-        Examples(part.features, part.labels)
-        for part in make_inrs(size, read_images(data), device, on_progress)
-    )
-    augment = size.augment
-    if augment is not None and size.normal:
-        augment = replace(augment, omega=size.field.omega)
-    objective = Objective(F.cross_entropy, accuracy, augment=augment)
-    return Supervised(train, validation, test, objective, size.fit)
+    size: ClassificationSize | LearnedStartSize,
+    data: Data,
+    device: torch.device,
+    on_progress: StageProgress,
+) -> Classification:
+    return size.prepare(data, device, on_progress)
 
 
 def _passes(places: Places, head: HeadConfig) -> dict[str, Method]:
@@ -163,18 +156,40 @@ _SMALL = replace(
             replace(_SMALL_INPUTS, bands=3, max_freq=3),
         ),
         **_passes(Places(side=8, span=0.85, omega=FAST_FIELD.omega), _SMALL_HEAD),
+        "probes": ShownImage(Places(side=16, span=0.94, omega=FAST_FIELD.omega)),
         "nft": paper_transformer(48, 1, _SMALL_HEAD, _SMALL_INPUTS),
     },
     fit=FitConfig(num_steps=3_000, lr=1e-3, warmup=100, final_lr=0.0, eval_every=500),
     num_seeds=1,
 )
 
-SUITE = Suite(
+_ALIGNED_HEAD = HeadConfig((512, 512), dropout=0.1)
+_LEARNED = LearnedStartSize(
+    data="mnist",
+    num_train=_SMALL.num_train,
+    num_validation=_SMALL.num_validation,
+    num_test=_SMALL.num_test,
+    field=FieldConfig(omega=15.0, num_steps=1, lr=0.3),
+    learning=LearningConfig(num_steps=400),
+    end_to_end=False,
+    motion=Motion(linear=0.06, shift=0.05),
+    methods={**_SMALL.methods, "mlp+": Aligned(FlatWeights(_ALIGNED_HEAD))},
+    fit=FitConfig(
+        num_steps=3_000, batch_size=128, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500
+    ),
+)
+SUITE: Suite[Any, Classification] = Suite(
     name="inr-classification",
     summary="classifies an image from the weights of a SIREN that shows it",
     metric="test accuracy",
     data=("digits", "mnist", "fashion_mnist", "cifar10"),
-    sizes={"tiny": _TINY, "small": _SMALL, "paper": _PAPER},
+    sizes={
+        "tiny": _TINY,
+        "small": _SMALL,
+        "paper": _PAPER,
+        "meta-learned": _LEARNED,
+        "end-to-end": replace(_LEARNED, end_to_end=True),
+    },
     paper={
         "mnist": {"mlp": 0.145, "mlp-aug": 0.210, "np": 0.929, "hnp": 0.925, "nft": 0.985},
         "fashion_mnist": {"mlp": 0.125, "mlp-aug": 0.159, "np": 0.756, "hnp": 0.727, "nft": 0.793},
@@ -183,4 +198,5 @@ SUITE = Suite(
     interface=_interface,
     prepare=_prepare,
     plot=_plot,
+    more={"PSNR": Classification.fidelity},
 )

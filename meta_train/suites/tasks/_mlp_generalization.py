@@ -13,7 +13,7 @@ from ...tasks import Dataset, mlp
 from ...zoo import ClassifierConfig
 from ..data import num_classes
 from ..harness import FitConfig, Method
-from ..networks import paper_methods
+from ..networks import Probed, paper_methods
 from ._generalization import (
     Activation,
     GeneralizationSize,
@@ -34,7 +34,8 @@ def _methods(
     hidden: tuple[int, ...], bands: int, head: HeadConfig, dropout: float = 0.0
 ) -> dict[str, Method]:
     names, positions = ("statnn", "np", "hnp"), InputConfig(bands=bands)
-    return and_beyond(paper_methods(names, hidden, head, InputConfig(), positions, dropout), head)
+    methods = paper_methods(names, hidden, head, InputConfig(), positions, dropout)
+    return and_beyond(methods, Probed(None, 60, head, learned=True))
 
 
 _PAPER = GeneralizationSize(

@@ -36,7 +36,8 @@ from ..harness import (
     Supervised,
 )
 from ..networks import paper_methods
-from ._inr_classification import READERS, accuracy, plot_classes
+from ._classification_sizes import accuracy
+from ._inr_classification import READERS, plot_classes
 
 _SYNTHETIC, _PAPERS = "synthetic", "shapenet10"
 

@@ -168,6 +168,6 @@ SUITE = Suite(
     prepare=_prepare,
     plot=_plot,
     more={"standard error": standard_error},
-    beside={"from imp": from_imp, "its standard error": from_imp_error},
+    beside={"from imp": from_imp, "from imp, standard error": from_imp_error},
     references={"dense": dense, "random": random, "magnitude": magnitude, "imp": imp},
 )

@@ -140,6 +140,11 @@ def test_ctrl_c_before_anything_says_how_to_start_again(
     )
 
 
+def interruptible() -> None:
+    """Ctrl-C is heard even if the tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize(
     ("arguments", "kept", "says"),
     [
@@ -170,6 +175,7 @@ def test_ctrl_c_says_what_is_kept_and_ends_all_processes(
         text=True,
         env={**os.environ, **environment},
         start_new_session=True,
+        preexec_fn=interruptible,
     )
     with process:
         deadline = time.monotonic() + 120

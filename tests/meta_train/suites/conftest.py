@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from meta_train.suites import SUITES
 from meta_train.suites.data import TicketConfig
 from meta_train.suites.harness import FitConfig, Method, Size
-from meta_train.suites.networks import Equivariant, FlatWeights, Renumbered, Statistics, Transformer
+from meta_train.suites.networks import (
+    Equivariant,
+    FlatWeights,
+    Renumbered,
+    Statistics,
+    Transformer,
+    _consensus,
+)
 from meta_train.zoo import ClassifierConfig, FieldConfig, Zoo
 from nfn_optim import NetworkSpec
 from nfn_optim.cache import cache_folder
@@ -106,5 +113,6 @@ def smallest(name: str) -> Size:
 @pytest.fixture
 def small_suites(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     """Makes `tiny` of every suite that small."""
+    monkeypatch.setattr(_consensus, "_STEPS", 5)
     for name, suite in list(SUITES.items()):
         monkeypatch.setitem(SUITES, name, replace(suite, sizes={"tiny": smallest(name)}))

@@ -25,7 +25,7 @@ from nfn_optim.networks import StatNN
         ({"data": [1]}, "got a list"),
         ({"data": "imagenet"}, "no data set 'imagenet'.*digits, mnist"),
         ({"size": "huge"}, "no size 'huge'.*tiny, small, paper"),
-        ({"size": 3}, "ClassificationSize; got int"),
+        ({"size": 3}, "ClassificationSize or LearnedStartSize; got int"),
         ({"num_seeds": 0}, "at least one seed; got 0"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
         ({"device": "meta"}, "device 'meta' cannot be used"),

@@ -55,7 +55,14 @@ def test_every_suite_runs_all_methods_and_writes_its_table(
     assert tuple(content["methods"]) == SUITES[name].names(SUITES[name].sizes["tiny"])
     for method, result in content["methods"].items():
         assert method in printed
-        assert set(result) == {"metric", "std", "seconds", "parameters", *SUITES[name].more}
+        assert set(result) == {
+            "metric",
+            "std",
+            "seconds",
+            "parameters",
+            *SUITES[name].more,
+            *SUITES[name].beside,
+        }
         assert (result["parameters"] > 0) is (method not in SUITES[name].references)
     assert any(result["std"] > 0 for result in content["methods"].values())
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 1
@@ -227,7 +234,7 @@ def test_a_metric_that_is_no_number_is_null_in_json(
     suite = SUITES["inr-classification"]
     more = {"beside it": lambda experiment, outcome: reached}
     monkeypatch.setitem(SUITES, suite.name, replace(suite, more=more))
-    monkeypatch.setattr("meta_train.suites.tasks._inr_classification.accuracy", objective)
+    monkeypatch.setattr("meta_train.suites.tasks._classification_sizes.accuracy", objective)
     arguments = ("suite", suite.name, "--size", "tiny", "--method", "mlp", "--seeds", "2")
     main((*arguments, "--json", str(numbers)))
     content = json.loads(numbers.read_text(), parse_constant=pytest.fail)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from meta_train.suites.data._inr_augment import INRAugmentation, flip_signs, move
+from meta_train.suites.data._inr_augment import INRAugmentation, flip_signs, mirror, move
 from meta_train.suites.data._inrs import render
 from meta_train.suites.data._normal_form import normal_form
 from meta_train.suites.harness._examples import Examples
@@ -40,6 +40,17 @@ def test_moving_is_a_linear_map_of_coordinates(generator: torch.Generator) -> No
     shift = 0.3 * torch.randn(3, 2, 1, generator=generator)
     elsewhere = (linear @ points.T + shift).mT  # (n, points, 2)
     torch.testing.assert_close(moved, values(features, elsewhere))
+
+
+def test_half_of_the_images_are_mirrored_left_to_right(generator: torch.Generator) -> None:
+    features = inrs(40)
+    shown = render(mirror(features, generator), (4, 5), FIELD.omega)
+    before = render(features, (4, 5), FIELD.omega)
+    kept, mirrored = (
+        (shown - images).flatten(1).abs().amax(1) < 1e-5 for images in (before, before.flip(-1))
+    )
+    assert torch.equal(kept, ~mirrored)
+    assert 10 < int(mirrored.sum()) < 30
 
 
 def test_networks_are_augmented_each_on_its_own(generator: torch.Generator) -> None:

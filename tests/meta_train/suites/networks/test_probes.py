@@ -12,10 +12,10 @@ from torch.func import functional_call
 from meta_train import run_suite
 from meta_train.suites import SUITES
 from meta_train.suites.data import _classifier_zoo
-from meta_train.suites.harness._examples import Raw
+from meta_train.suites.harness._examples import Examples, Raw
 from meta_train.suites.harness._interface import Classifiers, Interface
-from meta_train.suites.networks import Equivariant, InUnits, Probed
-from meta_train.suites.networks._probes import Probes, in_forms
+from meta_train.suites.networks import Equivariant, InUnits, Probed, _consensus
+from meta_train.suites.networks._probes import Neurons, Probes, hidden_parts, in_forms
 from meta_train.suites.tasks._generalization import read_interface
 from meta_train.tasks import Dataset
 from meta_train.zoo import Zoo, save_zoo, small_cnn
@@ -37,39 +37,106 @@ def cnns(generator: torch.Generator) -> WeightSpaceFeatures:
     return random_features(SPEC, 1, generator, batch=(3,), dtype=torch.float32)
 
 
-def test_answers_are_those_of_the_networks(cnns: WeightSpaceFeatures) -> None:
-    probes = Probes(CLASSIFIERS, 5)
-    expected = [
-        functional_call(module, params, (probes.inputs,))
-        for params in cnns.to_state_dicts()
-        for module in MODULES
-    ]
-    answers = probes(cnns)
-    assert answers.shape == (3, 2, 5, 10)
-    assert answers[0].numel() == probes.num_logits
-    torch.testing.assert_close(
-        answers, torch.stack(expected).view(3, 2, 5, 10), rtol=1e-3, atol=1e-4
+def logits_of(cnns: WeightSpaceFeatures, images: torch.Tensor) -> torch.Tensor:
+    """Of every network with each activation, `(m, n, k, classes)`."""
+    states = cnns.to_state_dicts()
+    return torch.stack(
+        [torch.stack([functional_call(module, p, (images,)) for p in states]) for module in MODULES]
     )
 
 
+def test_answers_are_those_with_the_activation_that_agrees_better(
+    cnns: WeightSpaceFeatures,
+) -> None:
+    cnns = cnns.map(lambda tensor: tensor / 4)
+    probes = Probes(CLASSIFIERS, 8)
+    forms = torch.stack([in_forms(x) for x in logits_of(cnns, probes.images)])
+    of_class = forms[:, :, torch.arange(8), torch.arange(8)]
+    assert probes.few == 2
+    own = of_class[:, :, :2, 2].mean(2).argmax(0)
+    torch.testing.assert_close(
+        probes(cnns).forms, of_class[own, torch.arange(3)], rtol=1e-3, atol=1e-4
+    )
+
+
+def test_hidden_neurons_are_followed_at_the_first_probes(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 8)
+    hidden = probes(cnns).hidden
+    assert [tuple(layer.shape) for layer in hidden] == [(3, 2, 16)] * 3
+    for network, params in enumerate(cnns.to_state_dicts()):
+        seen = []
+        for module in MODULES:
+            x = functional_call(module[:4], without_rest(params), (probes.images[:2],))
+            seen.append(x.mean((2, 3)))
+        assert any(torch.allclose(hidden[1][network], x, rtol=1e-3, atol=1e-4) for x in seen)
+
+
+def without_rest(params: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in params.items() if name[0] in "02"}
+
+
+def test_layers_behind_a_flatten_are_not_averaged() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+    (part,) = hidden_parts(module)
+    assert part(torch.rand(3, 1, 2, 3)).shape == (3, 4)
+
+
+def test_signs_of_odd_neurons_make_no_difference(generator: torch.Generator) -> None:
+    hidden = [torch.randn(3, 5, 6, generator=generator) for _ in range(2)]
+    signs = torch.randn(6, generator=generator).sign()
+    neurons = Neurons(5, 2, 7)
+    assert neurons(hidden).shape == (3, 7)
+    torch.testing.assert_close(neurons([signs * layer for layer in hidden]), neurons(hidden))
+    turned = [hidden[0], signs.new_tensor([1, 1, -1, 1, 1])[:, None] * hidden[1]]
+    assert not torch.allclose(neurons(turned), neurons(hidden))
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_images_are_such_that_classifiers_agree(
+    is_known: bool,
+    cnns: WeightSpaceFeatures,
+    generator: torch.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_consensus, "_STEPS", 200)
+
+    def near(tensor: torch.Tensor) -> torch.Tensor:
+        """Twenty networks much like the first."""
+        one = tensor[:1].expand(20, *tensor.shape[1:]) / 3
+        return one + 0.02 * torch.randn(one.shape, generator=generator)
+
+    classifiers = Classifiers(MODULES[1:] if is_known else MODULES, (1, 6, 6))
+    learned = cnns.map(near)
+    probes = Probes(classifiers, 20)
+    before = probes(learned).forms[..., 1].mean()
+    torch.manual_seed(0)
+    probes.prepare(Examples(learned, torch.rand(20, 1), torch.ones(20, dtype=torch.bool)))
+    assert probes.images.min() >= 0
+    assert probes.images.max() <= 1
+    assert not probes.images.requires_grad
+    assert probes(learned).forms[..., 1].mean() > 1.5 * before
+
+
+def test_networks_with_known_activations_are_run_with_them(cnns: WeightSpaceFeatures) -> None:
+    probes = Probes(CLASSIFIERS, 5)
+    odd = torch.tensor([True, False])
+    assert probes._known(odd).tolist() == [1, 0]
+    turned = Probes(Classifiers(MODULES[::-1], (1, 6, 6)), 5)
+    assert turned._known(odd).tolist() == [0, 1]
+    assert probes._known(None) is None
+
+
 def test_logits_come_as_probabilities_of_two_scales(generator: torch.Generator) -> None:
-    logits = torch.randn(3, 2, 5, 10, generator=generator, dtype=torch.float64)
+    logits = torch.randn(3, 5, 10, generator=generator, dtype=torch.float64)
     forms = in_forms(logits)
-    assert forms.shape == (3, 2, 5, 10, 4)
+    assert forms.shape == (3, 5, 10, 4)
     torch.testing.assert_close(forms[..., 1], logits.softmax(-1))
     torch.testing.assert_close(forms[..., 0], logits.log_softmax(-1) / 5)
     louder = in_forms(7 * logits)
     torch.testing.assert_close(louder[..., 2:], forms[..., 2:])
     assert not torch.allclose(louder[..., :2], forms[..., :2], atol=0.1)
-    forms = in_forms(logits * torch.tensor([1.0, 7.0])[:, None, None])
-    torch.testing.assert_close(forms[:, 1, ..., 2:], louder[:, 1, ..., 2:])  # each by itself
-
-
-def test_answers_are_the_same_with_gradients_and_without(cnns: WeightSpaceFeatures) -> None:
-    probes = Probes(CLASSIFIERS, 5)
-    with torch.no_grad():
-        plain = probes(cnns)
-    torch.testing.assert_close(plain, probes(cnns).detach(), rtol=1e-3, atol=1e-4)
+    forms = in_forms(logits * torch.tensor([1.0, 7.0, 1.0])[:, None, None])
+    torch.testing.assert_close(forms[1, ..., 2:], louder[1, ..., 2:])  # each by itself
 
 
 def test_networks_may_have_more_outputs_than_the_data_has_classes() -> None:
@@ -88,22 +155,10 @@ def test_reading_the_interface_draws_nothing_from_torch_s_own_generator() -> Non
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_inputs_are_learned(cnns: WeightSpaceFeatures) -> None:
-    probes = Probes(CLASSIFIERS, 5)
-    torch.manual_seed(0)
-    seen = probes(cnns.map(lambda tensor: tensor / 4))
-    (seen * torch.randn_like(seen)).sum().backward()
-    assert probes.scaled.grad is not None
-    assert (probes.scaled.grad.flatten(1).norm(dim=1) > 0).all()
-
-
 def test_networks_that_overflow_have_finite_answers(cnns: WeightSpaceFeatures) -> None:
-    probes = Probes(CLASSIFIERS, 5)
-    answers = in_forms(probes(cnns.map(lambda tensor: 1e20 * tensor)))
-    answers.square().sum().backward()
-    assert answers.isfinite().all()
-    assert probes.scaled.grad is not None
-    assert probes.scaled.grad.isfinite().all()
+    answers = Probes(CLASSIFIERS, 5)(cnns.map(lambda tensor: 1e20 * tensor))
+    assert answers.forms.isfinite().all()
+    assert Neurons(1, 3, 7)(answers.hidden).isfinite().all()
 
 
 @pytest.mark.parametrize("name", PROBED)
@@ -156,3 +211,14 @@ def test_published_networks_are_run(
     for module, activation in zip(interface.classifiers.modules, (nn.ReLU, nn.Tanh), strict=True):
         assert isinstance(module[1], activation)
         assert module[:-3](images).shape == (2, 16, 1, 1)  # one place: what it sees is the image
+
+
+def test_images_are_learned_further_only_where_asked(cnns):
+    for learned in (False, True):
+        probes = Probes(CLASSIFIERS, 8, learned=learned)
+        forms = probes(cnns).forms
+        assert forms.requires_grad is learned
+        if learned:
+            forms.sum().backward()
+            assert probes.scaled.grad is not None
+            assert probes.scaled.grad.any()
