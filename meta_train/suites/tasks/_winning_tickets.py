@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.layers import NPLinear, Pointwise
 from nfn_optim.networks import EquivariantConfig, InputConfig
 
-from ...support import require_counts
+from ...support import Progress, require_counts
 from ...tasks import Dataset
 from ..data import SparseNetworks, TicketConfig, classifier, num_classes, read_images
 from ..harness import (
@@ -43,11 +43,13 @@ from ._ticket_experiment import (
     from_imp_error,
     imp,
     magnitude,
+    matched,
     random,
     standard_error,
 )
 
 _STARTS_SEED, _TICKETS_SEED = range(2)
+_MOVES = 64  # movements that new networks can choose from: more gain nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +107,17 @@ def _prepare(
         pairs.take(slice(train, held_out)),
         starts[held_out:],
         tickets[held_out:],
+        _moves(networks, starts[: size.num_train][:_MOVES], partial(on_progress, "movements")),
         networks,
         size.encoder,
         size.fit,
     )
+
+
+def _moves(networks: SparseNetworks, starts: Tensor, on_progress: Progress) -> Tensor:
+    """How far training moves networks `(n, d)` before pruning; the cache has that from tickets."""
+    masks, steps = torch.ones_like(starts), networks.config.num_steps
+    return networks.train_masked(starts, masks, steps, _TICKETS_SEED, on_progress) - starts
 
 
 def _plot(experiment: Tickets, outcomes: Mapping[str, Outcome], path: Path) -> None:
@@ -178,5 +187,11 @@ SUITE = Suite(
     plot=_plot,
     more={"standard error": standard_error},
     beside={"from imp": from_imp, "from imp, standard error": from_imp_error},
-    references={"dense": dense, "random": random, "magnitude": magnitude, "imp": imp},
+    references={
+        "dense": dense,
+        "random": random,
+        "magnitude": magnitude,
+        "matched": matched,
+        "imp": imp,
+    },
 )
