@@ -18,6 +18,7 @@ from ._mask_vae import negative_bound as negative_bound
 from ._multitask import Multitask as Multitask
 from ._neuron_editor import NeuronEditor as NeuronEditor
 from ._neuron_images import NeuronImages as NeuronImages
+from ._neuron_masks import NeuronMasks as NeuronMasks
 from ._paper import paper_methods as paper_methods
 from ._paper import paper_transformer as paper_transformer
 from ._probes import Probed as Probed
