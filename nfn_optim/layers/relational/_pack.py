@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ...native.packed import Entries
 from ...symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
-from ._layout import VECTORS, WEIGHTS, Layout, layout_of
+from ._layout import SECTIONS, VECTORS, WEIGHTS, Layout, layout_of, moved
 from ._links import Link, Links
 
 _ENTRIES = 1 << 17  # of a block: its features stay in the cache, and malloc keeps their memory
@@ -70,6 +72,11 @@ class Block:
     def num_weight_entries(self) -> int:
         """Entries of all weights; those of vectors follow."""
         return sum(sum(layout.sizes[WEIGHTS]) for layout in self.layouts)
+
+    def count(self, of: Callable[[Layout, int], int]) -> tuple[int, int]:
+        """Sums over networks of what there is of weights, and of vectors."""
+        weights, vectors = (sum(of(own, kind) for own in self.layouts) for kind in (0, 1))
+        return weights, vectors
 
     @cached_property
     def slot_sizes(self) -> list[int]:
@@ -149,6 +156,31 @@ class Pack:
     def whole(self) -> Block:
         """All networks as one block, for tables that are small."""
         return self.blocks[0] if len(self.blocks) == 1 else Block(self.layouts, self.device)
+
+    @cached_property
+    def entries(self) -> Entries:
+        """Entries and their slots as native code has them; slots are in the order of `whole`'s."""
+        sizes = np.array([[*map(len, layout.slot_counts)] for layout in self.layouts])
+        flat = sizes.T.ravel()  # all networks of one section, then of the next
+        starts = (flat.cumsum() - flat).reshape(sizes.shape[::-1]).T
+        runs = []
+        for kind in (WEIGHTS, VECTORS):
+            for layout, first in zip(self.layouts, starts, strict=True):
+                count, slots, steps = np.split(layout.runs[kind], [1, 4], 1)
+                runs.append(np.concatenate([count, moved(slots, first[SECTIONS[kind]]), steps], 1))
+        return Entries(
+            [block.count(lambda layout, kind: sum(layout.sizes[kind])) for block in self.blocks],
+            [block.count(lambda layout, kind: len(layout.runs[kind])) for block in self.blocks],
+            torch.from_numpy(np.concatenate(runs).astype(np.int32)),
+            int(flat.sum()),
+        )
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """What an entry counts in the mean of each slot of `entries`, `(slots, 1)`."""
+        sections = zip(*(layout.slot_counts for layout in self.layouts), strict=True)
+        counts = np.concatenate([own for section in sections for own in section])
+        return torch.from_numpy(counts).unsqueeze(1).float().reciprocal()
 
     def take(self, index: Index) -> Pack:
         """The pack of some of the networks: positions, a mask or a slice."""
