@@ -23,7 +23,9 @@ def packed_linear(maps: Maps, feats: PackedFeatures, context: Tensor | None) -> 
     """The layer on packed networks; `context` has descriptors `(parameters, k)`."""
     if not _can_be_native(maps, feats, context):
         return _by_torch(maps, feats, context)
-    return feats.like(_Linear.apply(feats.pack, context, *maps, *feats.tensors))
+    tensors = [*maps, *_if_any(context), *feats.tensors]
+    is_taped = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return feats.like(_Linear.apply(feats.pack, is_taped, context, *maps, *feats.tensors))
 
 
 def _by_torch(maps: Maps, feats: PackedFeatures, context: Tensor | None) -> PackedFeatures:
@@ -56,14 +58,14 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, pack: Pack, context: Tensor | None, *tensors: Tensor
+        ctx: Any, pack: Pack, is_taped: bool, context: Tensor | None, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         maps, tables = _split(tensors)
         means = pack.entries.sum(tables).mul_(pack.shares)
         inner = [means, *maps, *_if_any(context)]
-        if any(ctx.needs_input_grad):
+        if is_taped:
             inner = [tensor.detach().requires_grad_() for tensor in inner]
-        with torch.set_grad_enabled(any(ctx.needs_input_grad)):
+        with torch.set_grad_enabled(is_taped):
             terms = _terms(pack, inner)
         ctx.save_for_backward(*_if_any(context), *tensors)
         ctx.pack, ctx.has_context, ctx.inner, ctx.terms = pack, context is not None, inner, terms
@@ -75,7 +77,7 @@ class _Linear(torch.autograd.Function):
         if ctx.has_context:
             context, *tensors = tensors
         if torch.is_grad_enabled():  # the gradient itself is to have one
-            return None, *_differentiable(ctx, context, tensors, grads)
+            return None, None, *_differentiable(ctx, context, tensors, grads)
         maps, tables = _split(tensors)
         entries, shares = ctx.pack.entries, ctx.pack.shares
         of_terms, of_entry, of_vector = entries.map_back(grads, tables)
@@ -86,17 +88,17 @@ class _Linear(torch.autograd.Function):
         if any(ctx.needs_input_grad[-len(tables) :]):
             of_tables = entries.map(grads, maps.entry, maps.vector, of_means * shares)
         of_context = rest.pop() if ctx.has_context else None
-        return None, of_context, of_entry, of_vector, *rest, *of_tables
+        return None, None, of_context, of_entry, of_vector, *rest, *of_tables
 
 
 def _differentiable(
     ctx: Any, context: Tensor | None, tensors: Sequence[Tensor], grads: Sequence[Tensor]
 ) -> list[Tensor | None]:
     """Gradients of context, maps and tables by torch operations, which have gradients."""
-    maps, tables = _split(tensors)
-    found = _by_torch(maps, PackedFeatures(ctx.pack, tables), context).tensors
-    inputs = [context, *tensors]
-    wanted = {i: x for i, x in enumerate(inputs) if x is not None and ctx.needs_input_grad[1 + i]}
+    inputs = [None if x is None else x.view_as(x) for x in (context, *tensors)]  # no other's inputs
+    maps, tables = _split([x for x in inputs[1:] if x is not None])
+    found = _by_torch(maps, PackedFeatures(ctx.pack, tables), inputs[0]).tensors
+    wanted = {i: x for i, x in enumerate(inputs) if x is not None and x.requires_grad}
     gradients = torch.autograd.grad(
         found, [*wanted.values()], grads, create_graph=True, allow_unused=True
     )

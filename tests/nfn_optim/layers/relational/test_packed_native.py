@@ -103,6 +103,18 @@ def test_gradients_have_gradients(calls, by_torch):
     close(ours, by_torch(run), 1e-4)
 
 
+def test_gradients_of_gradients_of_a_layer_that_reads_its_own_results(by_torch):
+    layer, feats = built(3, 3), features()
+
+    def run():
+        y = layer(layer(feats).map(torch.sin)).tensors[0]
+        weights = [*layer.parameters()]
+        first = torch.autograd.grad(y.square().mean(), weights, create_graph=True)
+        return [*first, *torch.autograd.grad(sum(g.square().sum() for g in first), weights)]
+
+    close(run(), by_torch(run), 1e-4)
+
+
 def test_only_what_is_asked_for_has_a_gradient(calls, by_torch):
     layer, feats = built(3, 4).requires_grad_(False), features()
     layer.own.requires_grad_()
