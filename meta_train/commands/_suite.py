@@ -41,7 +41,8 @@ def suite(
             ours that goes beyond it.
         size: `tiny` is a smoke test of less than two minutes: it shows that everything works, and
             its figures are not to be compared. `small` takes about an hour with the paper's
-            methods; `paper` is the paper's protocol, for a GPU.
+            methods; `paper` is the paper's protocol, for a GPU. Some suites have more, which
+            `suite list` names.
         seeds: Networks trained with every method; the size's own number without.
         device: Where networks are trained, as torch names it.
         threads: Intra-op threads; two take two thirds of the time of one where two cores are idle,
@@ -90,6 +91,7 @@ def _list() -> dict[str, dict[str, Any]]:
         suite.name: {
             "summary": suite.summary,
             "data": list(suite.data),
+            "sizes": list(suite.sizes),
             "methods": list(
                 dict.fromkeys(name for size in suite.sizes.values() for name in suite.names(size))
             ),
@@ -104,6 +106,7 @@ def _print_list(suites: Mapping[str, Mapping[str, Any]]) -> None:
         print(name)
         print(_wrapped("", entry["summary"]))
         print(_wrapped("--data     ", ", ".join(entry["data"])))
+        print(_wrapped("--size     ", ", ".join(entry["sizes"])))
         print(_wrapped("--method   ", ", ".join(entry["methods"])))
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from nfn_optim.files import write_whole
+from nfn_optim.files import read_tensors, write_whole
 from nfn_optim.layers import PackedFeatures
 
 from ..support import Observer, Work
@@ -145,32 +144,13 @@ class Readers:
             raise FileNotFoundError(
                 f"there are no readers {path}. Give a file written by zoo predict --save."
             )
-        header, tensors = _read(path)
+        header, tensors = read_tensors(path, FORMAT, (VERSION,), "zoo predict --save")
         try:
             return _built(json.loads(header["readers"]), tensors)
         except (RuntimeError, TypeError, KeyError, ValueError) as error:
             raise ValueError(
                 f"{path} does not hold the configuration and weights of readers: {error}"
             ) from error
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(
-            f"{path} is damaged or no safetensors file ({error}). Copy it again."
-        ) from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{path} holds no readers. Give a file written by zoo predict --save.")
-    if header.get("version") != VERSION:
-        raise ValueError(
-            f"{path} has version {header.get('version')}; this meta_train reads version {VERSION}. "
-            "Install the release that wrote it, or train the readers again."
-        )
-    return header, tensors
 
 
 def _built(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Readers:

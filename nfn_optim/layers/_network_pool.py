@@ -52,4 +52,4 @@ class NetworkPool(nn.Module):
 def _pooled(block: Block, x: Tensor) -> Tensor:
     """The same for entries `(entries, c)` of many networks: `(n, 4 * c)`."""
     means = block.groups.mean(block.entries.mean(x))
-    return means.view(len(block.layouts), -1)
+    return means.view(len(block.links), -1)

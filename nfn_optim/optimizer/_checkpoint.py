@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch.nn.functional import pad
 
-from ..files import write_whole
+from ..files import read_tensors, write_whole
 from ..hub import fetch, is_address
 from ..rules import NFNRule, NFNRuleConfig
 
@@ -153,20 +152,4 @@ def _weights(
 
 def _read(checkpoint: str | Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     """Header and tensors of a checkpoint's file."""
-    path = checkpoint_path(checkpoint)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{checkpoint} is truncated or no safetensors file ({error}). Copy it again."
-        ) from error
-    if header.get("format") != FORMAT:
-        raise ValueError(f"{checkpoint} is a safetensors file, but not one written by save_rule.")
-    if header.get("version") not in _READ:
-        raise ValueError(
-            f"{checkpoint} has checkpoint version {header.get('version')!r}; this nfn_optim reads "
-            f"versions {', '.join(_READ)}. Install the release that wrote it, or train it again."
-        )
-    return header, tensors
+    return read_tensors(checkpoint_path(checkpoint), FORMAT, _READ, "save_rule", checkpoint)

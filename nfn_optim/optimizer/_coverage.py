@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from ..symmetry import NetworkSpec, Shape
+from ..symmetry import NetworkSpec, Shape, without_wrappers
 
 _MOST_NAMED = 3  # modules in a warning
 
@@ -82,7 +82,8 @@ def warn_mostly_alone(rows: Sequence[Row]) -> None:
     alone = Counter[str]()
     for row in rows:
         if not row.is_placed:
-            alone[row.name.rpartition(".")[0] or row.name] += prod(row.shape)
+            name = without_wrappers(row.name)
+            alone[name.rpartition(".")[0] or name] += prod(row.shape)
     if 2 * alone.total() <= sum(prod(row.shape) for row in rows):
         return
     named = ", ".join(repr(name) for name, _ in alone.most_common(_MOST_NAMED))

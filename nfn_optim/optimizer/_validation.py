@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..rules import narrowed
+from ..symmetry import without_wrappers
 from ._local import is_sharded
 from ._rates import UNITS
 from ._shapes import check_slots
@@ -121,7 +122,8 @@ def check_saved(
             )
         names = saved.get("param_names", own["param_names"])
         is_named = not all(name.isdigit() for name in names)  # else by their position alone
-        if is_named and _without_wrappers(names) != _without_wrappers(own["param_names"]):
+        theirs, ours = ([*map(without_wrappers, n)] for n in (names, own["param_names"]))
+        if is_named and theirs != ours:
             raise ValueError(
                 f"this state belongs to parameters {names}, the optimizer has "
                 f"{own['param_names']}. Construct it from the same model."
@@ -141,12 +143,6 @@ def check_saved(
     return state
 
 
-def _without_wrappers(names: Sequence[str]) -> list[str]:
-    """Names of the same parameters where nothing is wrapped around modules."""
-    parts = (name.split(".") for name in names)
-    return [".".join(part for part in path if part not in _WRAPPERS) for path in parts]
-
-
 def warn_skipped(count: int) -> None:
     """Warns of the first skipped step; the others are only counted."""
     if count == 1:
@@ -159,12 +155,6 @@ def warn_skipped(count: int) -> None:
 
 _HERE_ALWAYS = ("decoupled_weight_decay",)
 _ADAMS = ("betas", "eps", "amsgrad", "foreach", "capturable", "differentiable")
-# Under these names torch.compile, data parallelism, checkpointing and Lightning's Fabric keep the
-# module they wrap.
-_WRAPPERS = {
-    *("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"),
-    "_forward_module",
-}
 _ORIGINAL = (
     "This is the state of another network, or of weights that read less of it; make the optimizer "
     "from the model it belongs to."

@@ -10,3 +10,5 @@ from ._permute import random_permutations as random_permutations
 from ._spec import NetworkSpec as NetworkSpec
 from ._spec import Shape as Shape
 from ._spec import SpecError as SpecError
+from ._wrappers import WRAPPERS as WRAPPERS
+from ._wrappers import without_wrappers as without_wrappers

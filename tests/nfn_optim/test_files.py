@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, whoever writes at the same time."""
+"""Files are written whole or not at all, and only those of the right kind are read."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -6,8 +6,10 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from nfn_optim.files import write_whole
+from nfn_optim.files import read_tensors, write_whole
 
 
 def test_threads_that_write_one_file_do_not_meet(
@@ -47,3 +49,33 @@ def test_a_failure_leaves_the_file_of_before(
         write_whole(path, b"after")
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (None, r"not one written by save_rule\. Give one that is"),
+        ({"format": "other", "version": "2"}, "not one written by save_rule"),
+        ({"format": "rule", "version": "1"}, "has version '1' of rule; .* reads 2, 3"),
+        ({"format": "rule"}, "has version None of rule"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(
+    tmp_path: Path, header: dict[str, str] | None, message: str
+) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"x": torch.ones(2)}, path, header)
+    with pytest.raises(ValueError, match=message):
+        read_tensors(path, "rule", ("2", "3"), "save_rule")
+
+
+@pytest.mark.parametrize("kept", [0, 9, -1])
+def test_a_damaged_file_is_named(tmp_path: Path, kept: int) -> None:
+    path, header = tmp_path / "x.safetensors", {"format": "rule", "version": "2"}
+    save_file({"x": torch.ones(2)}, path, header)
+    found, tensors = read_tensors(path, "rule", ("2",), "save_rule")
+    assert found == header
+    assert torch.equal(tensors["x"], torch.ones(2))
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="x.safetensors is truncated or no safetensors file"):
+        read_tensors(path, "rule", ("2",), "save_rule")

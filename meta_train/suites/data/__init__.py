@@ -8,6 +8,7 @@ from ._classifier_zoo import read_zoo as read_zoo
 from ._classifier_zoo import split_networks as split_networks
 from ._edits import dilate as dilate
 from ._edits import raise_contrast as raise_contrast
+from ._images import Images as Images
 from ._images import num_classes as num_classes
 from ._images import read_images as read_images
 from ._images import split as split
@@ -17,11 +18,10 @@ from ._inrs import INRSize as INRSize
 from ._inrs import inr_spec as inr_spec
 from ._inrs import make_inrs as make_inrs
 from ._inrs import render as render
+from ._motion import Motion as Motion
+from ._motion import MoveImages as MoveImages
 from ._odd_flips import OddFlips as OddFlips
 from ._odd_flips import is_odd as is_odd
-from ._pictures import Motion as Motion
-from ._pictures import MovePictures as MovePictures
-from ._pictures import Pictures as Pictures
 from ._shape_classes import SHAPE_CLASSES as SHAPE_CLASSES
 from ._shapes import Shapes as Shapes
 from ._shapes import class_folders as class_folders

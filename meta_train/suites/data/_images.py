@@ -16,19 +16,26 @@ _CHANNELS = (1, 3, 4)  # gray, RGB, RGBA
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images and labels.
+    """Images and labels, before any INR is fitted; networks can learn from them.
 
     Attributes:
-        images: float32 in [0, 1], `(n, c, h, w)`.
-        labels: int64, `(n,)`.
+        features: The images, float32 in [0, 1], `(n, c, h, w)`.
+        targets: The labels, int64, `(n,)`.
     """
 
-    images: Tensor
-    labels: Tensor
+    features: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
     def take(self, index: Tensor | slice) -> Images:
         """Some of the images."""
-        return Images(self.images[index], self.labels[index])
+        return Images(self.features[index], self.targets[index])
+
+    def to(self, device: torch.device) -> Images:
+        """The same on a device."""
+        return Images(self.features.to(device), self.targets.to(device))
 
 
 def read_images(data: Data) -> Dataset:
@@ -79,7 +86,7 @@ def split(
     train = Images(dataset.x_train, dataset.y_train)
     test = Images(dataset.x_test, dataset.y_test)
     asked = num_train + num_validation
-    given = min(asked, len(train.labels))
+    given = min(asked, len(train))
     for_train, for_validation = num_train * given // asked, num_validation * given // asked
     if not (for_train and for_validation):
         raise ValueError(
@@ -88,7 +95,7 @@ def split(
         )
     return (
         train.take(slice(for_train)),
-        train.take(slice(len(train.labels) - for_validation, None)),
+        train.take(slice(len(train) - for_validation, None)),
         test.take(slice(num_test)),
     )
 
@@ -111,9 +118,9 @@ def _check(part: str, images: Tensor, labels: Tensor) -> None:
             "columns, channels)"
         )
     elif images.dtype != torch.float32:
-        problem = f"are {images.dtype}, not torch.float32"
+        problem = f"are {images.dtype}, not torch.float32 within [0, 1]; divide bytes by 255"
     elif not (images.min() >= 0 and images.max() <= 1):
-        problem = f"go from {images.min():.3g} to {images.max():.3g}, not within [0, 1]"
+        problem = f"go from {images.min():.3g} to {images.max():.3g}, not within [0, 1]; scale them"
     elif labels.dtype != torch.int64 or labels.shape != (len(images),) or labels.min() < 0:
         problem = (
             f"come with labels of the shape {tuple(labels.shape)} and {labels.dtype}, not "

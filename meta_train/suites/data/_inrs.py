@@ -93,7 +93,7 @@ def make_inrs(
         several = []
         for seed in seeds:
             spec, params = fit_sirens(
-                images.images,
+                images.features,
                 size.field,
                 amplitude=size.amplitude,
                 seed=seed,
@@ -104,11 +104,11 @@ def make_inrs(
         inrs = WeightSpaceFeatures.from_params(spec, join(several)).to(device)
         return INRs(
             normal_form(inrs, size.field.omega) if size.normal else inrs,
-            torch.cat([images.images] * len(seeds)),
-            torch.cat([images.labels] * len(seeds)).to(device),
+            torch.cat([images.features] * len(seeds)),
+            torch.cat([images.targets] * len(seeds)).to(device),
         )
 
-    enough = round(size.num_train * size.copies / len(train.labels))
+    enough = round(size.num_train * size.copies / len(train))
     copies = max(size.copies, min(enough, _MOST_COPIES))
     more = range(_FIRST_COPY_SEED, _FIRST_COPY_SEED + copies - 1)
     parts = (
@@ -118,7 +118,7 @@ def make_inrs(
     )
     for label, images, *seeds in parts:
         for seed in seeds:  # so that the time left is that of all
-            told(label, seed)(0, len(images.labels))
+            told(label, seed)(0, len(images))
     first, second, third = (fitted(*part) for part in parts)
     return first, second, third
 

@@ -127,8 +127,14 @@ def entrants(
     """The methods asked for and the caller's own network, by name, in this order.
 
     Raises:
-        ValueError: If a method runs the networks that it reads, and what they compute is not known.
+        ValueError: If a method runs the networks that it reads, and what they compute is not known;
+            or if `build` is no function.
     """
+    if isinstance(build, nn.Module) or not (build is None or callable(build)):
+        raise ValueError(
+            "build must be a function that makes a network from a spec, or a network's class; got "
+            f"a {type(build).__name__}."
+        )
     able = {name: method for name, method in size.methods.items() if method.can_read(interface)}
     known = (*suite.references, *able)
     if methods is None:

@@ -17,6 +17,7 @@ from ._mask_vae import join_channels as join_channels
 from ._mask_vae import negative_bound as negative_bound
 from ._multitask import Multitask as Multitask
 from ._neuron_editor import NeuronEditor as NeuronEditor
+from ._neuron_masks import NeuronMasks as NeuronMasks
 from ._paper import paper_methods as paper_methods
 from ._paper import paper_transformer as paper_transformer
 from ._probes import Probed as Probed

@@ -26,8 +26,7 @@ from ..data import (
     INRAugmentation,
     INRSize,
     Motion,
-    MovePictures,
-    Pictures,
+    MoveImages,
     make_inrs,
     num_classes,
     read_images,
@@ -161,17 +160,15 @@ class LearnedStartSize(_LabeledSize):
         dataset = read_images(data)
         parts = split(dataset, self.num_train, self.num_validation, self.num_test)
         fits = learn_fit(
-            parts[0].images,
+            parts[0].features,
             self.field,
             self.learning,
             amplitude=self.amplitude,
             on_progress=partial(on_progress, "the SIRENs' start"),
             cache=cache_folder(),
         )
-        train, validation, test = (
-            Pictures(part.images.to(device), part.labels.to(device)) for part in parts
-        )
-        units = fits.fit(image_values(parts[0].images, self.amplitude))
+        train, validation, test = (part.to(device) for part in parts)
+        units = fits.fit(image_values(parts[0].features, self.amplitude))
         fits.requires_grad_(self.end_to_end)
         motion = replace(self.motion, mirror=data in self.mirrored)
         loss = LogitsAndError(self.fidelity)
@@ -179,7 +176,7 @@ class LearnedStartSize(_LabeledSize):
             train=train,
             validation=validation,
             test=test,
-            objective=Objective(loss, loss.accuracy, augment=MovePictures(motion)),
+            objective=Objective(loss, loss.accuracy, augment=MoveImages(motion)),
             config=self.fit,
             finish=partial(FitAndRead, fits, amplitude=self.amplitude, num_points=self.num_points),
             units=WeightSpaceFeatures.from_params(fits.spec, units).to(device),

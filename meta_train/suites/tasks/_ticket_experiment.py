@@ -21,6 +21,7 @@ from ..networks import (
     encoder_interface,
     negative_bound,
 )
+from ._matched_tickets import expected_networks
 
 _TEST_SEED = 2  # starts and tickets have 0 and 1
 
@@ -34,6 +35,7 @@ class Tickets:
         validation: The same, for validation.
         starts: Networks `(n, d)` that masks are generated for.
         tickets: Their masks by magnitude pruning.
+        moves: How far training has moved some of the networks to learn from `(m, d)`.
         networks: What trains them.
         encoder: Encodes masks for networks that only decode.
         config: How networks that generate masks are trained.
@@ -43,6 +45,7 @@ class Tickets:
     validation: Examples
     starts: Tensor
     tickets: Tensor
+    moves: Tensor
     networks: SparseNetworks
     encoder: Method
     config: FitConfig
@@ -121,6 +124,15 @@ def random(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
 def magnitude(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
     """Masks that keep the largest weights of the starts."""
     return _keep_largest(experiment, experiment.starts.abs(), seed, on_progress)
+
+
+def matched(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
+    """Masks of what is largest where networks move as another did, see `expected_networks`."""
+    networks = experiment.networks
+    units = torch.where(networks.is_weight, networks.deviations, 1.0)
+    given = (experiment.starts / units, experiment.moves / units)
+    masks = experiment.masks(expected_networks(networks.spec, *given).abs())
+    return experiment.reach(masks, seed, on_progress)
 
 
 def _keep_largest(experiment: Tickets, scores: Tensor, seed: int, on_progress: Progress) -> Outcome:

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.layers import NPLinear, Pointwise
 from nfn_optim.networks import EquivariantConfig, InputConfig
 
-from ...support import require_counts
+from ...support import Progress, require_counts
 from ...tasks import Dataset
 from ..data import SparseNetworks, TicketConfig, classifier, num_classes, read_images
 from ..harness import (
@@ -29,7 +29,13 @@ from ..harness import (
     Suite,
     plot_values,
 )
-from ..networks import Equivariant, MaskGenerator, decoder_interface, join_channels
+from ..networks import (
+    Equivariant,
+    MaskGenerator,
+    NeuronMasks,
+    decoder_interface,
+    join_channels,
+)
 from ._ticket_experiment import (
     Tickets,
     dense,
@@ -37,11 +43,13 @@ from ._ticket_experiment import (
     from_imp_error,
     imp,
     magnitude,
+    matched,
     random,
     standard_error,
 )
 
 _STARTS_SEED, _TICKETS_SEED = range(2)
+_MOVES = 64  # movements that new networks can choose from: more gain nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +107,17 @@ def _prepare(
         pairs.take(slice(train, held_out)),
         starts[held_out:],
         tickets[held_out:],
+        _moves(networks, starts[: size.num_train][:_MOVES], partial(on_progress, "movements")),
         networks,
         size.encoder,
         size.fit,
     )
+
+
+def _moves(networks: SparseNetworks, starts: Tensor, on_progress: Progress) -> Tensor:
+    """How far training moves networks `(n, d)` before pruning; the cache has that from tickets."""
+    masks, steps = torch.ones_like(starts), networks.config.num_steps
+    return networks.train_masked(starts, masks, steps, _TICKETS_SEED, on_progress) - starts
 
 
 def _plot(experiment: Tickets, outcomes: Mapping[str, Outcome], path: Path) -> None:
@@ -119,8 +134,10 @@ def _networks(hidden: tuple[int, ...], max_freq: float, norm: bool) -> dict[str,
     }
 
 
-def _generators(networks: Mapping[str, Equivariant]) -> dict[str, Method]:
-    return {name: MaskGenerator(network) for name, network in networks.items()}
+def _generators(networks: Mapping[str, Equivariant], neurons: NeuronMasks) -> dict[str, Method]:
+    """The paper's methods, and one whose latents are those of neurons."""
+    methods: dict[str, Method] = {name: MaskGenerator(of) for name, of in networks.items()}
+    return methods | {"neurons": neurons}
 
 
 _TINY_NETWORKS = _networks((8, 8, 8), 16, norm=True)
@@ -132,7 +149,7 @@ _TINY = TicketSize(
     num_validation=8,
     num_test=16,
     tickets=TicketConfig(hidden=(64, 64), sparsity=0.9, num_steps=150, test_steps=250, lr=5e-3),
-    methods=_generators(_TINY_NETWORKS),
+    methods=_generators(_TINY_NETWORKS, NeuronMasks(width=16, rank=8)),
     encoder=_TINY_NETWORKS["pt"],
     fit=FitConfig(num_steps=400, batch_size=4, lr=1e-2, warmup=10, final_lr=0.0, eval_every=100),
 )
@@ -142,19 +159,20 @@ _PAPER = TicketSize(
     num_validation=10,
     num_test=50,
     tickets=TicketConfig(num_steps=5_000, test_steps=5_000),
-    methods=_generators(_PAPER_NETWORKS),
+    methods=_generators(_PAPER_NETWORKS, NeuronMasks()),
     encoder=_PAPER_NETWORKS["pt"],
     fit=FitConfig(num_steps=20_000, batch_size=4, lr=1e-3),
 )
 _SMALL = replace(
     _PAPER,
-    num_train=256,
-    num_validation=8,
+    num_validation=16,
     num_test=16,
     tickets=TicketConfig(num_steps=1_000, test_steps=3_000),
-    methods=_generators(_SMALL_NETWORKS),
+    methods=_generators(_SMALL_NETWORKS, NeuronMasks()),
     encoder=_SMALL_NETWORKS["pt"],
-    fit=FitConfig(num_steps=2_000, batch_size=1, lr=4e-3, warmup=50, final_lr=0.0, eval_every=500),
+    fit=FitConfig(
+        num_steps=6_000, batch_size=1, lr=4e-3, warmup=50, final_lr=0.0, eval_every=1_000
+    ),
 )
 
 SUITE = Suite(
@@ -169,5 +187,11 @@ SUITE = Suite(
     plot=_plot,
     more={"standard error": standard_error},
     beside={"from imp": from_imp, "from imp, standard error": from_imp_error},
-    references={"dense": dense, "random": random, "magnitude": magnitude, "imp": imp},
+    references={
+        "dense": dense,
+        "random": random,
+        "magnitude": magnitude,
+        "matched": matched,
+        "imp": imp,
+    },
 )

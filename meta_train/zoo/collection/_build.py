@@ -39,9 +39,14 @@ def from_modules(
 
     Raises:
         ValueError: Naming the modules that cannot be traced, have no row or weights that are not
-            finite, and the rows without a module.
+            finite, and the rows without a module; or if it is one module.
         FileNotFoundError: If there is no such table.
     """
+    if isinstance(modules, nn.Module):
+        raise ValueError(
+            f"modules are one {type(modules).__name__}. Give a list of networks, or networks by "
+            "name."
+        )
 
     def describe(module: nn.Module) -> Described:
         try:

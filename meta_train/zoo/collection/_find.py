@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from nfn_optim.symmetry import WRAPPERS
+
 from ...tasks import Params
 from ._bad import BadNetwork
 
@@ -21,8 +23,8 @@ SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
 CONFIG = "config.json"
 _REPOSITORY = ("model.safetensors", "pytorch_model.bin")  # the first that is there counts
 _PART = re.compile(r"-\d+-of-\d+$")
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+_KEYS = ("state_dict", "model_state_dict", "model")  # of what is saved beside a state dict
+_PREFIXES = tuple(f"{name}." for name in WRAPPERS)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def as_state_dict(content: Any) -> Params:
     Raises:
         BadNetwork: If it is something else.
     """
-    for key in _WRAPPERS:
+    for key in _KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content:
@@ -129,9 +131,8 @@ def as_state_dict(content: Any) -> Params:
     if wrong:
         raise BadNetwork(f"holds {', '.join(wrong[:3])}, which are no tensors; save a state dict")
     params = {str(name): value.detach() for name, value in content.items()}
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in params):
-            params = {name.removeprefix(prefix): value for name, value in params.items()}
+    while any(all(name.startswith(prefix) for name in params) for prefix in _PREFIXES):
+        params = {name.partition(".")[2]: value for name, value in params.items()}
     return params
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ Labels = str | Path | Mapping[str, Sequence[Any]]
 """The path of a table, or columns by name."""
 
 _NAMES = ("network", "name", "file", "path")
+_EXAMPLE = "such as {'file': ['a.pt', 'b.pt'], 'accuracy': [0.9, 0.8]}"
 _EMPTY = ("", "na", "nan", "none", "null")
 
 
@@ -23,14 +24,19 @@ def read_columns(labels: Labels) -> dict[str, list[Value]]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or columns differ in length.
+        ValueError: If it cannot be read, is something else, or columns differ in length.
     """
     if isinstance(labels, Mapping):
-        columns = {str(name): [_plain(v) for v in values] for name, values in labels.items()}
+        columns = {str(name): _column(str(name), values) for name, values in labels.items()}
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"columns of labels differ in length: {lengths}. Give a value a row.")
         return columns
+    if not isinstance(labels, str | Path):
+        raise ValueError(
+            f"labels are a {type(labels).__name__}. Give the path of a table, or columns by name, "
+            f"{_EXAMPLE}."
+        )
     path = Path(labels)
     if not path.is_file():
         raise FileNotFoundError(f"there is no table of labels {path}. Give a CSV or Parquet file.")
@@ -100,6 +106,16 @@ def _read_parquet(path: Path) -> dict[str, list[Value]]:
     except Exception as error:  # pyarrow has its own types of errors
         raise ValueError(f"{path} cannot be read as Parquet ({error}).") from error
     return read_columns(columns)
+
+
+def _column(name: str, values: Any) -> list[Value]:
+    is_one = isinstance(values, str) or getattr(values, "ndim", 1) == 0
+    if is_one or not isinstance(values, Iterable):
+        raise ValueError(
+            f"labels have {values!r} under {name!r}, which is no column of values. Give columns by "
+            f"name, {_EXAMPLE}."
+        )
+    return [_plain(value) for value in values]
 
 
 def _plain(value: Any) -> Value:

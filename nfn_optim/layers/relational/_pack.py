@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ...native.packed import Entries
 from ...symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
-from ._layout import SECTIONS, VECTORS, WEIGHTS, Layout, layout_of, moved
 from ._links import Link, Links
+from ._network_links import SECTIONS, VECTORS, WEIGHTS, NetworkLinks, links_of, moved
 
 _ENTRIES = 1 << 17  # of a block: its features stay in the cache, and malloc keeps their memory
 _CPU = torch.device("cpu")
@@ -26,62 +26,62 @@ class Block:
     """Some networks of a pack, whose entries are one table: first those of all weights.
 
     Attributes:
-        layouts: Of each network.
+        links: Of each network.
         device: Where its links are.
     """
 
-    layouts: tuple[Layout, ...]
+    links: tuple[NetworkLinks, ...]
     device: torch.device
 
     @cached_property
     def slots(self) -> Links:
         """Entries to outputs of weights, inputs of weights, outputs of vectors, and taps."""
-        return self._join([layout.slots for layout in self.layouts])
+        return self._join([network.slots for network in self.links])
 
     @cached_property
     def owners(self) -> Links:
         """Slots, without taps, to neurons in each role and to parameters."""
-        return self._join([layout.owners for layout in self.layouts])
+        return self._join([network.owners for network in self.links])
 
     @cached_property
     def entries(self) -> Links:
         """Entries to parameters: weights, and vectors."""
-        return self._join([layout.entries for layout in self.layouts])
+        return self._join([network.entries for network in self.links])
 
     @cached_property
     def networks(self) -> Links:
         """Parameters to networks, each with a row for weights and one for vectors."""
-        return self._join([layout.networks for layout in self.layouts])
+        return self._join([network.networks for network in self.links])
 
     @cached_property
     def groups(self) -> Links:
         """Parameters to the groups of `NetworkPool`, some for each network."""
-        return self._join([layout.groups for layout in self.layouts])
+        return self._join([network.groups for network in self.links])
 
     @cached_property
     def num_weights(self) -> int:
         """Weights of all networks."""
-        return sum(layout.roles.num_weights for layout in self.layouts)
+        return sum(network.roles.num_weights for network in self.links)
 
     @cached_property
     def num_vectors(self) -> int:
         """Vectors of all networks."""
-        return sum(len(layout.kinds[VECTORS]) for layout in self.layouts)
+        return sum(len(network.kinds[VECTORS]) for network in self.links)
 
     @cached_property
     def num_weight_entries(self) -> int:
         """Entries of all weights; those of vectors follow."""
-        return sum(sum(layout.sizes[WEIGHTS]) for layout in self.layouts)
+        return sum(sum(network.sizes[WEIGHTS]) for network in self.links)
 
-    def count(self, of: Callable[[Layout, int], int]) -> tuple[int, int]:
+    def count(self, of: Callable[[NetworkLinks, int], int]) -> tuple[int, int]:
         """Sums over networks of what there is of weights, and of vectors."""
-        weights, vectors = (sum(of(own, kind) for own in self.layouts) for kind in (0, 1))
+        weights, vectors = (sum(of(own, kind) for own in self.links) for kind in (0, 1))
         return weights, vectors
 
     @cached_property
     def slot_sizes(self) -> list[int]:
         """How many outputs of weights, inputs of weights and outputs of vectors there are."""
-        sizes = (layout.slot_sizes for layout in self.layouts)
+        sizes = (network.slot_sizes for network in self.links)
         return [sum(counts) for counts in zip(*sizes, strict=True)]
 
     def table(self, describe: Callable[[NetworkSpec], Tensor]) -> Tensor:
@@ -92,9 +92,9 @@ class Block:
         """
         rows = []
         for kind in (WEIGHTS, VECTORS):
-            for layout in self.layouts:
-                places = [layout.spec.names.index(p.name) for p in layout.kinds[kind]]
-                rows.append(describe(layout.spec)[places])
+            for network in self.links:
+                places = [network.spec.names.index(p.name) for p in network.kinds[kind]]
+                rows.append(describe(network.spec)[places])
         return torch.cat(rows).to(self.device)
 
     def _join(self, networks: Sequence[Link]) -> Links:
@@ -148,29 +148,29 @@ class Pack:
         return len(self.specs)
 
     @cached_property
-    def layouts(self) -> tuple[Layout, ...]:
+    def links(self) -> tuple[NetworkLinks, ...]:
         """Of each network."""
-        return tuple(layout for block in self.blocks for layout in block.layouts)
+        return tuple(network for block in self.blocks for network in block.links)
 
     @cached_property
     def whole(self) -> Block:
         """All networks as one block, for tables that are small."""
-        return self.blocks[0] if len(self.blocks) == 1 else Block(self.layouts, self.device)
+        return self.blocks[0] if len(self.blocks) == 1 else Block(self.links, self.device)
 
     @cached_property
     def entries(self) -> Entries:
         """Entries and their slots as native code has them; slots are in the order of `whole`'s."""
-        sizes = np.array([[*map(len, layout.slot_counts)] for layout in self.layouts])
+        sizes = np.array([[*map(len, own.slot_counts)] for own in self.links])
         flat = sizes.T.ravel()  # all networks of one section, then of the next
         starts = (flat.cumsum() - flat).reshape(sizes.shape[::-1]).T
         runs = []
         for kind in (WEIGHTS, VECTORS):
-            for layout, first in zip(self.layouts, starts, strict=True):
-                count, slots, steps = np.split(layout.runs[kind], [1, 4], 1)
+            for own, first in zip(self.links, starts, strict=True):
+                count, slots, steps = np.split(own.runs[kind], [1, 4], 1)
                 runs.append(np.concatenate([count, moved(slots, first[SECTIONS[kind]]), steps], 1))
         return Entries(
-            [block.count(lambda layout, kind: sum(layout.sizes[kind])) for block in self.blocks],
-            [block.count(lambda layout, kind: len(layout.runs[kind])) for block in self.blocks],
+            [block.count(lambda own, kind: sum(own.sizes[kind])) for block in self.blocks],
+            [block.count(lambda own, kind: len(own.runs[kind])) for block in self.blocks],
             torch.from_numpy(np.concatenate(runs).astype(np.int32)),
             int(flat.sum()),
         )
@@ -178,7 +178,7 @@ class Pack:
     @cached_property
     def shares(self) -> Tensor:
         """What an entry counts in the mean of each slot of `entries`, `(slots, 1)`."""
-        sections = zip(*(layout.slot_counts for layout in self.layouts), strict=True)
+        sections = zip(*(network.slot_counts for network in self.links), strict=True)
         counts = np.concatenate([own for section in sections for own in section])
         return torch.from_numpy(counts).unsqueeze(1).float().reciprocal()
 
@@ -187,7 +187,7 @@ class Pack:
         positions = _positions(index, len(self))
         if positions == [*range(len(self))]:
             return self
-        return _packed([self.layouts[i] for i in positions], self.device)
+        return _packed([self.links[i] for i in positions], self.device)
 
     def to(self, device: torch.device | str) -> Pack:
         """The same on a device."""
@@ -210,12 +210,12 @@ class Pack:
         pack, found = self.to(first.device), []
         given = iter(networks)
         for block in pack.blocks:
-            own = list(zip(block.layouts, given, strict=False))  # ends with the block
+            own = list(zip(block.links, given, strict=False))  # ends with the block
             parts = [
                 feats[p.name].reshape(-1, first.shape[-1])
                 for kind in (WEIGHTS, VECTORS)
-                for layout, feats in own
-                for p in layout.kinds[kind]
+                for network, feats in own
+                for p in network.kinds[kind]
             ]
             found.append(torch.cat(parts))
         return PackedFeatures(pack, tuple(found))
@@ -255,13 +255,13 @@ class Pack:
             [
                 given[p.name]
                 for kind in (WEIGHTS, VECTORS)
-                for layout, given in zip(self.layouts, networks, strict=True)
-                for p in layout.kinds[kind]
+                for network, given in zip(self.links, networks, strict=True)
+                for p in network.kinds[kind]
             ]
         )
 
     def __repr__(self) -> str:
-        entries = sum(layout.num_entries for layout in self.layouts)
+        entries = sum(network.num_entries for network in self.links)
         return f"Pack({len(self)} networks, {entries} entries)"
 
 
@@ -320,7 +320,7 @@ class PackedFeatures:
         wanted = [self.parts[i] for i in _positions(index, len(self))]
         start = 0
         for block in pack.blocks:
-            own = wanted[start : start + len(block.layouts)]
+            own = wanted[start : start + len(block.links)]
             tables.append(torch.cat([part[kind] for kind in (WEIGHTS, VECTORS) for part in own]))
             start += len(own)
         return PackedFeatures(pack, tables)
@@ -328,13 +328,13 @@ class PackedFeatures:
     def split(self) -> list[WeightSpaceFeatures]:
         """Features of each network, `(*axes, c)`: views."""
         found = []
-        for layout, parts in zip(self.pack.layouts, self.parts, strict=True):
+        for network, parts in zip(self.pack.links, self.parts, strict=True):
             tensors = {}
             for kind, part in enumerate(parts):
-                pieces = part.split(layout.sizes[kind])
-                for p, piece in zip(layout.kinds[kind], pieces, strict=True):
-                    tensors[p.name] = piece.reshape(*layout.spec.shapes[p.name], -1)
-            found.append(WeightSpaceFeatures(layout.spec, tensors))
+                pieces = part.split(network.sizes[kind])
+                for p, piece in zip(network.kinds[kind], pieces, strict=True):
+                    tensors[p.name] = piece.reshape(*network.spec.shapes[p.name], -1)
+            found.append(WeightSpaceFeatures(network.spec, tensors))
         return found
 
     def __repr__(self) -> str:
@@ -344,29 +344,29 @@ class PackedFeatures:
 
 @lru_cache(maxsize=16)
 def _remembered(specs: tuple[NetworkSpec, ...], device: torch.device) -> Pack:
-    layouts = []
+    links = []
     for place, spec in enumerate(specs):
         try:
-            layouts.append(layout_of(spec))
+            links.append(links_of(spec))
         except SpecError as error:
             raise SpecError(f"network {place} cannot be packed: {error}") from error
-    return _packed(layouts, device)
+    return _packed(links, device)
 
 
-def _packed(layouts: Sequence[Layout], device: torch.device) -> Pack:
+def _packed(links: Sequence[NetworkLinks], device: torch.device) -> Pack:
     """Networks in their order, in blocks that are full with `_ENTRIES`."""
     _keep_memory()
-    if not layouts:
+    if not links:
         raise SpecError("a pack got no networks. Give one spec at least.")
-    blocks: list[list[Layout]] = [[]]
+    blocks: list[list[NetworkLinks]] = [[]]
     entries = 0
-    for layout in layouts:
-        if blocks[-1] and entries + layout.num_entries > _ENTRIES:
+    for network in links:
+        if blocks[-1] and entries + network.num_entries > _ENTRIES:
             blocks.append([])
             entries = 0
-        blocks[-1].append(layout)
-        entries += layout.num_entries
-    specs = tuple(layout.spec for layout in layouts)
+        blocks[-1].append(network)
+        entries += network.num_entries
+    specs = tuple(network.spec for network in links)
     return Pack(specs, tuple(Block(tuple(block), device) for block in blocks), device)
 
 
@@ -389,9 +389,9 @@ def _positions(index: Index, count: int) -> list[int]:
 
 def _by_network(block: Block, table: Tensor) -> list[tuple[Tensor, Tensor]]:
     """The entries of each network's weights and of its vectors."""
-    sizes = [[sum(layout.sizes[kind]) for layout in block.layouts] for kind in (WEIGHTS, VECTORS)]
+    sizes = [[sum(network.sizes[kind]) for network in block.links] for kind in (WEIGHTS, VECTORS)]
     parts = table.split([*chain(*sizes)])
-    return list(zip(parts[: len(block.layouts)], parts[len(block.layouts) :], strict=True))
+    return list(zip(parts[: len(block.links)], parts[len(block.links) :], strict=True))
 
 
 def _check(specs: Sequence[NetworkSpec], networks: Sequence[Mapping[str, Tensor]]) -> None:

@@ -13,6 +13,7 @@
 #endif
 
 #include "border.h"
+#include "flush.h"
 #include "product.h"
 #include "step/parallel.h"
 #include "tiles.h"
@@ -313,6 +314,7 @@ void in_pieces(const Task& task, F f) {
 // Adds the entries of tables `(entries, width)` to the sums of their slots, `(slots, width)`.
 extern "C" int nfn_pool(const nfn::Task* task, const float* const* tables, int64_t width,
                         float* sums) try {
+  const nfn::Flush flush;
   nfn::in_pieces(*task, [&](long, const nfn::Piece& piece) {
     const nfn::Table<const float> x{tables[piece.table], width};
     nfn::runs(*task, piece, [&](const nfn::Run& run, long row) {
@@ -330,6 +332,7 @@ extern "C" int nfn_pool(const nfn::Task* task, const float* const* tables, int64
 extern "C" int nfn_map(const nfn::Task* task, const float* const* tables, int64_t in,
                        const float* const* matrices, const float* terms, int64_t out,
                        float* const* results) try {
+  const nfn::Flush flush;
   const nfn::Matrix maps[] = {nfn::Matrix::of({matrices[0], out}, in),
                               nfn::Matrix::of({matrices[1], out}, in)};
   nfn::in_pieces(*task, [&](long, const nfn::Piece& piece) {
@@ -352,6 +355,7 @@ extern "C" int nfn_map(const nfn::Task* task, const float* const* tables, int64_
 extern "C" int nfn_map_back(const nfn::Task* task, const float* const* adjoints, int64_t out,
                             const float* const* tables, int64_t in, float* terms,
                             float* const* matrices) try {
+  const nfn::Flush flush;
   std::vector<nfn::Matrix> parts(task->count, nfn::Matrix(out, in));
   nfn::in_pieces(*task, [&](long i, const nfn::Piece& piece) {
     const nfn::Table<const float> g{adjoints[piece.table], out};

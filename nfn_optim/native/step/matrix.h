@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "border.h"
 #include "lanes.h"
+#include "parallel.h"
 #include "pool.h"
 #include "product.h"
 #include "transpose.h"
@@ -74,7 +74,7 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
                      float beta, const Matrix& d, Matrix& c, int threads, First first) {
   const long k = b.rows, panels = padded(b.columns, PANEL) / PANEL;
   if (2 * rows * k * b.stride < 1000000) threads = 1;
-  const auto multiply_panel = [&](long panel) {
+  in_parallel(panels, threads, [&](long panel) {
     std::vector<float, Pooled<float>> packed;
     const float* from = b[0] + panel * PANEL;
     long apart = b.stride;
@@ -90,11 +90,7 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
     }
     multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, from, apart, k, alpha, beta,
                              d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
-  };
-  Caught caught;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long panel = 0; panel < panels; ++panel) caught.run([&] { multiply_panel(panel); });
-  caught.pass_on();
+  });
 }
 
 // The same in all rows.
@@ -179,8 +175,8 @@ inline void gram_block(const Matrix& x, long i, long j, float (&g)[SIDE][SIDE]) 
 inline Matrix gram(const Matrix& x, int threads) {
   Matrix g(x.rows, x.rows);
   if (x.rows * x.rows * x.stride < 1000000) threads = 1;
-#pragma omp parallel for num_threads(threads) if (threads > 1) schedule(dynamic, 1)
-  for (long i = 0; i < x.rows; i += SIDE) {
+  in_parallel((x.rows + SIDE - 1) / SIDE, threads, [&](long strip) {
+    const long i = strip * SIDE;
     for (long j = 0; j <= i; j += SIDE) {
       float block[SIDE][SIDE];
       gram_block(x, i, j, block);
@@ -190,7 +186,7 @@ inline Matrix gram(const Matrix& x, int threads) {
         }
       }
     }
-  }
+  });
   return g;
 }
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from meta_train import run_suite
 from meta_train.commands._main import main
@@ -31,6 +32,8 @@ from nfn_optim.networks import StatNN
         ({"device": "meta"}, "device 'meta' cannot be used"),
         ({"build": lambda spec: StatNN(spec)}, r"\(2, 1\).*needs.*\(2, 10\)"),
         ({"build": lambda spec: 1 / 0}, "division by zero"),
+        ({"build": nn.Linear(3, 2)}, "a function that makes a network .*; got a Linear"),
+        ({"build": "np"}, "a function that makes a network .*; got a str"),
     ],
 )
 def test_mistakes_show_before_any_work(

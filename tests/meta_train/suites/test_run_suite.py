@@ -257,7 +257,8 @@ def test_the_list_fits_a_terminal_and_cuts_no_name(
     for name, suite in SUITES.items():
         methods = {method for size in suite.sizes.values() for method in suite.names(size)}
         assert set(listed[name]["methods"]) == methods
-        assert words >= {name, *suite.data, *methods}
+        assert listed[name]["sizes"] == list(suite.sizes)
+        assert words >= {name, *suite.data, *suite.sizes, *methods}
 
 
 def test_the_command_lists_suites_and_ends_mistakes_with_one_line(

@@ -223,6 +223,27 @@ def test_threads_share_the_work_and_change_nothing(rule):
         torch.testing.assert_close(results[0], other, rtol=1e-3, atol=1e-5)
 
 
+def test_numbers_below_normal_ones_are_zero_on_all_threads():
+    """Processors take a hundred times as long for such numbers, as products of these rows are."""
+    rule, spec = NFNRule().requires_grad_(False), chain_spec([1_024, 32])
+    weight, bias = spec.names
+    grads = {weight: torch.ones(32, 1_024), bias: torch.zeros(32)}
+    grads[weight][1::2] = 1e-35
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            torch.ones(1_000_000).exp()  # threads that take such numbers as they are
+            ours = {n: torch.zeros_like(g) for n, g in grads.items()}
+            take(rule, ours, grads, rule.init(ours, spec).slots, spec, [(1.0, 1.0)] * 2)
+            results.append(ours[weight])
+    finally:
+        torch.set_num_threads(threads)
+    assert results[0].all()
+    assert torch.equal(*results)
+
+
 def test_a_step_is_the_same_every_time():
     rule, spec = random_rule(), chain_spec([60, 200, 7])
     first, second = (both_ways(rule, spec)[0][0] for _ in range(2))

@@ -60,7 +60,7 @@ def test_foreign_safetensors_file_is_named(tmp_path):
 
 def test_other_version_is_named(tmp_path):
     save_file({}, tmp_path / "old.safetensors", {"format": FORMAT, "version": "0"})
-    with pytest.raises(ValueError, match="old.safetensors has checkpoint version '0'"):
+    with pytest.raises(ValueError, match="old.safetensors has version '0' of nfn_optim.rule"):
         load_rule(tmp_path / "old.safetensors")
 
 

@@ -206,6 +206,12 @@ def test_a_model_that_is_mostly_read_alone_is_told_of_with_its_modules():
     assert [warning.filename for warning in caught] == [__file__]
 
 
+def test_modules_are_told_of_by_their_names_inside_wrappers():
+    model = nn.DataParallel(nn.Sequential(nn.Linear(6, 6), Loop()))
+    with pytest.warns(UserWarning, match="alone what is in '1': "):
+        NFNOptimizer(model)
+
+
 def test_what_is_frozen_or_described_by_hand_is_not_told_of():
     model = nn.Sequential(nn.Linear(6, 6), Loop())
     NFNOptimizer(model, spec=NetworkSpec.from_module(model))

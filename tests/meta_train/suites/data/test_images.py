@@ -15,8 +15,8 @@ GOOD = Dataset(torch.rand(6, 1, 4, 4), torch.arange(6), torch.rand(3, 1, 4, 4), 
     ("field", "value", "message"),
     [
         ("x_train", torch.rand(6, 4, 4), r"train images have the shape \(6, 4, 4\)"),
-        ("x_train", torch.zeros(6, 1, 4, 4, dtype=torch.uint8), "torch.uint8, not torch.float32"),
-        ("x_test", 255 * torch.ones(3, 1, 4, 4), "test images go from 255 to 255"),
+        ("x_train", torch.zeros(6, 1, 4, 4, dtype=torch.uint8), "uint8, not torch.float32.*by 255"),
+        ("x_test", 255 * torch.ones(3, 1, 4, 4), "test images go from 255 to 255.*scale them"),
         ("x_test", torch.full((3, 1, 4, 4), float("nan")), "go from nan to nan"),
         ("x_test", torch.rand(3, 1, 5, 4), r"\(1, 4, 4\).*\(1, 5, 4\)"),
         ("y_train", torch.arange(5), r"labels of the shape \(5,\)"),
@@ -61,21 +61,21 @@ def test_images_of_ones_own_may_be_sorted() -> None:
     assert torch.equal(data.x_train[:, 0, 0, 0], data.y_train / 10)
     assert torch.equal(data.x_test[:, 0, 0, 0], data.y_test / 10)
     train, validation, _ = split(data, 60, 40, 100)
-    assert len(train.labels.unique()) == len(validation.labels.unique()) == 10
+    assert len(train.targets.unique()) == len(validation.targets.unique()) == 10
 
 
 def test_parts_do_not_overlap() -> None:
     train, validation, test = split(GOOD, 4, 2, 3)
-    assert train.labels.tolist() == [0, 1, 2, 3]
-    assert validation.labels.tolist() == [4, 5]
-    assert torch.equal(test.images, GOOD.x_test)
+    assert train.targets.tolist() == [0, 1, 2, 3]
+    assert validation.targets.tolist() == [4, 5]
+    assert torch.equal(test.features, GOOD.x_test)
 
 
 def test_a_small_data_set_is_split_in_proportion() -> None:
     train, validation, test = split(GOOD, 8, 4, 9)
-    assert train.labels.tolist() == [0, 1, 2, 3]
-    assert validation.labels.tolist() == [4, 5]
-    assert torch.equal(test.images, GOOD.x_test)
+    assert train.targets.tolist() == [0, 1, 2, 3]
+    assert validation.targets.tolist() == [4, 5]
+    assert torch.equal(test.features, GOOD.x_test)
 
 
 def test_too_few_images_are_refused() -> None:

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from meta_train.suites.data import TicketConfig, classifier
+from meta_train.suites.harness import Method
 from meta_train.suites.networks import (
     Autoencode,
     MaskGenerator,
     MaskVAE,
+    NeuronMasks,
     decoder_interface,
     encoder_interface,
     negative_bound,
@@ -18,7 +20,7 @@ from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.layers import NPLinear, Pointwise
 from nfn_optim.testing import assert_equivariant
 
-from ..conftest import NFLayer, small
+from ..conftest import small
 
 SPEC = NetworkSpec.from_module(classifier(64, 10, TicketConfig(hidden=(7, 6))))
 IS_WEIGHT = torch.cat(
@@ -49,14 +51,48 @@ def test_the_bound_is_that_of_the_logits_and_the_latents(generator: torch.Genera
     torch.testing.assert_close(negative_bound(predictions, masks), expected)
 
 
-@pytest.mark.parametrize("layer", [Pointwise, NPLinear], ids=["pt", "np"])
-def test_decoders_of_the_methods_are_equivariant(
-    layer: NFLayer, generator: torch.Generator
+METHODS: dict[str, Method] = {
+    "pt": MaskGenerator(small(Pointwise, bands=2, norm=True)),
+    "np": MaskGenerator(small(NPLinear, bands=2, norm=True)),
+    "neurons": NeuronMasks(width=6, rank=3, products=2),
+}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_encoders_and_decoders_of_the_methods_are_equivariant(
+    method: Method, generator: torch.Generator
 ) -> None:
     interface = decoder_interface(SPEC)
     torch.manual_seed(0)
-    network = MaskGenerator(small(layer, bands=2, norm=True)).build(interface).double()
+    network = method.build(interface).double()
     shapes = interface.spec.shapes.items()
     tensors = {n: torch.randn(2, *s, 6, generator=generator, dtype=torch.double) for n, s in shapes}
     features = WeightSpaceFeatures(interface.spec, tensors)
     assert_equivariant(network, interface.spec.hnp(), features, generator)
+    assert isinstance(network, MaskVAE)
+    read = features.map(lambda tensor: tensor[..., :2])
+    assert_equivariant(network.encoder, interface.spec.hnp(), read, generator)
+
+
+def test_a_latent_of_a_neuron_changes_all_of_its_weights(generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    decoder = NeuronMasks(width=8, rank=4).build(decoder_interface(SPEC))
+    tensors = {n: torch.randn(1, *s, 6, generator=generator) for n, s in SPEC.shapes.items()}
+    before = decoder(WeightSpaceFeatures(SPEC, tensors))
+    first, second, *_ = SPEC.weights
+    moved = {n: t.clone() for n, t in tensors.items()}
+    moved[SPEC.vectors[0]][0, 2, 1:] += 1.0
+    after = decoder(WeightSpaceFeatures(SPEC, moved))
+    assert (after[first] - before[first])[0, 2].abs().min() > 0
+    assert (after[second] - before[second])[0, :, 2].abs().min() > 0
+    unread = {n: t.clone() for n, t in tensors.items()}
+    unread[first][..., 1:] += 1.0
+    assert torch.equal(decoder(WeightSpaceFeatures(SPEC, unread))[first], before[first])
+
+
+def test_only_neurons_have_latents_that_are_not_the_priors(generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    encoder = NeuronMasks(width=8, rank=4).build(encoder_interface(decoder_interface(SPEC))).encoder
+    statistics = encoder(pairs(SPEC, generator))  # type: ignore[operator]
+    written = {name for name, tensor in statistics.items() if tensor.any()}
+    assert written == set(SPEC.vectors[:-1])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from meta_train import run_suite
 from meta_train.suites import SUITES
-from meta_train.suites.data import Motion, MovePictures, Pictures, _images
+from meta_train.suites.data import Images, Motion, MoveImages, _images
 from meta_train.suites.networks import Aligned, FlatWeights
 from meta_train.suites.tasks._classification_sizes import (
     Classification,
@@ -135,12 +135,12 @@ def test_predictions_end_in_the_error_of_the_fit(generator: torch.Generator) -> 
 
 
 def test_no_motion_changes_nothing(generator: torch.Generator) -> None:
-    pictures = Pictures(torch.rand(4, 3, 5, 7, generator=generator), torch.arange(4))
-    still = MovePictures(Motion(0, 0))(pictures, generator)
-    torch.testing.assert_close(still.features, pictures.features, atol=1e-5, rtol=0)
-    moved = MovePictures(Motion(0.1, 0.1))(pictures, generator)
-    assert moved.features.shape == pictures.features.shape
-    assert (moved.features - pictures.features).abs().mean() > 0.02
+    images = Images(torch.rand(4, 3, 5, 7, generator=generator), torch.arange(4))
+    still = MoveImages(Motion(0, 0))(images, generator)
+    torch.testing.assert_close(still.features, images.features, atol=1e-5, rtol=0)
+    moved = MoveImages(Motion(0.1, 0.1))(images, generator)
+    assert moved.features.shape == images.features.shape
+    assert (moved.features - images.features).abs().mean() > 0.02
     assert moved.features.min() >= 0
     assert moved.features.max() <= 1
 
@@ -150,22 +150,22 @@ def test_a_shift_moves_rows_by_the_first_coordinate(monkeypatch: pytest.MonkeyPa
     image[..., 2, 2] = 1
     one_row = torch.tensor([0.5, 0.0])  # of 2, where five rows are 0.5 apart
     monkeypatch.setattr(Motion, "__call__", lambda self, coords, n, _: coords[None] + one_row)
-    moved = MovePictures(Motion(0, 0))(Pictures(image, torch.zeros(1)), torch.Generator())
+    moved = MoveImages(Motion(0, 0))(Images(image, torch.zeros(1)), torch.Generator())
     assert moved.features[0, 0].nonzero().tolist() == [[1, 2]]
 
 
 def test_only_images_that_keep_their_class_are_mirrored(generator: torch.Generator) -> None:
     image = torch.zeros(64, 1, 3, 3)
     image[..., 0, 2] = 1
-    pictures = Pictures(image, torch.zeros(64))
-    mirrored = MovePictures(Motion(0, 0, mirror=True))(pictures, generator).features
+    images = Images(image, torch.zeros(64))
+    mirrored = MoveImages(Motion(0, 0, mirror=True))(images, generator).features
     others = mirrored[..., 0, 0].round()
     assert 0 < others.sum() < 64
     torch.testing.assert_close(mirrored[..., 0, 2], 1 - others)
     size = small("meta-learned")
     for names, expected in (((), False), (("digits",), True)):
         augment = prepared(replace(size, mirrored=names)).objective.augment
-        assert isinstance(augment, MovePictures)
+        assert isinstance(augment, MoveImages)
         assert augment.motion.mirror == expected
 
 

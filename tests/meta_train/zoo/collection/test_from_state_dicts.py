@@ -100,12 +100,41 @@ def test_repositories_are_read_and_built_from_their_configs(tmp_path: Path) -> N
     assert [part["0.weight"].shape[1] for part in zoo.networks.parts] == [5, 9]
 
 
-def test_what_is_wrapped_around_a_state_dict_does_not_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "prefix", ["module.", "module._orig_mod.", "_orig_mod.module.", "_forward_module."]
+)
+def test_what_is_wrapped_around_a_state_dict_does_not_count(tmp_path: Path, prefix: str) -> None:
     net = mlp(3, 4, 2)
-    params = {f"module.{name}": tensor for name, tensor in net.state_dict().items()}
+    params = {f"{prefix}{name}": tensor for name, tensor in net.state_dict().items()}
     torch.save({"epoch": 3, "model": params}, tmp_path / "a.pt")
     read = params_of(from_state_dicts(tmp_path, net), "a")
     assert torch.equal(read["0.weight"], net[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"a": 0.1, "b": 0.2}, r"0.1 under 'a', which is no column .* {'file': \['a.pt'"),
+        ({"a": torch.tensor(0.1)}, r"tensor\(0.1000\) under 'a', which is no column"),
+        ({"a": "high"}, "'high' under 'a', which is no column"),
+        ([0.1, 0.2], "labels are a list. Give the path of a table, or columns by name"),
+    ],
+)
+def test_labels_of_another_form_are_refused(labels: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_state_dicts([mlp(3, 4, 2).state_dict()] * 2, labels=labels)
+
+
+def test_labels_may_be_any_series_of_values() -> None:
+    known = {"a": 0.1, "b": 0.2}
+    labels: Any = {"file": known.keys(), "accuracy": known.values()}
+    networks = {name: mlp(3, 4, 2).state_dict() for name in known}
+    assert from_state_dicts(networks, labels=labels).labels["accuracy"] == (0.1, 0.2)
+
+
+def test_layers_of_one_network_are_not_taken_for_networks() -> None:
+    with pytest.raises(ValueError, match="modules are one Sequential. Give a list"):
+        from_modules(mlp(3, 4, 2))
 
 
 GOOD = mlp(4, 5, 2).state_dict()

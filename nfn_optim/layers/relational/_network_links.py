@@ -22,7 +22,7 @@ Kind = tuple[ParameterAxes, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class NetworkLinks:
     """Links between the tables of one network.
 
     Tables of entries and of parameters have a section for weights and one for vectors, with
@@ -207,20 +207,20 @@ class Layout:
 
 
 @lru_cache(maxsize=512)
-def layout_of(spec: NetworkSpec) -> Layout:
-    """The layout of a network; remembered.
+def links_of(spec: NetworkSpec) -> NetworkLinks:
+    """The links of a network; remembered.
 
     Raises:
         SpecError: If a parameter runs over three populations or more, or has no entries.
     """
-    layout = Layout(spec)
-    _ = layout.roles  # refuses
+    links = NetworkLinks(spec)
+    _ = links.roles  # refuses
     for name, shape in spec.shapes.items():
         if 0 in shape:
             raise SpecError(
                 f"parameter {name!r} has no entries, its shape is {shape}. Leave it out."
             )
-    return layout
+    return links
 
 
 def moved(slots: np.ndarray, by: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Images to which INRs are fitted in every step of training, and motions of them."""
+"""Random motions of images and of the coordinates that they are shown at."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ...support import require_not_negative
 from ...zoo import image_grid
+from ._images import Images
 
 
 @dataclass(frozen=True)
@@ -43,28 +44,8 @@ class Motion:
         return coords @ maps.to(coords) + shifts.to(coords)
 
 
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """Images to learn from, before any INR is fitted.
-
-    Attributes:
-        features: The images, in [0, 1], `(n, c, h, w)`.
-        targets: Labels `(n,)`.
-    """
-
-    features: Tensor
-    targets: Tensor
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def take(self, index: Tensor | slice) -> Pictures:
-        """Some of the images."""
-        return Pictures(self.features[index], self.targets[index])
-
-
 @dataclass(frozen=True)
-class MovePictures:
+class MoveImages:
     """Moves images at random; what comes in from outside is black.
 
     Attributes:
@@ -73,11 +54,11 @@ class MovePictures:
 
     motion: Motion
 
-    def __call__(self, pictures: Pictures, generator: torch.Generator) -> Pictures:
+    def __call__(self, images: Images, generator: torch.Generator) -> Images:
         """Moves every image on its own; labels stay."""
-        images = pictures.features
-        n, _, height, width = images.shape
-        places = self.motion(image_grid(height, width).to(images), n, generator)
+        pixels = images.features
+        n, _, height, width = pixels.shape
+        places = self.motion(image_grid(height, width).to(pixels), n, generator)
         columns_first = places.flip(-1).unflatten(1, (height, width))
-        moved = F.grid_sample(images, columns_first, align_corners=True)
-        return Pictures(moved.clamp(0, 1), pictures.targets)
+        moved = F.grid_sample(pixels, columns_first, align_corners=True)
+        return Images(moved.clamp(0, 1), images.targets)
