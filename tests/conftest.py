@@ -26,6 +26,7 @@ from nfn_optim.native import (
     TurnedOff,
     chain,
     convolution,
+    packed,
     population,
     step,
     taped,
@@ -251,6 +252,12 @@ def native_convolution(need: Callable[[Library], None]) -> None:
 def native_chain(need: Callable[[Library], None]) -> None:
     """For tests of native losses."""
     need(chain.LIBRARY)
+
+
+@pytest.fixture(scope="session")
+def native_packed(need: Callable[[Library], None]) -> None:
+    """For tests of native passes over packed networks."""
+    need(packed.LIBRARY)
 
 
 @pytest.fixture(scope="session")

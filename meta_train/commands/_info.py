@@ -19,9 +19,9 @@ def info(*, checkpoint: str = "default", json: Path | None = None) -> None:
         json: Where to write the same.
     """
     from nfn_optim import read_card
-    from nfn_optim.native import chain, convolution, population, step, taped
+    from nfn_optim.native import chain, convolution, packed, population, step, taped
 
-    parts = (step, taped, chain, convolution, population)
+    parts = (step, taped, chain, convolution, population, packed)
     native = {part.__name__.rpartition(".")[2]: part.LIBRARY.status() for part in parts}
     content = {
         "versions": versions(),

@@ -1,12 +1,14 @@
 """`SharedNPLinear` on 256 packed networks beside a loop over them: 2 to 6 layers, random widths.
 
+The pack is measured with native code and without.
+
 As a benchmark, one group a shape:
 
     pytest tests/benchmarks/test_packed_bench.py --benchmark-group-by=group
 
-As a script, passes of both in turns on one thread, by processor time: medians, and the median ratio
-of pairs with quartiles. Beside them what a packed forward pass has to do at the least: its product
-of all entries, and a read and a write of them where they are in the cache:
+As a script, passes of all in turns on one thread, by processor time: medians, and the median ratios
+to the pack, with quartiles. Beside them what a packed forward pass has to do at the least: its
+product of all entries, and a read and a write of them where they are in the cache:
 
     python tests/benchmarks/test_packed_bench.py [--repeats 9] [--networks 256]
 """
@@ -17,12 +19,14 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from unittest.mock import patch
 
 import pytest
 import torch
 
 from nfn_optim import NetworkSpec
 from nfn_optim.layers import Pack, SharedNPLinear
+from nfn_optim.native import packed as native
 from nfn_optim.testing import chain_spec, random_features
 
 # name -> (narrowest, widest population, channels)
@@ -33,6 +37,7 @@ SHAPES = {
     "widths 8 to 64, C=8": (8, 64, 8),
     "widths 8 to 64, C=16": (8, 64, 16),
 }
+NAMES = ("loop", "torch", "pack")
 Pass = Callable[[], object]
 
 
@@ -48,8 +53,16 @@ def networks(narrowest: int, widest: int, count: int) -> list[NetworkSpec]:
     ]
 
 
+def by_torch(run: Pass) -> object:
+    with patch.object(native.LIBRARY, "can_load", lambda: False):
+        return run()
+
+
 def passes(narrowest: int, widest: int, channels: int, count: int = 256) -> dict[str, Pass]:
-    """Forward passes without gradients, and forward and backward passes, of a pack and a loop."""
+    """Forward passes without gradients, and forward and backward passes.
+
+    They are those of a loop, of a pack, and of a pack in torch operations alone.
+    """
     torch.manual_seed(0)
     specs, layer = networks(narrowest, widest, count), SharedNPLinear(channels, channels)
     single = [random_features(spec, channels, batch=()) for spec in specs]
@@ -57,13 +70,16 @@ def passes(narrowest: int, widest: int, channels: int, count: int = 256) -> dict
     single = [feats.map(torch.Tensor.requires_grad_) for feats in single]
     packed = packed.map(lambda table: table.detach().requires_grad_())
     weights = [p for name, p in layer.named_parameters() if name != "taps"]  # MLPs have none
+    tables = list(packed.values())
     inputs = {
         "loop": [t for feats in single for t in feats.values()],
-        "pack": list(packed.values()),
+        "pack": tables,
+        "torch": tables,
     }
     runs = {
         "loop": lambda: [t for feats in single for t in layer(feats).values()],
         "pack": lambda: layer(packed).values(),
+        "torch": lambda: by_torch(lambda: layer(packed).values()),
     }
 
     def backward(name: str) -> Pass:
@@ -75,12 +91,13 @@ def passes(narrowest: int, widest: int, channels: int, count: int = 256) -> dict
     return {**forward, **{f"{name} both": backward(name) for name in runs}}
 
 
-@pytest.mark.parametrize("run", ["loop forward", "pack forward", "loop both", "pack both"])
+@pytest.mark.parametrize("what", ["forward", "both"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_passes(benchmark, shape, run):
+def test_passes(benchmark, shape, name, what):
     torch.set_num_threads(1)
-    benchmark.group = f"{shape}, {run.split()[1]}"
-    benchmark.pedantic(passes(*SHAPES[shape])[run], rounds=5, warmup_rounds=2)
+    benchmark.group = f"{shape}, {what}"
+    benchmark.pedantic(passes(*SHAPES[shape])[f"{name} {what}"], rounds=5, warmup_rounds=2)
 
 
 def seconds(run: Pass) -> float:
@@ -98,14 +115,21 @@ def least(entries: int, channels: int) -> float:
     return statistics.median(seconds(run) for _ in range(200)) * entries / (1 << 13)
 
 
-def compare(runs: dict[str, Pass], what: str, repeats: int) -> list[list[float]]:
-    """Seconds of the loop and of the pack in turns, each after an untimed pass of its own."""
-    times: dict[str, list[float]] = {f"{name} {what}": [] for name in ("loop", "pack")}
+def compare(runs: dict[str, Pass], what: str, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each in turns, each after an untimed pass of its own."""
+    times: dict[str, list[float]] = {name: [] for name in NAMES}
     for _ in range(repeats):
         for name, own in times.items():
-            runs[name]()
-            own.append(seconds(runs[name]))
-    return list(times.values())
+            runs[f"{name} {what}"]()
+            own.append(seconds(runs[f"{name} {what}"]))
+    return times
+
+
+def ratio(times: dict[str, list[float]], name: str) -> str:
+    """By how much the pack is faster than another one: median and quartiles."""
+    ratios = [a / b for a, b in zip(times[name], times["pack"], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.1f} ({low:.1f}-{high:.1f})"
 
 
 def main() -> None:
@@ -114,19 +138,19 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=256)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("shape | entries | pass | loop ms | pack ms | ratio (quartiles) | product alone ms")
+    print(
+        "shape | entries | pass | ms: loop, torch, pack | loop / pack | torch / pack | product ms"
+    )
     for shape, (narrowest, widest, channels) in SHAPES.items():
         specs = networks(narrowest, widest, options.networks)
         entries = sum(spec.num_entries for spec in specs)
         runs = passes(narrowest, widest, channels, options.networks)
         for what, products in (("forward", 1), ("both", 3)):
-            loop, pack = compare(runs, what, options.repeats)
-            ratios = [a / b for a, b in zip(loop, pack, strict=True)]
-            low, middle, high = statistics.quantiles(ratios, n=4)
+            times = compare(runs, what, options.repeats)
+            medians = ", ".join(f"{statistics.median(own) * 1e3:.1f}" for own in times.values())
             print(
-                f"{shape} | {entries:,} | {what} | {statistics.median(loop) * 1e3:.1f} | "
-                f"{statistics.median(pack) * 1e3:.1f} | {middle:.1f} ({low:.1f}-{high:.1f}) | "
-                f"{least(entries, channels) * products * 1e3:.1f}",
+                f"{shape} | {entries:,} | {what} | {medians} | {ratio(times, 'loop')} | "
+                f"{ratio(times, 'torch')} | {least(entries, channels) * products * 1e3:.1f}",
                 flush=True,
             )
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ._pack import PackedFeatures
 from ._packed_linear import packed_linear
+from ._packed_terms import Maps
 from ._parts import Means, Slice, Terms
 from ._roles import NUM_ROLES, ParameterAxes, Roles
 from ._shared import SharedLayer, map_channels
@@ -94,7 +95,8 @@ class SharedNPLinear(SharedLayer):
 
     def packed(self, feats: PackedFeatures, context: Tensor | None) -> PackedFeatures:
         """The layer on packed networks; `context` has descriptors `(parameters, k)`."""
-        return packed_linear(self, feats, context)
+        maps = Maps(*(getattr(self, name) for name in Maps._fields))
+        return packed_linear(maps, feats, context)
 
     def _own_terms(self, weights: Sequence[Means]) -> list[tuple[Tensor, ...]]:
         """Maps of the row means and of the column means of each weight itself."""

@@ -65,11 +65,6 @@ class Link:
     back: Halves
 
     @classmethod
-    def of_sources(cls, there: Sequence[Half], sizes: Sequence[int]) -> Link:
-        """From the sources of each target; `sizes` are those of the sections of sources."""
-        return cls(tuple(there), _transposed(there, sizes))
-
-    @classmethod
     def of_targets(cls, back: Sequence[Half], sizes: Sequence[int]) -> Link:
         """From the targets of each source; `sizes` are those of the sections of targets."""
         return cls(_transposed(back, sizes), tuple(back))
@@ -167,7 +162,8 @@ class Links:
 
     def mean(self, source: Tensor) -> Tensor:
         """Means of a source table; zeros where there is nothing to average."""
-        return self.sum(source) * self.there.shares.to(source.dtype)
+        averaged: Tensor = _Mean.apply(source, self, self.there.shares.to(source.dtype))
+        return averaged
 
     def spread(self, target: Tensor) -> Tensor:
         """What each source has at its targets `(t, c)`, added up: `(s, c)`."""
@@ -185,6 +181,19 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return ctx.links.spread(grads[0]), None
+
+
+class _Mean(torch.autograd.Function):
+    """Sums over links, times what a row counts in each."""
+
+    @staticmethod
+    def forward(ctx: Any, source: Tensor, links: Links, shares: Tensor) -> Tensor:
+        ctx.links, ctx.shares = links, shares
+        return links.there(source).mul_(shares)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.links.spread(grads[0] * ctx.shares), None, None
 
 
 def _indices(values: np.ndarray) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import takewhile
 from math import prod
 
 import numpy as np
@@ -16,8 +17,8 @@ from ._links import Half, Link
 from ._roles import NUM_ROLES, ParameterAxes, Roles, roles_of
 
 WEIGHTS, VECTORS = 0, 1
+SECTIONS = [0, 1, 3], [2, 1, 3]  # of slots: those of weights, and of vectors, which have no inputs
 Kind = tuple[ParameterAxes, ...]
-Sorted = Callable[[ParameterAxes, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +64,62 @@ class NetworkLinks:
         )
 
     @cached_property
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """The slots of each entry of weights, and of vectors, `(entries, 3)`.
+
+        These are slots as an output, as an input and among taps, each counted in its section; -1
+        where an entry has none.
+        """
+        found: list[list[np.ndarray]] = [[np.zeros((0, 3), dtype=np.int32)] for _ in self.kinds]
+        starts = np.zeros(4, dtype=np.int32)
+        for kind, parameters in enumerate(self.kinds):
+            sections = SECTIONS[kind]
+            for parameter in parameters:
+                own = self._slots(parameter)
+                found[kind].append(moved(own, starts[sections]))
+                starts[sections] += own.max(0) + 1
+        weights, vectors = map(np.concatenate, found)
+        return weights, vectors
+
+    @cached_property
     def slots(self) -> Link:
         """Entries to slots.
 
         These are the outputs of weights, the inputs of weights, the outputs of vectors, and what
         has taps: pairs of neurons, or neurons.
         """
-        there = [
-            self._half([WEIGHTS], _by_output),
-            self._half([WEIGHTS], _by_input),
-            self._half([VECTORS], _by_output),
-            self._half([WEIGHTS, VECTORS], _by_taps),
-        ]
-        return Link.of_sources(there, [*map(sum, self.sizes)])
+        back = []
+        for table, sections in zip(self.tables, SECTIONS, strict=True):
+            has = table >= 0
+            back.append(Half.of(table[has], np.broadcast_to(sections, has.shape)[has], has.sum(1)))
+        return Link.of_targets(back, [*map(len, self.slot_counts)])
+
+    @cached_property
+    def slot_counts(self) -> tuple[np.ndarray, ...]:
+        """Entries of each slot, by section."""
+        (outs, ins, taps), (of_vectors, _, more) = (table.T for table in self.tables)
+        columns = outs, ins, of_vectors, np.concatenate([taps, more])
+        return tuple(np.bincount(column[column >= 0]) for column in columns)
+
+    @cached_property
+    def runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Entries one after another whose slots move evenly, such as the rows of a matrix.
+
+        Returns:
+            Those of weights, and of vectors, `(runs, 7)`: entries, slots of the first one, and how
+            far these move from one entry to the next.
+        """
+        found: list[list[np.ndarray]] = [[np.zeros((0, 7), dtype=np.int32)] for _ in self.kinds]
+        for kind, parameters in enumerate(self.kinds):
+            ends = np.cumsum(self.sizes[kind], dtype=int)
+            for parameter, own in zip(parameters, np.split(self.tables[kind], ends), strict=False):
+                length = self._run_length(parameter)
+                table = own.reshape(-1, length, 3)
+                counts = np.full((len(table), 1), length, dtype=np.int32)
+                steps = table[:, min(1, length - 1)] - table[:, 0]
+                found[kind].append(np.concatenate([counts, table[:, 0], steps], 1))
+        weights, vectors = map(np.concatenate, found)
+        return weights, vectors
 
     @cached_property
     def owners(self) -> Link:
@@ -120,18 +164,26 @@ class NetworkLinks:
             )
         return Link.of_targets(back, [len(GROUPS)])
 
-    def _half(self, kinds: Sequence[int], by: Sorted) -> Half:
-        """Sources of slots: what `by` makes of every parameter's entries, `(slots, each)`."""
-        rows, sections, counts = [], [], []
-        for kind in kinds:
-            start = 0
-            for parameter, size in zip(self.kinds[kind], self.sizes[kind], strict=True):
-                own = by(parameter, self._places(parameter) + start)
-                rows.append(own.ravel())
-                sections.append(np.full(own.size, kind))
-                counts.append(np.full(own.shape[0], own.shape[1]))
-                start += size
-        return Half.of(*map(_flat, (rows, sections, counts)))
+    def _slots(self, parameter: ParameterAxes) -> np.ndarray:
+        """The part of `tables` of one parameter, whose slots are counted by themselves."""
+        places = self._places(parameter)
+        neurons = places.shape[: places.ndim - parameter.taps]
+        none = np.full(neurons, -1)
+        out, *source = np.indices(neurons)
+        taps = np.arange(none.size).reshape(neurons) if parameter.taps else none
+        own = np.stack([out, source[0] if source else none, taps], -1).reshape(-1, 1, 3)
+        table = np.empty((places.size, 3), dtype=np.int32)
+        table[places.reshape(len(own), -1)] = own
+        return table
+
+    def _run_length(self, parameter: ParameterAxes) -> int:
+        """Entries along the last axis, or along all taps behind the last neuron."""
+        name = parameter.name
+        axes = zip(self.spec.axes[name], self.spec.shapes[name], strict=True)
+        long = [(label, size) for label, size in axes if size > 1][::-1]
+        if long and long[0][0] is not None:
+            return long[0][1]
+        return prod(size for _, size in takewhile(lambda axis: axis[0] is None, long))
 
     def _places(self, parameter: ParameterAxes) -> np.ndarray:
         """Entries of a parameter, numbered as the spec has them, with axes as `Roles` has them."""
@@ -171,19 +223,9 @@ def links_of(spec: NetworkSpec) -> NetworkLinks:
     return links
 
 
-def _by_output(parameter: ParameterAxes, places: np.ndarray) -> np.ndarray:
-    return places.reshape(len(places), -1)
-
-
-def _by_input(parameter: ParameterAxes, places: np.ndarray) -> np.ndarray:
-    return _by_output(parameter, places.swapaxes(0, 1))
-
-
-def _by_taps(parameter: ParameterAxes, places: np.ndarray) -> np.ndarray:
-    """Nothing where a parameter has no taps."""
-    if not parameter.taps:
-        return places[:0].reshape(0, 1)
-    return places.reshape(prod(places.shape[: -parameter.taps]), -1)
+def moved(slots: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Slots `(..., 3)` counted from elsewhere; -1 stays."""
+    return np.where(slots < 0, slots, slots + by)
 
 
 def _once(rows: np.ndarray, kind: int) -> Half:

@@ -1,77 +1,123 @@
-"""`SharedNPLinear` on packed networks: one product a map and block, whatever the networks."""
+"""`SharedNPLinear` on packed networks: what runs over all entries is native code where that can be.
+
+Either way, means of rows, columns and taps are taken of all entries, tables of neurons and
+parameters are mapped, and the result is added to the product of all entries.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._pack import Block, PackedFeatures
+from ...native import Expected, fit, is_transformed
+from ...native.packed import LIBRARY
+from ._pack import Pack, PackedFeatures
 from ._packed_entries import by_block, by_section, map_entries
-from ._roles import NUM_ROLES
+from ._packed_terms import Maps, section_sizes, terms_of
 
 
-class Maps(Protocol):
-    """The weights of a `SharedNPLinear`."""
-
-    in_channels: int
-    out_channels: int
-    context_channels: int
-    entry: nn.Parameter
-    vector: nn.Parameter
-    taps: nn.Parameter
-    own: nn.Parameter
-    neurons: nn.Parameter
-    network: nn.Parameter
-    bias: nn.Parameter
-
-
-def packed_linear(layer: Maps, feats: PackedFeatures, context: Tensor | None) -> PackedFeatures:
+def packed_linear(maps: Maps, feats: PackedFeatures, context: Tensor | None) -> PackedFeatures:
     """The layer on packed networks; `context` has descriptors `(parameters, k)`."""
+    if not _can_be_native(maps, feats, context):
+        return _by_torch(maps, feats, context)
+    tensors = [*maps, *_if_any(context), *feats.tensors]
+    is_taped = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return feats.like(_Linear.apply(feats.pack, is_taped, context, *maps, *feats.tensors))
+
+
+def _by_torch(maps: Maps, feats: PackedFeatures, context: Tensor | None) -> PackedFeatures:
+    """The same in torch operations, which all devices and types take."""
     means = [block.slots.mean(x) for block, x in feats.blocks()]
     sizes = [
-        _section_sizes(block, table) for block, table in zip(feats.pack.blocks, means, strict=True)
+        section_sizes(block, table) for block, table in zip(feats.pack.blocks, means, strict=True)
     ]
-    terms = _terms(layer, feats.pack.whole, by_section(means, sizes), context)
+    terms = terms_of(maps, feats.pack.whole, by_section(means, sizes), context)
     blocks = zip(feats.blocks(), by_block(terms, sizes), strict=True)
     return feats.like(
-        [
-            map_entries(x, layer.entry, layer.vector, own, block, block.slots)
-            for (block, x), own in blocks
-        ]
+        [map_entries(x, maps.entry, maps.vector, own, b, b.slots) for (b, x), own in blocks]
     )
 
 
-def _section_sizes(block: Block, slots: Tensor) -> list[int]:
-    """Of slots: outputs of weights, inputs of weights, outputs of vectors, and what has taps."""
-    return [*block.slot_sizes, len(slots) - sum(block.slot_sizes)]
+def _can_be_native(maps: Maps, feats: PackedFeatures, context: Tensor | None) -> bool:
+    """Whether all tensors are float32 in the CPU's memory, and native code can be had."""
+    given = [*maps, *_if_any(context)]
+    return (
+        not is_transformed()
+        and not torch.is_autocast_enabled("cpu")
+        and fit(given, [Expected("", tuple(tensor.shape)) for tensor in given])
+        and LIBRARY.can_load()
+        and feats.pack.entries.fit(feats.tensors, maps.in_channels)
+    )
 
 
-def _terms(layer: Maps, block: Block, pooled: Tensor, context: Tensor | None) -> Tensor:
-    """What is added to the entries of each slot, `(slots, o)`."""
-    sizes = _section_sizes(block, pooled)
-    rows, cols, _, taps = pooled.split(sizes)
-    means = block.owners.mean(pooled[: sum(block.slot_sizes)])
-    num_parameters = block.num_weights + block.num_vectors
-    neurons, parameters = means.split([len(means) - num_parameters, num_parameters])
-    mapped = neurons.view(-1, NUM_ROLES * layer.in_channels) @ layer.neurons.t()
-    known = _parameter_terms(layer, block, parameters, context)
-    terms = block.owners.spread(torch.cat([mapped.view(-1, layer.out_channels), known]))
-    of_rows, of_cols, of_vectors = terms.split(sizes[:3])
-    own_rows, own_cols = layer.own.transpose(1, 2)
-    parts = [of_rows.addmm(rows, own_rows), of_cols.addmm(cols, own_cols), of_vectors]
-    return torch.cat([*parts, taps @ layer.taps.t()])
+class _Linear(torch.autograd.Function):
+    """The layer; what lies between its two passes over all entries has a graph of its own."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, pack: Pack, is_taped: bool, context: Tensor | None, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        maps, tables = _split(tensors)
+        means = pack.entries.sum(tables).mul_(pack.shares)
+        inner = [means, *maps, *_if_any(context)]
+        if is_taped:
+            inner = [tensor.detach().requires_grad_() for tensor in inner]
+        with torch.set_grad_enabled(is_taped):
+            terms = _terms(pack, inner)
+        ctx.save_for_backward(*_if_any(context), *tensors)
+        ctx.pack, ctx.has_context, ctx.inner, ctx.terms = pack, context is not None, inner, terms
+        return tuple(pack.entries.map(tables, maps.entry.t(), maps.vector.t(), terms.detach()))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        context, tensors = None, ctx.saved_tensors
+        if ctx.has_context:
+            context, *tensors = tensors
+        if torch.is_grad_enabled():  # the gradient itself is to have one
+            return None, None, *_differentiable(ctx, context, tensors, grads)
+        maps, tables = _split(tensors)
+        entries, shares = ctx.pack.entries, ctx.pack.shares
+        of_terms, of_entry, of_vector = entries.map_back(grads, tables)
+        of_means, _, _, *rest = torch.autograd.grad(
+            ctx.terms, ctx.inner, of_terms, retain_graph=True, allow_unused=True
+        )
+        of_tables: Sequence[Tensor | None] = [None] * len(tables)
+        if any(ctx.needs_input_grad[-len(tables) :]):
+            of_tables = entries.map(grads, maps.entry, maps.vector, of_means * shares)
+        of_context = rest.pop() if ctx.has_context else None
+        return None, None, of_context, of_entry, of_vector, *rest, *of_tables
 
 
-def _parameter_terms(layer: Maps, block: Block, means: Tensor, context: Tensor | None) -> Tensor:
-    """Maps of means over each parameter and over the network, and of descriptors: `(p, o)`."""
-    c, sizes = layer.in_channels, [block.num_weights, block.num_vectors]
-    own, whole, given = layer.network.split([c, 2 * c, layer.context_channels], 2)
-    kinds = zip(means.split(sizes), own, layer.bias, strict=True)
-    terms = torch.cat([bias.t().addmm(part, weight.t()) for part, weight, bias in kinds])
-    if context is not None:
-        described = zip(context.split(sizes), given, strict=True)
-        terms = terms + torch.cat([part @ weight.t() for part, weight in described])
-    network = block.networks.mean(means).view(-1, 2 * c) @ whole.flatten(0, 1).t()
-    return terms + block.networks.spread(network.view(-1, layer.out_channels))
+def _differentiable(
+    ctx: Any, context: Tensor | None, tensors: Sequence[Tensor], grads: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Gradients of context, maps and tables by torch operations, which have gradients."""
+    inputs = [None if x is None else x.view_as(x) for x in (context, *tensors)]  # no other's inputs
+    maps, tables = _split([x for x in inputs[1:] if x is not None])
+    found = _by_torch(maps, PackedFeatures(ctx.pack, tables), inputs[0]).tensors
+    wanted = {i: x for i, x in enumerate(inputs) if x is not None and x.requires_grad}
+    gradients = torch.autograd.grad(
+        found, [*wanted.values()], grads, create_graph=True, allow_unused=True
+    )
+    by_place = dict(zip(wanted, gradients, strict=True))
+    return [by_place.get(i) for i in range(len(inputs))]
+
+
+def _terms(pack: Pack, inner: Sequence[Tensor]) -> Tensor:
+    """Of means, maps and context, if there is one."""
+    means, *given = inner
+    count = len(Maps._fields)
+    context = given[count] if len(given) > count else None
+    return terms_of(Maps(*given[:count]), pack.whole, means, context)
+
+
+def _split(tensors: Sequence[Tensor]) -> tuple[Maps, Sequence[Tensor]]:
+    count = len(Maps._fields)
+    return Maps(*tensors[:count]), tensors[count:]
+
+
+def _if_any(context: Tensor | None) -> list[Tensor]:
+    return [] if context is None else [context]

@@ -15,6 +15,7 @@ from nfn_optim.native import (
     TurnedOff,
     chain,
     convolution,
+    packed,
     population,
     step,
     taped,
@@ -26,6 +27,7 @@ LIBRARIES = {
     "taped": taped.LIBRARY,
     "convolution": convolution.LIBRARY,
     "chain": chain.LIBRARY,
+    "packed": packed.LIBRARY,
 }
 
 

@@ -25,45 +25,10 @@ from nfn_optim.networks import (
     InvariantNFN,
 )
 from nfn_optim.symmetry import SpecError, permute, random_permutations
-from nfn_optim.testing import (
-    attention_spec,
-    chain_spec,
-    random_features,
-    recurrent_spec,
-    residual_spec,
-    scattered_spec,
-)
+from nfn_optim.testing import chain_spec
+from packed_networks import ALL, KINDS, context, drawn
 
-
-def depthwise() -> NetworkSpec:
-    layers = nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1), nn.Flatten(), nn.Linear(8, 2)
-    return NetworkSpec.from_module(nn.Sequential(*layers))
-
-
-def tied() -> NetworkSpec:
-    """An embedding that is the output layer, too, and attention."""
-    return NetworkSpec.from_module(nn.TransformerEncoderLayer(8, 2, 6, batch_first=True))
-
-
-KINDS = {
-    "MLPs": [chain_spec([3, 5, 2]), chain_spec([2, 4, 6, 3, 1]), chain_spec([4, 4])],
-    "equal": [chain_spec([3, 5, 2])] * 3,
-    "CNNs": [chain_spec([1, 4, 3], [(3, 3), (2,)]), chain_spec([2, 3, 2], [(5,), ()])],
-    "no biases": [chain_spec([3, 5, 2], biases=[False, False]), chain_spec([3, 2], biases=[False])],
-    "residual": [residual_spec(), chain_spec([3, 5, 2])],
-    "attention": [attention_spec(), tied()],
-    "recurrent": [recurrent_spec(), chain_spec([3, 5, 2])],
-    "scattered": [scattered_spec(), recurrent_spec(), depthwise()],
-}
-ALL = [spec for specs in KINDS.values() for spec in specs]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-
-
-def drawn(
-    specs: list[NetworkSpec], channels: int = 3, dtype: torch.dtype = torch.float64
-) -> list[WeightSpaceFeatures]:
-    generator = torch.Generator().manual_seed(0)
-    return [random_features(s, channels, generator, batch=(), dtype=dtype) for s in specs]
 
 
 SHARED = {"np": SharedNPLinear, "pt": SharedPointwise}
@@ -73,14 +38,6 @@ SHARED = {"np": SharedNPLinear, "pt": SharedPointwise}
 def layer(request) -> SharedNPLinear | SharedPointwise:
     torch.manual_seed(0)
     return request.param(3, 5, context_channels=2).double()
-
-
-def context(specs: list[NetworkSpec]) -> list[dict[str, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(1)
-    return [
-        {n: torch.randn(2, generator=generator, dtype=torch.float64) for n in spec.names}
-        for spec in specs
-    ]
 
 
 def close(packed: PackedFeatures, single: list[WeightSpaceFeatures], tolerance: float) -> None:
@@ -104,7 +61,7 @@ def test_a_pack_gives_what_a_loop_gives(specs, dtype, layer, blocks):
     feats, layer = drawn(specs, dtype=dtype), layer.to(dtype)
     packed = Pack.of(specs).join(feats)
     assert len(packed.tensors) == 1 or blocks == 40
-    given = [{n: t.to(dtype) for n, t in each.items()} for each in context(specs)]
+    given = context(specs, dtype)
     looped = [layer(f, c) for f, c in zip(feats, given, strict=True)]
     close(layer(packed, given), looped, TOLERANCE[dtype])
     pool = NetworkPool()
