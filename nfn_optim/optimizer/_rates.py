@@ -60,10 +60,12 @@ def unit_for(
         return None
     if known == "adam":
         return known
+    change = f"makes learned steps {largest / ADAMS_LR:g} times as large"
+    if largest == ADAMS_LR:
+        change = "leaves learned steps as they are"
     warnings.warn(
-        f"lr={largest:g} looks like a learning rate of Adam's, and NFNOptimizer takes it as one: "
-        f"{ADAMS_LR:g} leaves learned steps as they are, so this makes them {largest / ADAMS_LR:g} "
-        "times as large. With lr_unit='adam' it is the same without this warning, with "
+        f"lr={largest:g} looks like a learning rate of Adam's, and NFNOptimizer takes it as one, "
+        f"which {change}. With lr_unit='adam' it is the same without this warning, with "
         f"lr_unit='relative' steps are multiplied by {largest:g}, and without lr there is nothing "
         "to tune.",
         stacklevel=stacklevel,

@@ -425,3 +425,12 @@ def test_the_norm_of_the_last_update_stays_what_it_was_when_a_tensor_of_rates_ch
     before = optimizer.stats()["update_norm"]
     optimizer.param_groups[0]["lr"].fill_(0.1)
     assert optimizer.stats()["update_norm"] == before > 0
+
+
+@pytest.mark.parametrize(
+    ("rate", "change"),
+    [(1e-3, "leaves learned steps as they are"), (3e-4, "learned steps 0.3 times as large")],
+)
+def test_a_rate_like_adams_is_told_what_it_changes(rate: float, change: str) -> None:
+    with pytest.warns(UserWarning, match=change):
+        NFNOptimizer(network(), rate)
