@@ -26,7 +26,8 @@ def map_entries(
         block: The block.
         links: From entries to the rows of `terms`.
     """
-    mapped: Tensor = _Entries.apply(x, weight, vector, terms, block.num_weight_entries, links)
+    added = (tensor.to(x.dtype) for tensor in (weight, vector, terms))  # autocast made terms short
+    mapped: Tensor = _Entries.apply(x, *added, block.num_weight_entries, links)
     return mapped
 
 

@@ -223,3 +223,25 @@ def test_mistakes_are_named(layer):
         layer(pack.join(feats))
     with pytest.raises(SpecError, match="built for 1 channels; the features have 3"):
         SharedNPLinear(1, 2)(pack.join(feats))
+
+
+@pytest.mark.parametrize("layer_type", SHARED.values(), ids=SHARED)
+def test_packs_take_autocast(layer_type) -> None:
+    torch.manual_seed(0)
+    pack = Pack.of(ALL)
+    network = nn.Sequential(layer_type(2, 4), layer_type(4, 3))
+    feats = pack.join(drawn(ALL, 2, torch.float32))
+    expected = network(feats)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = network(feats)
+    for ours, theirs in zip(found.tensors, expected.tensors, strict=True):
+        torch.testing.assert_close(ours.to(theirs.dtype), theirs, rtol=0, atol=0.05)
+    parameters = [*network.parameters()]
+    in_full, in_short = (
+        torch.autograd.grad(
+            sum(t.float().square().mean() for t in of.tensors), parameters, allow_unused=True
+        )
+        for of in (expected, found)
+    )
+    for full, short in zip(in_full, in_short, strict=True):
+        torch.testing.assert_close(short, full, rtol=0.05, atol=0.05)
