@@ -12,70 +12,70 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from nfn_optim import NetworkSpec
+from nfn_optim import WeightSpaceFeatures
+from nfn_optim.symmetry import permute
 
-from ...population import as_params
+from ..networks import flatten
 
 _SWEEPS = 2  # over the hidden layers
 _FACTOR = 2.5  # of a movement: where the weights that it moves most count more than the start
 
 
-def expected_networks(spec: NetworkSpec, starts: Tensor, moves: Tensor) -> Tensor:
-    """Where training may take MLPs `(n, d)`: each takes the way `(m, d)` that agrees most with it.
+def expected_networks(
+    starts: WeightSpaceFeatures, moves: WeightSpaceFeatures
+) -> WeightSpaceFeatures:
+    """Where training may take MLPs: each takes the way that agrees most with it.
 
     Ways come with hidden neurons renumbered to agree. What is known of two networks is not mixed,
     since the layers of one way fit together.
 
     Args:
-        spec: The symmetry of the MLPs.
-        starts: In units of their standard deviations.
-        moves: In the same units.
+        starts: In units of their standard deviations, `(n, *axes, 1)`.
+        moves: In the same units, `(m, *axes, 1)`.
     """
-    return torch.stack([start + _FACTOR * _best_move(spec, start, moves) for start in starts])
+    ways = _each(moves)
+    taken = [_best_move(start, ways) for start in _each(starts)]
+    added = (torch.cat(several) for several in zip(*(way.values() for way in taken), strict=True))
+    return starts.like(
+        [start + _FACTOR * way for start, way in zip(starts.values(), added, strict=True)]
+    )
 
 
-def _best_move(spec: NetworkSpec, start: Tensor, moves: Tensor) -> Tensor:
-    own = as_params(spec, start[None])
-    weights = [own[name][0] for name in spec.weights]
-    best, highest = moves[0], -torch.inf
-    for move in moves:
-        layers = {name: tensor[0] for name, tensor in as_params(spec, move[None]).items()}
-        orders = matching(weights, [layers[name] for name in spec.weights])
-        renumbered = _renumber(spec, layers, orders)
-        agreement = float(start @ renumbered)
-        if agreement > highest:
-            best, highest = renumbered, agreement
-    return best
+def _each(features: WeightSpaceFeatures) -> list[WeightSpaceFeatures]:
+    """Features `(n, *axes, 1)` as `n` of `(1, *axes, 1)`."""
+    several = zip(*(tensor.split(1) for tensor in features.values()), strict=True)
+    return [features.like(list(one)) for one in several]
 
 
-def matching(start: Sequence[Tensor], move: Sequence[Tensor]) -> list[Tensor]:
-    """Orders of a movement's hidden neurons, layer by layer, that make it agree with a start.
+def _best_move(
+    start: WeightSpaceFeatures, moves: Sequence[WeightSpaceFeatures]
+) -> WeightSpaceFeatures:
+    renumbered = [permute(move, matching(start, move)) for move in moves]
+    (own,) = flatten(start)
+    return max(renumbered, key=lambda move: float(own @ flatten(move)[0]))
+
+
+def matching(start: WeightSpaceFeatures, move: WeightSpaceFeatures) -> dict[str, Tensor]:
+    """Permutations of a movement's hidden neurons that make it agree with a start.
 
     Each layer in turn gets the best order, given those of the layers beside it; at first the layer
     behind it has none yet, so that the numbering of the start's neurons does not matter.
 
     Shape:
-        Weights `(n_out, n_in)` of each layer to `(n_out,)` of each but the last.
+        Features `(1, *axes, 1)` to orders `(n_out,)` of each layer but the last, by population.
     """
+    spec = start.spec
+    own, moved = ([one[name][0, ..., 0] for name in spec.weights] for one in (start, move))
     inputs, outputs = (
-        torch.arange(count, device=move[0].device) for count in (move[0].shape[1], len(move[-1]))
+        torch.arange(count, device=moved[0].device) for count in (moved[0].shape[1], len(moved[-1]))
     )
-    orders: list[Tensor | None] = [inputs, *[None] * (len(move) - 1), outputs]
+    orders: list[Tensor | None] = [inputs, *[None] * (len(moved) - 1), outputs]
     for _ in range(_SWEEPS):
-        for place in range(1, len(move)):
-            agreement = start[place - 1] @ move[place - 1][:, orders[place - 1]].T
+        for place in range(1, len(moved)):
+            agreement = own[place - 1] @ moved[place - 1][:, orders[place - 1]].T
             if orders[place + 1] is not None:
-                agreement = agreement + start[place].T @ move[place][orders[place + 1]]
+                agreement = agreement + own[place].T @ moved[place][orders[place + 1]]
             _, best = linear_sum_assignment(agreement.cpu().numpy(), maximize=True)
             orders[place] = torch.as_tensor(best, device=agreement.device)
-    return [order for order in orders[1:-1] if order is not None]
-
-
-def _renumber(spec: NetworkSpec, layers: dict[str, Tensor], orders: Sequence[Tensor]) -> Tensor:
-    """An MLP's parameters `(d,)`, one after another, with hidden neurons in new orders."""
-    for place, order in enumerate(orders):
-        weight, vector = spec.weights[place], spec.vectors[place]
-        following = spec.weights[place + 1]
-        layers[weight], layers[vector] = layers[weight][order], layers[vector][order]
-        layers[following] = layers[following][:, order]
-    return torch.cat([tensor.flatten() for tensor in layers.values()])
+    hidden = zip(spec.weights[:-1], orders[1:-1], strict=True)
+    return {str(spec.axes[name][0]): order for name, order in hidden if order is not None}

@@ -19,6 +19,7 @@ from ..networks import (
     decoder_interface,
     draw_scores,
     encoder_interface,
+    flatten,
     negative_bound,
 )
 from ._matched_tickets import expected_networks
@@ -128,10 +129,9 @@ def magnitude(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
 
 def matched(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
     """Masks of what is largest where networks move as another did, see `expected_networks`."""
-    networks = experiment.networks
-    units = torch.where(networks.is_weight, networks.deviations, 1.0)
-    given = (experiment.starts / units, experiment.moves / units)
-    masks = experiment.masks(expected_networks(networks.spec, *given).abs())
+    rows, like = (experiment.starts, experiment.moves), experiment.train.features.like
+    starts, moves = (like(experiment.networks.in_deviations(one)) for one in rows)
+    masks = experiment.masks(flatten(expected_networks(starts, moves)).abs())
     return experiment.reach(masks, seed, on_progress)
 
 
@@ -148,8 +148,7 @@ def imp(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
 
 def standard_error(experiment: Tickets, outcome: Outcome) -> float:
     """Of the mean accuracy, over the starts that networks were trained from."""
-    accuracies = outcome.predictions[:, 0]
-    return float(accuracies.std() / len(accuracies) ** 0.5)
+    return _error(outcome.predictions[:, 0])
 
 
 def from_imp(outcome: Outcome, others: Mapping[str, Outcome]) -> float:
@@ -159,8 +158,12 @@ def from_imp(outcome: Outcome, others: Mapping[str, Outcome]) -> float:
 
 def from_imp_error(outcome: Outcome, others: Mapping[str, Outcome]) -> float:
     """Its standard error, over the starts that both trained from."""
-    differences = _differences(outcome, others)
-    return float(differences.std() / len(differences) ** 0.5)
+    return _error(_differences(outcome, others))
+
+
+def _error(values: Tensor) -> float:
+    """Standard error of the mean."""
+    return float(values.std() / len(values) ** 0.5)
 
 
 def _differences(outcome: Outcome, others: Mapping[str, Outcome]) -> Tensor:
