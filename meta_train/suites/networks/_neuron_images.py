@@ -1,6 +1,6 @@
 """Readers of SIRENs that share a start: what each neuron computes is an image.
 
-Shape legend: `n` SIRENs, `h` neurons of the last hidden layer, `c` values, `side` x `side` places.
+Shape legend: `n` SIRENs, `side` x `side` places.
 """
 
 from __future__ import annotations
@@ -10,38 +10,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nfn_optim import NetworkSpec, WeightSpaceFeatures
-
-from ..harness import Interface, Method, Raw
-from ._neuron_editor import SirenActivations
-from ._shown_image import convolutions, logits
-from ._siren_pass import Places
+from ..harness import Interface, Raw
+from ._shown_image import RunsSirens, SirenMaps, convolutions, logits
 
 _MOMENTUM = 0.1  # of the mean over networks, as in torch's batch normalization
 
 
 @dataclass(frozen=True)
-class NeuronImages(Method):
-    """Runs SIRENs of two coordinates at places, and reads what neurons compute by convolutions.
+class NeuronImages(RunsSirens):
+    """Reads what the neurons of the last hidden layer compute, and what SIRENs show.
 
-    It reads nothing but weights, which are run. Channels are the neurons of the last hidden layer,
-    and what the SIREN shows. Neurons are told apart by their numbers, so that SIRENs must be fitted
-    from one start.
-
-    Attributes:
-        places: Where SIRENs are evaluated.
-        widths: Channels of the convolutions; rows and columns are halved between them.
-        dropout: Before the last layer.
+    Neurons are told apart by their numbers, so that SIRENs must be fitted from one start.
     """
-
-    places: Places
-    widths: tuple[int, ...] = (32, 64, 128)
-    dropout: float = 0.3
 
     def build(self, interface: Interface) -> nn.Module:
         """See the class."""
         assert interface.out_features is not None
-        maps = NeuronMaps(interface.spec, self.places)
+        maps = SirenMaps(interface.spec, self.places, num_layers=2)
         return Raw(
             maps,
             CenterPlaces(maps.channels, self.places.side),
@@ -49,31 +34,6 @@ class NeuronImages(Method):
             *convolutions((maps.channels, *self.widths)),
             *logits(self.widths[-1], interface.out_features, self.dropout),
         )
-
-
-class NeuronMaps(nn.Module):
-    """What the last hidden layer of SIRENs and the SIRENs themselves compute at places.
-
-    Args:
-        spec: Their symmetry.
-        places: Where.
-
-    Attributes:
-        channels: Neurons and values, `h + c`.
-
-    Shape:
-        Features `(n, *axes, 1)`, weights as they are, to `(n, h + c, side, side)`.
-    """
-
-    def __init__(self, spec: NetworkSpec, places: Places) -> None:
-        super().__init__()
-        self.activations, self.side = SirenActivations(spec, places), places.side
-        self.channels = sum(spec.shapes[bias][0] for bias in spec.vectors[-2:])
-
-    def forward(self, feats: WeightSpaceFeatures) -> Tensor:
-        """Runs the SIRENs."""
-        computed = torch.cat(self.activations(feats)[-2:], dim=1)
-        return computed.unflatten(-1, (self.side, self.side))
 
 
 class CenterPlaces(nn.Module):

@@ -6,7 +6,8 @@ import torch
 from meta_train.suites.data import render
 from meta_train.suites.harness import Interface
 from meta_train.suites.networks import NeuronImages, Places
-from meta_train.suites.networks._neuron_images import CenterPlaces, NeuronMaps
+from meta_train.suites.networks._neuron_images import CenterPlaces
+from meta_train.suites.networks._shown_image import SirenMaps
 from meta_train.zoo import FieldConfig, siren
 from nfn_optim import NetworkSpec
 from nfn_optim.testing import assert_invariant, random_features
@@ -18,7 +19,7 @@ READER = NeuronImages(PLACES, widths=(4, 8))
 
 def test_channels_are_the_last_neurons_and_the_pixels(generator: torch.Generator) -> None:
     feats = random_features(SPEC, 1, generator, batch=(2,), dtype=torch.float64)
-    maps = NeuronMaps(SPEC, PLACES).double()
+    maps = SirenMaps(SPEC, PLACES, num_layers=2).double()
     computed = maps(feats)
     assert computed.shape == (2, maps.channels, 6, 6)
     neurons, shown = computed.split([5, 3], dim=1)
