@@ -14,8 +14,8 @@
 
 #include "border.h"
 #include "flush.h"
+#include "parallel.h"
 #include "product.h"
-#include "step/parallel.h"
 #include "tiles.h"
 
 namespace nfn {
