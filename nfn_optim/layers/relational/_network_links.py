@@ -187,11 +187,10 @@ class NetworkLinks:
         """
         starts = np.cumsum([0, *map(len, self.slot_counts[:-1])])
         found: list[np.ndarray] = []
-        for sizes, table, parameters, sections in zip(
-            self.sizes, self.tables, self.kinds, SECTIONS, strict=True
-        ):
-            own, runs = np.split(moved(table, starts[sections]), np.cumsum(sizes, dtype=int)), [_NONE]
-            for parameter, slots in zip(parameters, own, strict=False):
+        for kind, parameters in enumerate(self.kinds):
+            table, runs = moved(self.tables[kind], starts[SECTIONS[kind]]), [_NONE]
+            ends = np.cumsum(self.sizes[kind], dtype=int)
+            for parameter, slots in zip(parameters, np.split(table, ends), strict=False):
                 length = self._run_length(parameter)
                 each = slots.reshape(-1, length, 3)
                 first, second = each[:, 0], each[:, min(1, length - 1)]

@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from .. import Expected, Library, check, dense, fit, pointer, pointers, table
 __all__ = ["LIBRARY", "Network", "Networks"]
 
 LIBRARY = Library(Path(str(files(__package__))) / "packed.cpp")
-_WEIGHTS = ("entry", "vector", "taps", "own", "neurons", "network")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,23 +85,17 @@ class Networks:
         """Those of each table."""
         networks = [network for own in tables for network in own]
         sizes = np.array([network.sizes for network in networks], dtype=np.int64)
+        counts = np.array([network.counts for network in networks], dtype=np.int64)
+        others = [(len(own.runs), len(own.shares), own.neurons) for own in networks]
+        runs, shares, neurons = np.array(others, dtype=np.int64).T[..., None]
         ends = [*accumulate(map(len, tables), initial=0)]
-        rows = [_starts(sizes[a:b, :2]) for a, b in zip(ends, ends[1:], strict=False)]
-        columns = [
-            np.concatenate(rows),
-            _starts(sizes[:, 6:]),
-            np.array([[network.neurons] for network in networks]),
-            _starts(np.array([[len(network.runs)] for network in networks])),
-            _starts(np.array([[len(network.shares)] for network in networks])),
-            sizes,
-            np.array([network.counts for network in networks]),
-        ]
-        blocks = [
-            (a, b - a, int(sizes[a:b, :2].sum())) for a, b in zip(ends, ends[1:], strict=False)
-        ]
+        blocks = [(a, b - a, int(sizes[a:b, :2].sum())) for a, b in pairwise(ends)]
+        rows = np.concatenate([_starts(sizes[a:b, :2]) for a, b in pairwise(ends)])
+        parameters = _starts(sizes[:, 6:])
+        numbers = [rows, parameters, neurons, _starts(runs), _starts(shares), sizes, counts]
         return cls(
             torch.tensor(blocks),
-            torch.from_numpy(np.concatenate(columns, 1).astype(np.int64)),
+            torch.from_numpy(np.concatenate(numbers, 1)),
             torch.from_numpy(np.concatenate([network.runs for network in networks])),
             torch.from_numpy(np.concatenate([network.shares for network in networks])),
             int(sizes[:, 6:].sum()),
@@ -110,12 +103,12 @@ class Networks:
 
     def fit(self, tables: Sequence[Tensor], channels: int) -> bool:
         """Whether native code knows these tables, `(entries, channels)`."""
-        return fit(tables, [Expected("", (size, channels)) for size in self.blocks[:, 2].tolist()])
+        return fit(tables, self._tables("", channels))
 
     def map(
         self, tables: Sequence[Tensor], weights: Sequence[Tensor], given: Tensor
     ) -> list[Tensor]:
-        """The layer on tables `(entries, c)`, which fit: `(entries, o)`.
+        """The layer on tables `(entries, c)`: tables `(entries, o)`.
 
         Args:
             tables: One for each block.
@@ -124,18 +117,19 @@ class Networks:
             given: What else is added to the entries of each parameter, `(parameters, o)`.
 
         Raises:
-            ValueError: If weights or `given` are not that, in float32.
+            ValueError: If one of them is not that, in float32.
         """
-        laid, (o, c) = list(map(dense, tables)), weights[0].shape
-        weights, given = self._checked(weights, given)
-        results = [tensor.new_empty(len(tensor), o) for tensor in tables]
+        o, c = weights[0].shape
+        check([*tables, *weights, given], [*self._tables("table", c), *self._weights(c, o)])
+        laid, (*maps, terms) = list(map(dense, tables)), map(dense, [*weights, given])
+        results = [x.new_empty(len(x), o) for x in laid]
         LIBRARY.call(
             "nfn_packed",
             self._task(),
             _table(laid),
             ctypes.c_int64(c),
-            _table(weights),
-            ctypes.c_void_p(pointer(given)),
+            _table(maps),
+            ctypes.c_void_p(pointer(terms)),
             ctypes.c_int64(o),
             _table(results),
         )
@@ -149,13 +143,18 @@ class Networks:
         *,
         with_tables: bool,
     ) -> tuple[list[Tensor], Tensor, list[Tensor | None]]:
-        """From adjoints of results to those of weights, of `given`, and of tables if wanted."""
-        given, laid = list(map(dense, adjoints)), list(map(dense, tables))
-        c, o = laid[0].shape[1], given[0].shape[1]
-        of_weights = [torch.zeros(weight.shape) for weight in weights]
+        """From adjoints of results to those of weights, of `given`, and of tables if wanted.
+
+        Raises:
+            ValueError: As of `map`.
+        """
+        o, c = weights[0].shape
+        of_weights = [x.new_zeros(x.shape) for x in weights]
         of_given = torch.empty(self.num_parameters, o)
+        expected = [*self._tables("adjoint", o), *self._tables("table", c), *self._weights(c, o)]
+        check([*adjoints, *tables, *weights, of_given], expected)
+        given, laid, maps = (list(map(dense, each)) for each in (adjoints, tables, weights))
         of_tables = [x.new_empty(x.shape) for x in laid] if with_tables else []
-        weights, _ = self._checked(weights, of_given)
         LIBRARY.call(
             "nfn_packed_back",
             self._task(),
@@ -163,20 +162,26 @@ class Networks:
             ctypes.c_int64(o),
             _table(laid),
             ctypes.c_int64(c),
-            _table(weights),
+            _table(maps),
             _table(of_weights),
             ctypes.c_void_p(pointer(of_given)),
             _table(of_tables) if with_tables else None,
         )
-        return of_weights, of_given, of_tables or [None] * len(laid)
+        return of_weights, of_given, [*of_tables] or [None] * len(laid)
 
-    def _checked(self, weights: Sequence[Tensor], given: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Weights and `given` as native code reads them."""
-        o, c = weights[0].shape
-        shapes = (o, c), (o, c), (o, c), (2, o, c), (3 * o, 3 * c), (2, o, 3 * c)
-        expected = [Expected(*each) for each in zip(_WEIGHTS, shapes, strict=True)]
-        check([*weights, given], [*expected, Expected("given", (self.num_parameters, o))])
-        return list(map(dense, weights)), dense(given)
+    def _tables(self, name: str, channels: int) -> list[Expected]:
+        sizes = self.blocks[:, 2].tolist()
+        return [Expected(f"{name} {i}", (size, channels)) for i, size in enumerate(sizes)]
+
+    def _weights(self, c: int, o: int) -> list[Expected]:
+        """Those of a layer, and `given`."""
+        return [
+            *(Expected(name, (o, c)) for name in ("entry", "vector", "taps")),
+            Expected("own", (2, o, c)),
+            Expected("neurons", (3 * o, 3 * c)),
+            Expected("network", (2, o, 3 * c)),
+            Expected("given", (self.num_parameters, o)),
+        ]
 
     def _task(self) -> Any:
         """`Task` there."""

@@ -18,7 +18,7 @@ constexpr long KINDS = 2;    // weights and vectors
 // Sections of tables: entries of weights and of vectors; outputs of weights, inputs of weights,
 // outputs of vectors, and what has taps; weights and vectors. Each has a map, and so have neurons, of
 // all their roles at once, and the network, of both kinds.
-enum { ENTRIES = 0, SLOTS = 2, PARAMETERS = 6, SECTIONS = 8, NEURONS = 8, WHOLE = 9, MAPS = 10 };
+enum { ENTRIES = 0, SLOTS = 2, PARAMETERS = 6, SECTIONS = 8, NEURONS = 8, WHOLE = 9 };
 using Maps = std::vector<Matrix>;
 
 // As the Python side writes it.
@@ -30,7 +30,7 @@ struct Numbers {
   int64_t sizes[SECTIONS], counts[SECTIONS];  // rows and runs of each section
 };
 
-// Rows that lie one after another.
+// Rows of a table that lie one after another.
 struct Section {
   const Run* runs;
   long count, size;

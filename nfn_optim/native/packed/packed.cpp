@@ -66,12 +66,13 @@ void pool_entries(const Network& network, const Numbers& numbers, Table<const fl
 
 // Writes products of a network's entries, plus terms of their slots.
 void map_entries(const Network& network, const Numbers& numbers, Table<const float> table,
-                 const Maps& maps, const Tables& terms, const Memory& results) {
+                 const Maps& maps, const Tables& terms, const Results& results) {
   const long width = terms.slots.width;
   for (long k = 0; k < KINDS; ++k) {
     const Table<const float> entries = table.from(numbers.rows[k]);
     Writer writer(results, numbers.rows[k] * width, CHUNK * width);
     network.sections[ENTRIES + k].each([&](const Run& run, long row) {
+      fetch(entries.from(row), run.count);
       map(run, entries.from(row), maps[ENTRIES + k], terms.slots,
           {writer.next(run.count * width), width});
     });
@@ -92,7 +93,7 @@ extern "C" int nfn_packed(const nfn::Task* task, const float* const* tables, int
   const Table<const float> all{given, out};
   task->each_block([&](const Block& block, long i) {
     const Table<const float> x{tables[i], in};
-    const Memory y(results[i], block.entries * out);
+    const Results y(results[i], block.entries * out);
     task->each_network(block, [&](const Network& network, const Numbers& numbers) {
       Tables means(network, in);
       pool_entries(network, numbers, x, means);
@@ -120,7 +121,7 @@ extern "C" int nfn_packed_back(const nfn::Task* task, const float* const* adjoin
   std::vector<Maps> parts(task->count, zeros(gradients));
   task->each_block([&](const Block& block, long i) {
     const Table<const float> x{tables[i], in}, g{adjoints[i], out};
-    const Memory of_x(of_tables ? of_tables[i] : nullptr, of_tables ? block.entries * in : 0);
+    const Results of_x(of_tables ? of_tables[i] : nullptr, of_tables ? block.entries * in : 0);
     task->each_network(block, [&](const Network& network, const Numbers& numbers) {
       Tables means(network, in), sums(network, out);
       for (long k = 0; k < KINDS; ++k) {

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #if defined(__linux__)
@@ -30,16 +29,17 @@ inline void stream(const float* from, float* to, long n) {
 }
 
 // The memory of results.
-class Memory {
+class Results {
  public:
-  Memory(float* begin, long count) : begin_(begin), is_large_(count * long(sizeof(float)) >= LARGE) {
+  Results(float* begin, long count)
+      : begin_(begin), is_large_(count * long(sizeof(float)) >= LARGE) {
     if (is_large_) enlarge_pages(count);
   }
 
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
+  Results(const Results&) = delete;
+  Results& operator=(const Results&) = delete;
 
-  ~Memory() {
+  ~Results() {
 #if defined(__AVX__)
     _mm_sfence();  // other threads see what went past the cache
 #endif
@@ -62,38 +62,38 @@ class Memory {
   bool is_large_;
 };
 
-// Writes from some place of the memory on.
+// Writes results one after another, `most` at a time at most. What goes past the cache waits until
+// there are whole registers of it.
 class Writer {
  public:
-  Writer(const Memory& memory, long place, long most)
-      : to_(memory.at(place)), buffer_(memory.is_large() ? 2 * most + LANES : 0) {}
+  Writer(const Results& results, long place, long most)
+      : to_(results.at(place)), waiting_(results.is_large() ? 2 * most + LANES : 0) {}
 
-  ~Writer() { std::copy_n(buffer_.data(), filled_, to_); }
+  ~Writer() { std::copy_n(waiting_.data(), count_, to_); }
 
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
-  // Where the next `n` are to be written, `most` at most.
+  // Where to write the next `n`.
   float* next(long n) {
-    if (buffer_.empty()) return std::exchange(to_, to_ + n);
-    if (filled_ + n > static_cast<long>(buffer_.size())) flush();
-    return buffer_.data() + std::exchange(filled_, filled_ + n);
+    if (waiting_.empty()) return (to_ += n) - n;
+    if (count_ + n > static_cast<long>(waiting_.size())) flush();
+    return waiting_.data() + (count_ += n) - n;
   }
 
  private:
-  // Whole cache lines.
   void flush() {
     const long head = -reinterpret_cast<uintptr_t>(to_) / sizeof(float) % LANES;
-    const long whole = (filled_ - head) / LANES * LANES, left = filled_ - head - whole;
-    std::copy_n(buffer_.data(), head, to_);
-    stream(buffer_.data() + head, to_ + head, whole);
-    std::copy_n(buffer_.data() + head + whole, left, buffer_.data());
-    to_ += head + whole, filled_ = left;
+    const long whole = (count_ - head) / LANES * LANES, done = head + whole;
+    std::copy_n(waiting_.data(), head, to_);
+    stream(waiting_.data() + head, to_ + head, whole);
+    std::copy(waiting_.data() + done, waiting_.data() + count_, waiting_.data());
+    to_ += done, count_ -= done;
   }
 
   float* to_;
-  std::vector<float> buffer_;
-  long filled_ = 0;
+  std::vector<float> waiting_;
+  long count_ = 0;
 };
 
 }  // namespace nfn
