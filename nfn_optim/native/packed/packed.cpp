@@ -68,13 +68,17 @@ void pool_entries(const Network& network, const Numbers& numbers, Table<const fl
 void map_entries(const Network& network, const Numbers& numbers, Table<const float> table,
                  const Maps& maps, const Tables& terms, const Results& results) {
   const long width = terms.slots.width;
+  const bool are_registers = results.is_large() && results.has_registers(width);
   for (long k = 0; k < KINDS; ++k) {
     const Table<const float> entries = table.from(numbers.rows[k]);
-    Writer writer(results, numbers.rows[k] * width, CHUNK * width);
+    const Table<float> y{results.at(numbers.rows[k] * width), width};
+    const Matrix& matrix = maps[ENTRIES + k];
+    Writer writer(y.begin, results.is_large() && !are_registers ? CHUNK * width : 0);
     network.sections[ENTRIES + k].each([&](const Run& run, long row) {
-      fetch(entries.from(row), run.count);
-      map(run, entries.from(row), maps[ENTRIES + k], terms.slots,
-          {writer.next(run.count * width), width});
+      const Table<const float> x = entries.from(row);
+      fetch(x, run.count);
+      if (are_registers) return map<Streamed>(run, x, matrix, terms.slots, y.from(row));
+      map(run, x, matrix, terms.slots, {writer.next(run.count * width), width});
     });
   }
 }

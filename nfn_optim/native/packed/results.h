@@ -9,24 +9,11 @@
 #include <sys/mman.h>
 #endif
 
-#include "lanes.h"
+#include "registers.h"
 
 namespace nfn {
 
 constexpr long LARGE = 1 << 21;  // bytes of results that are not kept in the cache: a page
-
-// Copies whole registers past the cache, whose lines would be read before they are written.
-inline void stream(const float* from, float* to, long n) {
-  for (long i = 0; i < n; i += LANES) {
-#if defined(__AVX512F__)
-    _mm512_stream_ps(to + i, (__m512)load(from + i));
-#elif defined(__AVX__)
-    _mm256_stream_ps(to + i, (__m256)load(from + i));
-#else
-    store(to + i, load(from + i));
-#endif
-  }
-}
 
 // The memory of results.
 class Results {
@@ -48,6 +35,11 @@ class Results {
   float* at(long place) const { return begin_ + place; }
   bool is_large() const { return is_large_; }
 
+  // Whether rows are whole registers.
+  bool has_registers(long width) const {
+    return width % LANES == 0 && reinterpret_cast<uintptr_t>(begin_) % sizeof(Vec) == 0;
+  }
+
  private:
   // The first touch of a page takes time, so that new memory had better come in large ones.
   void enlarge_pages(long count) {
@@ -62,12 +54,11 @@ class Results {
   bool is_large_;
 };
 
-// Writes results one after another, `most` at a time at most. What goes past the cache waits until
-// there are whole registers of it.
+// Writes one after another. If a piece has a size, pieces have that at most, and go past the cache:
+// they wait until there are whole registers.
 class Writer {
  public:
-  Writer(const Results& results, long place, long most)
-      : to_(results.at(place)), waiting_(results.is_large() ? 2 * most + LANES : 0) {}
+  Writer(float* to, long piece) : to_(to), waiting_(piece ? 2 * piece + LANES : 0) {}
 
   ~Writer() { std::copy_n(waiting_.data(), count_, to_); }
 
@@ -84,9 +75,9 @@ class Writer {
  private:
   void flush() {
     const long head = -reinterpret_cast<uintptr_t>(to_) / sizeof(float) % LANES;
-    const long whole = (count_ - head) / LANES * LANES, done = head + whole;
+    const long done = head + (count_ - head) / LANES * LANES;
     std::copy_n(waiting_.data(), head, to_);
-    stream(waiting_.data() + head, to_ + head, whole);
+    for (long i = head; i < done; i += LANES) stream(to_ + i, load(waiting_.data() + i));
     std::copy(waiting_.data() + done, waiting_.data() + count_, waiting_.data());
     to_ += done, count_ -= done;
   }

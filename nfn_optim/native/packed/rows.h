@@ -6,13 +6,12 @@
 #include <cstdint>
 #include <vector>
 
-#include "lanes.h"
 #include "product.h"
+#include "registers.h"
 #include "tiles.h"
 
 namespace nfn {
 
-constexpr long WIDE = 2;                     // registers of a row that are worked on at a time
 constexpr long SUMS = LANES == 16 ? 16 : 8;  // registers that sums of products stay in
 constexpr long PRODUCTS = 8;                 // and products: more rows' addresses would have none
 constexpr int OWNERS = 3;                    // that a row may belong to
@@ -58,44 +57,6 @@ class Matrix {
   std::vector<float> numbers_;
 };
 
-// `f(Number of registers, first column, columns)` for all columns.
-template <class F>
-void columns(long width, F f) {
-  for (long c = 0; c < width; c += WIDE * LANES) {
-    const long left = std::min(width - c, WIDE * LANES);
-    choose<WIDE>((left + LANES - 1) / LANES, [&](auto size) { f(size, c, left); });
-  }
-}
-
-// The first `width` floats of a row, in registers.
-template <long V>
-struct Row {
-  Vec x[V] = {};
-
-  static NFN_INLINE Row at(const float* from, long width) {
-    Row row;
-#pragma GCC unroll 4
-    for (long v = 0; v < V; ++v) row.x[v] = load(from + v * LANES, width - v * LANES);
-    return row;
-  }
-
-  NFN_INLINE void operator+=(const Row& other) {
-#pragma GCC unroll 4
-    for (long v = 0; v < V; ++v) x[v] += other.x[v];
-  }
-
-  NFN_INLINE void store_at(float* to, long width) const {
-#pragma GCC unroll 4
-    for (long v = 0; v < V; ++v) store(to + v * LANES, x[v], width - v * LANES);
-  }
-
-  NFN_INLINE void add_to(float* to, long width) const {
-    Row sum = at(to, width);
-    sum += *this;
-    sum.store_at(to, width);
-  }
-};
-
 // Sums of columns.
 template <long V>
 NFN_INLINE Row<V> total(Table<const float> x, long rows, long width) {
@@ -116,9 +77,13 @@ inline void add(const float* from, float* to, long n) {
 }
 
 inline void scale(Table<float> x, long rows, const float* factors) {
-  for (long i = 0; i < rows; ++i) {
-    for (long k = 0; k < x.width; ++k) x[i][k] *= factors[i];
-  }
+  columns(x.width, [&](auto size, long c, auto left) {
+    for (long i = 0; i < rows; ++i) {
+      auto row = Row<decltype(size)::value>::at(x[i] + c, left);
+      row *= factors[i];
+      row.store_at(x[i] + c, left);
+    }
+  });
 }
 
 // Adds a run's rows to their owners.
@@ -132,7 +97,7 @@ inline void pool(const Run& run, Table<const float> x, Table<float> sums) {
       add(x.begin, to, run.count * width);
       continue;
     }
-    columns(width, [&](auto size, long c, long left) {
+    columns(width, [&](auto size, long c, auto left) {
       constexpr long V = decltype(size)::value;
       if (!stride) return total<V>({x.begin + c, width}, run.count, left).add_to(to + c, left);
       for (long e = 0; e < run.count; ++e) Row<V>::at(x[e] + c, left).add_to(to + e * stride + c, left);
@@ -140,11 +105,22 @@ inline void pool(const Run& run, Table<const float> x, Table<float> sums) {
   }
 }
 
+// How the first `n` lanes of results are written to memory.
+struct Stored {
+  static NFN_INLINE void write(float* to, Vec x, long n) { store_lanes(to, x, n); }
+};
+
+// Past the cache; all of them.
+struct Streamed {
+  static NFN_INLINE void write(float* to, Vec x, long) { stream(to, x); }
+};
+
 // The product of each of a run's rows with a matrix `(in, out)`, and what its owners add. A matrix
 // without rows is zero.
-inline void map(const Run& run, Table<const float> x, const Matrix& matrix,
-                Table<const float> terms, Table<float> y) {
-  columns(y.width, [&](auto size, long c, long left) {
+template <class Memory = Stored>
+void map(const Run& run, Table<const float> x, const Matrix& matrix, Table<const float> terms,
+         Table<float> y) {
+  columns(y.width, [&](auto size, long c, auto left) {
     constexpr long V = decltype(size)::value;
     Row<V> shared;
     const float* others[OWNERS];
@@ -176,7 +152,7 @@ inline void map(const Run& run, Table<const float> x, const Matrix& matrix,
 #pragma GCC unroll 8
       for (long i = 0; i < N; ++i) {
         for (long v = 0; v < V; ++v) {
-          store(y[e + i] + c + v * LANES, sums[i][v], left - v * LANES);
+          Memory::write(y[e + i] + c + v * LANES, sums[i][v], left - v * LANES);
         }
       }
     });
@@ -186,7 +162,7 @@ inline void map(const Run& run, Table<const float> x, const Matrix& matrix,
 // Adds the products of each channel of `a` with each of `b`, of all rows, to a matrix of as many
 // rows and columns; one without columns takes none.
 inline void outer(long count, Table<const float> a, Table<const float> b, Matrix& sums) {
-  columns(sums.columns(), [&](auto size, long c, long left) {
+  columns(sums.columns(), [&](auto size, long c, auto left) {
     constexpr long V = decltype(size)::value;
     even_tiles<SUMS / V>(sums.rows(), [&](auto rows, long r) {
       constexpr long N = decltype(rows)::value;

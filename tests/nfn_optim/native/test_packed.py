@@ -139,12 +139,13 @@ def test_values_and_gradients_are_those_of_products_with_incidences(pack, ins, o
         assert all(map(torch.equal, of_maps_alone, of_maps))
 
 
-def test_large_results_are_written_as_small_ones():
+@pytest.mark.parametrize("channels", [5, 16, 24])
+def test_large_results_are_written_as_small_ones(channels):
     """They go past the cache, from wherever a row of cache lines begins."""
     pack = Pack.of([chain_spec([3, 2]), chain_spec([300, 211, 201])])
-    x, (entry, *others) = table(pack, 5), weights(5, 5)
+    x, (entry, *others) = table(pack, channels), weights(channels, channels)
     maps = [entry, entry, *(other * 0 for other in others[1:])]
-    nothing = torch.zeros(pack.native.num_parameters, 5)
+    nothing = torch.zeros(pack.native.num_parameters, channels)
     whole = torch.zeros(x.numel() + 1)
     moved = whole[1:].view_as(x).copy_(x)
     assert x.nbytes > 1 << 21
