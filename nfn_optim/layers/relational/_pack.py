@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ...native.packed import Entries
+from ...native.packed import Networks
 from ...symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
 from ._links import Link, Links
-from ._network_links import SECTIONS, VECTORS, WEIGHTS, NetworkLinks, links_of, moved
+from ._network_links import VECTORS, WEIGHTS, NetworkLinks, links_of
 
 _ENTRIES = 1 << 17  # of a block: its features stay in the cache, and malloc keeps their memory
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h calls them
+_LARGEST_PIECE, _KEPT = 32 << 20, 256 << 20  # bytes that malloc keeps, and keeps at its end
 _CPU = torch.device("cpu")
 Index = Tensor | slice | Sequence[int]
 
@@ -72,11 +75,6 @@ class Block:
     def num_weight_entries(self) -> int:
         """Entries of all weights; those of vectors follow."""
         return sum(sum(network.sizes[WEIGHTS]) for network in self.links)
-
-    def count(self, of: Callable[[NetworkLinks, int], int]) -> tuple[int, int]:
-        """Sums over networks of what there is of weights, and of vectors."""
-        weights, vectors = (sum(of(own, kind) for own in self.links) for kind in (0, 1))
-        return weights, vectors
 
     @cached_property
     def slot_sizes(self) -> list[int]:
@@ -158,29 +156,9 @@ class Pack:
         return self.blocks[0] if len(self.blocks) == 1 else Block(self.links, self.device)
 
     @cached_property
-    def entries(self) -> Entries:
-        """Entries and their slots as native code has them; slots are in the order of `whole`'s."""
-        sizes = np.array([[*map(len, own.slot_counts)] for own in self.links])
-        flat = sizes.T.ravel()  # all networks of one section, then of the next
-        starts = (flat.cumsum() - flat).reshape(sizes.shape[::-1]).T
-        runs = []
-        for kind in (WEIGHTS, VECTORS):
-            for own, first in zip(self.links, starts, strict=True):
-                count, slots, steps = np.split(own.runs[kind], [1, 4], 1)
-                runs.append(np.concatenate([count, moved(slots, first[SECTIONS[kind]]), steps], 1))
-        return Entries(
-            [block.count(lambda own, kind: sum(own.sizes[kind])) for block in self.blocks],
-            [block.count(lambda own, kind: len(own.runs[kind])) for block in self.blocks],
-            torch.from_numpy(np.concatenate(runs).astype(np.int32)),
-            int(flat.sum()),
-        )
-
-    @cached_property
-    def shares(self) -> Tensor:
-        """What an entry counts in the mean of each slot of `entries`, `(slots, 1)`."""
-        sections = zip(*(network.slot_counts for network in self.links), strict=True)
-        counts = np.concatenate([own for section in sections for own in section])
-        return torch.from_numpy(counts).unsqueeze(1).float().reciprocal()
+    def native(self) -> Networks:
+        """What native code knows of the networks."""
+        return Networks.of([[own.native for own in block.links] for block in self.blocks])
 
     def take(self, index: Index) -> Pack:
         """The pack of some of the networks: positions, a mask or a slice."""
@@ -370,14 +348,17 @@ def _packed(links: Sequence[NetworkLinks], device: torch.device) -> Pack:
     return Pack(specs, tuple(Block(tuple(block), device) for block in blocks), device)
 
 
+@cache
 def _keep_memory() -> None:
-    """Lets glibc's malloc keep what large tables leave behind.
+    """Lets glibc's malloc keep what large tables leave behind, for the whole process.
 
-    It gives memory back to the system from twice the size of the largest piece that was ever freed,
-    32 MB at most, and to get it anew costs more than the arithmetic. What is not touched, as here,
-    costs nothing.
+    Otherwise it gives all memory back to the system that is free at its end from 64 MB on, and to
+    get it anew takes a quarter of the time of a layer. Other systems are left as they are.
     """
-    torch.empty(31 << 20, dtype=torch.uint8)
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_PIECE)
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
 def _positions(index: Index, count: int) -> list[int]:
