@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 
 import torch
 from torch import Tensor
 
+from ...native import keep_memory
 from ...native.packed import Networks
 from ...symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
 from ._links import Link, Links
 from ._network_links import VECTORS, WEIGHTS, NetworkLinks, links_of
 
 _ENTRIES = 1 << 17  # of a block: its features stay in the cache, and malloc keeps their memory
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # as malloc.h calls them
-_LARGEST_PIECE, _KEPT = 32 << 20, 256 << 20  # bytes that malloc keeps, and keeps at its end
 _CPU = torch.device("cpu")
 Index = Tensor | slice | Sequence[int]
 
@@ -333,7 +330,7 @@ def _remembered(specs: tuple[NetworkSpec, ...], device: torch.device) -> Pack:
 
 def _packed(links: Sequence[NetworkLinks], device: torch.device) -> Pack:
     """Networks in their order, in blocks that are full with `_ENTRIES`."""
-    _keep_memory()
+    keep_memory()
     if not links:
         raise SpecError("a pack got no networks. Give one spec at least.")
     blocks: list[list[NetworkLinks]] = [[]]
@@ -346,19 +343,6 @@ def _packed(links: Sequence[NetworkLinks], device: torch.device) -> Pack:
         entries += network.num_entries
     specs = tuple(network.spec for network in links)
     return Pack(specs, tuple(Block(tuple(block), device) for block in blocks), device)
-
-
-@cache
-def _keep_memory() -> None:
-    """Lets glibc's malloc keep what large tables leave behind, for the whole process.
-
-    Otherwise it gives all memory back to the system that is free at its end from 64 MB on, and to
-    get it anew takes a quarter of the time of a layer. Other systems are left as they are.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_PIECE)
-        libc.mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
 def _positions(index: Index, count: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Packed networks: what layers make of them is what a loop over networks makes."""
 
+import os
 import platform
 import random
 import subprocess
@@ -205,11 +206,12 @@ print(new_pages())
 @pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="other systems' malloc stays as it is"
 )
-def test_malloc_keeps_what_large_tables_leave_behind():
-    done = subprocess.run(
-        [sys.executable, "-c", ALLOCATE], capture_output=True, text=True, check=True
-    )
-    assert int(done.stdout) < 1000  # of 40,960
+@pytest.mark.parametrize("own", [{}, {"MALLOC_TRIM_THRESHOLD_": "65536"}])
+def test_malloc_keeps_what_large_tables_leave_behind_unless_users_set_it(own):
+    command, env = [sys.executable, "-c", ALLOCATE], {**os.environ, **own}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    is_kept = int(done.stdout) < 1000  # of 40,960 pages
+    assert is_kept == (not own)
 
 
 def test_mistakes_are_named(layer):
