@@ -7,6 +7,8 @@ from ._baselines import Statistics as Statistics
 from ._equivariant import Equivariant as Equivariant
 from ._equivariant import Transformer as Transformer
 from ._heads import Heads as Heads
+from ._image_readers import ConvolutionalReader as ConvolutionalReader
+from ._image_readers import PixelMLP as PixelMLP
 from ._mask_vae import Autoencode as Autoencode
 from ._mask_vae import MaskGenerator as MaskGenerator
 from ._mask_vae import MaskVAE as MaskVAE

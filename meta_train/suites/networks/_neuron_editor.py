@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
 from ..harness import Interface, Method, Raw
+from ._image_readers import ImageReader
 from ._siren_pass import Places
 
 
@@ -51,19 +52,21 @@ class SirenActivations(nn.Module):
 class NeuronEditor(Method):
     """Writes changes of SIRENs from what their neurons, and the whole, compute at places.
 
-    An MLP reads what the SIREN shows. A second one, for each hidden population, reads what a neuron
-    computes, its bias, its weights to inputs and outputs, and what the first one says. It writes
-    the change of the bias and of these weights, and factors of the change of weights to other
-    hidden neurons.
+    One network reads what the SIREN shows. An MLP, for each hidden population, reads what a neuron
+    computes, how that agrees with each map which the first one draws, the neuron's bias and weights
+    to inputs and outputs, and what the first one says of the whole. It writes the change of the
+    bias and of these weights, and factors of the change of weights to other hidden neurons.
 
     Attributes:
         places: Where SIRENs are evaluated.
+        image: Reads what SIRENs show.
         networks: Edited networks to write.
-        width: Of the hidden layers of the neurons' MLPs; that of the whole is four times as wide.
+        width: Of the hidden layers of the neurons' MLPs; twice as many numbers tell of the whole.
         rank: Of the change of a weight between hidden neurons.
     """
 
     places: Places
+    image: ImageReader
     networks: int = 1
     width: int = 256
     rank: int = 8
@@ -93,16 +96,15 @@ class NeuronEdits(nn.Module):
             spec.shapes[spec.weights[0]][1],
             spec.shapes[spec.vectors[-1]][0],
         )
-        wide, told = 4 * config.width, 2 * config.width
-        self.image = nn.Sequential(
-            nn.Linear(self.outputs * places, wide), nn.ReLU(), nn.Linear(wide, told), nn.ReLU()
-        )
+        told = 2 * config.width
+        self.image = config.image.build(self.outputs, config.places.side, told)
+        read = places + config.image.maps + 1
         depth = len(spec.vectors) - 1
         self.before = [self.inputs, *[config.rank] * (depth - 1)]  # written for what is read
         self.after = [*[config.rank] * (depth - 1), self.outputs]  # and for what reads
         self.neurons = nn.ModuleList(
             NeuronMLP(
-                places + 1 + (hidden == 0) * self.inputs + (hidden == depth - 1) * self.outputs,
+                read + (hidden == 0) * self.inputs + (hidden == depth - 1) * self.outputs,
                 told,
                 config.width,
                 self.networks * (self.before[hidden] + 1 + self.after[hidden]),
@@ -114,11 +116,13 @@ class NeuronEdits(nn.Module):
     def forward(self, feats: WeightSpaceFeatures) -> WeightSpaceFeatures:
         """Changes of SIRENs of the spec."""
         *hidden, shown = self.activations(feats)
-        told = self.image(shown.flatten(1))
+        told, maps = self.image(shown)
         factors: Tensor | None = None  # of the population before, (n, h, k, rank)
         changes = {}
         for layer, (neurons, computed) in enumerate(zip(self.neurons, hidden, strict=True)):
-            written = neurons(torch.cat([computed, *self._own(feats, layer)], dim=-1), told)
+            agreement = computed @ maps.mT / computed.shape[-1] ** 0.5  # (n, h, maps)
+            features = [computed, agreement, *self._own(feats, layer)]
+            written = neurons(torch.cat(features, dim=-1), told)
             sizes = [self.before[layer], 1, self.after[layer]]
             before, bias, after = written.unflatten(-1, (self.networks, -1)).split(sizes, dim=-1)
             changes[self.spec.vectors[layer]] = bias.squeeze(-1)  # (n, h, k)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..harness import Interface, Raw
-from ._shown_image import RunsSirens, SirenMaps, convolutions, logits
+from ._image_readers import convolutions
+from ._shown_image import RunsSirens, SirenMaps, logits
 
 _MOMENTUM = 0.1  # of the mean over networks, as in torch's batch normalization
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
 
 from ..harness import Interface, Method, Raw
+from ._image_readers import convolutions
 from ._neuron_editor import SirenActivations
 from ._siren_pass import Places
 
@@ -51,15 +51,6 @@ class ShownImage(RunsSirens):
             nn.MaxPool2d(2),
             *logits(self.widths[-1], interface.out_features, self.dropout),
         )
-
-
-def convolutions(widths: tuple[int, ...]) -> list[nn.Module]:
-    """Convolutions of 3x3 from each width to the next; rows and columns are halved in between."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(widths):
-        layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out)]
-        layers += [nn.ReLU(), nn.MaxPool2d(2)]
-    return layers[:-1]
 
 
 def logits(channels: int, out_features: int, dropout: float) -> list[nn.Module]:

@@ -46,9 +46,11 @@ from ..harness import (
     plot_images,
 )
 from ..networks import (
+    ConvolutionalReader,
     Equivariant,
     Heads,
     NeuronEditor,
+    PixelMLP,
     Places,
     SirenPass,
     paper_methods,
@@ -216,7 +218,7 @@ def _averaging(networks: int, omega: float) -> dict[str, Method]:
     return {
         "np+": Heads(SirenPass(few, np, per_position=True), networks),
         "hnp+": Heads(SirenPass(few, hnp), networks),
-        "probes": NeuronEditor(Places(side=14, span=0.93, omega=omega), networks),
+        "probes": NeuronEditor(Places(side=14, span=0.93, omega=omega), PixelMLP(), networks),
     }
 
 
@@ -264,6 +266,9 @@ _PHOTOGRAPHS = replace(
     methods={
         **_networks(InputConfig(fourier=16, fourier_scale=0.3), (64,), (512, 512, 512)),
         **_averaging(8, _SHARP_FIELD.omega),
+        "probes": NeuronEditor(
+            Places(side=16, span=0.94, omega=_SHARP_FIELD.omega), ConvolutionalReader(), 8
+        ),
     },
 )
 _DWS_FIELD = FieldConfig(num_steps=2_500, lr=1.5e-3, start=dws_start)

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from meta_train.suites.harness import Interface
-from meta_train.suites.networks import Heads, NeuronEditor, Places, SirenPass
+from meta_train.suites.networks import (
+    ConvolutionalReader,
+    Heads,
+    NeuronEditor,
+    PixelMLP,
+    Places,
+    SirenPass,
+)
 from meta_train.suites.networks._equivariant import Equivariant
 from meta_train.suites.networks._neuron_editor import SirenActivations
 from meta_train.zoo import FieldConfig, evaluate_fields, siren
@@ -14,7 +21,11 @@ from nfn_optim.networks import EquivariantConfig
 from nfn_optim.testing import assert_equivariant, random_features
 
 PLACES = Places(side=3, span=0.8, omega=3.0)
-EDITOR = NeuronEditor(PLACES, networks=2, width=8, rank=2)
+EDITORS = [
+    NeuronEditor(PLACES, image, networks=2, width=8, rank=2)
+    for image in (PixelMLP(), ConvolutionalReader(widths=(4, 5), maps=3))
+]
+editors = pytest.mark.parametrize("editor", EDITORS, ids=["mlp", "convolutions"])
 shapes = pytest.mark.parametrize(
     ("hidden", "channels"), [((4,), 1), ((4, 5), 1), ((4, 5), 3), ((4, 5, 3), 2)], ids=str
 )
@@ -38,12 +49,13 @@ def test_the_last_activations_are_what_the_siren_shows(
 
 
 @shapes
+@editors
 def test_changes_are_renumbered_with_the_neurons(
-    hidden: tuple[int, ...], channels: int, generator: torch.Generator
+    editor: NeuronEditor, hidden: tuple[int, ...], channels: int, generator: torch.Generator
 ) -> None:
     spec = spec_of(hidden, channels)
     feats = random_features(spec, 1, generator, batch=(3,), dtype=torch.float64)
-    network = EDITOR.build(Interface(spec, several=True)).double()
+    network = editor.build(Interface(spec, several=True)).double()
     changes = network(feats)
     assert changes.channels == 2
     assert all(tensor.std() > 0 for tensor in changes.values())
@@ -51,13 +63,14 @@ def test_changes_are_renumbered_with_the_neurons(
 
 
 @shapes
+@editors
 def test_every_parameter_of_the_siren_and_of_the_editor_counts(
-    hidden: tuple[int, ...], channels: int, generator: torch.Generator
+    editor: NeuronEditor, hidden: tuple[int, ...], channels: int, generator: torch.Generator
 ) -> None:
     spec = spec_of(hidden, channels)
     feats = random_features(spec, 1, generator, batch=(3,), dtype=torch.float64)
     leaves = [tensor.requires_grad_() for tensor in feats.values()]
-    network = EDITOR.build(Interface(spec, several=True)).double()
+    network = editor.build(Interface(spec, several=True)).double()
     torch.stack([t.square().sum() for t in network(feats.like(leaves)).values()]).sum().backward()
     for tensor in (*leaves, *network.parameters()):
         assert tensor.grad is not None
