@@ -34,9 +34,9 @@ from ..harness import (
 )
 from ..networks import (
     Aligned,
+    DecodedImage,
     Equivariant,
     FlatWeights,
-    NeuronImages,
     Places,
     ShownImage,
     SirenPass,
@@ -184,7 +184,7 @@ _LEARNED = LearnedStartSize(
         **_SMALL.methods,
         **_running(_ONE_STEP.omega, _SMALL_HEAD),
         "mlp+": Aligned(FlatWeights(_ALIGNED_HEAD)),
-        "neuron-probes": NeuronImages(Places(side=14, span=1.0, omega=_ONE_STEP.omega)),
+        "decoded": DecodedImage(),
     },
     fit=FitConfig(
         num_steps=3_000, batch_size=128, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500

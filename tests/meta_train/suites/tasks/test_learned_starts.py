@@ -130,6 +130,9 @@ def test_predictions_end_in_the_error_of_the_fit(generator: torch.Generator) -> 
     loss = LogitsAndError(2.0)(predictions, labels)
     expected = nn.functional.cross_entropy(predictions[:, :2], labels)
     torch.testing.assert_close(loss, expected + 2 * predictions[:, -1].mean())
+    smooth = LogitsAndError(0.0, 0.3)(predictions, labels)
+    even = -predictions[:, :2].log_softmax(-1).mean()
+    torch.testing.assert_close(smooth, 0.7 * expected + 0.3 * even)
     sure = torch.tensor([[1.0, 0.0, 9.0], [0.0, 1.0, 9.0]])
     assert LogitsAndError.accuracy(sure, torch.tensor([0, 1])) == 1
 
