@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from meta_train import run_suite
 from meta_train.suites import SUITES
 from meta_train.suites.data import Images, Motion, MoveImages, _images
-from meta_train.suites.networks import Aligned, FlatWeights
+from meta_train.suites.networks import Aligned, DecodedImage, FlatWeights
 from meta_train.suites.tasks._classification_sizes import (
     Classification,
     FitAndRead,
@@ -97,6 +97,22 @@ def test_networks_read_the_same_inrs_where_labels_are_not_in_the_loop() -> None:
         assert torch.equal(start_of(experiment), first)  # networks share nothing
         more = fits.start.numel() + fits.changes.numel()
         assert outcome.parameters == parameters + more * trained
+
+
+@pytest.mark.usefixtures("cache")
+def test_decoders_are_set_up_by_training_sirens_and_their_images() -> None:
+    size = small("meta-learned")
+    experiment = prepared(size)
+    model, known = experiment.finish(nn.Identity()), experiment.known
+    assert isinstance(model, FitAndRead)
+    assert known is not None
+    assert torch.equal(known.targets, experiment.train.features)
+    expected = model.fits.fit(image_values(known.targets, size.amplitude))
+    torch.testing.assert_close(known.features.to_params(), expected)
+    network = DecodedImage(side=8, width=4).build(SUITE.interface(size, "digits"))
+    drawn = {name: tensor.clone() for name, tensor in network.named_buffers()}
+    assert 0 <= experiment.run(network, 0, lambda *_: None).score <= 1
+    assert not torch.equal(network[0].map, drawn["0.map"])
 
 
 @pytest.mark.usefixtures("cache")
