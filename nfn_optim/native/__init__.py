@@ -21,3 +21,4 @@ from ._loader import CompileFailed as CompileFailed
 from ._loader import Library as Library
 from ._loader import NoCompiler as NoCompiler
 from ._loader import TurnedOff as TurnedOff
+from ._memory import keep_memory as keep_memory

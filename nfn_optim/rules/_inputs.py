@@ -20,7 +20,7 @@ from ._base import Params, Slots
 from ._direction import Spectral
 from ._fading import follow, log_fading
 from ._fixed import fixed
-from ._opening import is_open, opened_further
+from ._opening import opened_further
 from ._relative import default_sizes, fan_in_of
 from ._share import ALONE, Share
 from ._slots import norm_of
@@ -231,10 +231,10 @@ def describe(
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
     loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
-    slopes, lengths = sums[1], norms[1] * norms[5]
+    now = agreement(sums[1], norms[1] * norms[5])
     if first_share < 1:
-        opened = opened_further(opened, agreement(slopes, lengths), first_share)
-    agreed = agreed_further(agreed, slopes, lengths, is_open(opened, first_share))
+        opened = opened_further(opened, now, first_share)
+    agreed = agreed_further(agreed, now)
     known = (
         fixed(default_sizes(spec, names, direction.matrices(spec)), start),
         fixed(direction.log_shares(spec, names, start.device.type), start),

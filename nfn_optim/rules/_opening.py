@@ -2,7 +2,8 @@
 
 A network that is trained already has little left to learn, and steps of full size would shake it.
 Its gradients tell: on the whole they point back, against the way that steps have led. Those of a
-new network do not, so its steps have their full size after a few, and keep it.
+new network do not, so its steps have their full size after a few, and keep it. Every parameter has
+its own opening: one whose steps are too large as they are does not hold the others back.
 """
 
 from __future__ import annotations
@@ -20,17 +21,13 @@ def opened_further(opened: Tensor, agreement: Tensor, share: float) -> Tensor:
 
     Args:
         opened: Before it `(*batch, parameters)`.
-        agreement: Of the network `(*batch, 1)`.
+        agreement: Of this gradient, likewise; 0, where nothing leads, opens nothing.
         share: What the first steps are of their full size.
     """
     gained = (OPENING * (agreement - UNOPENED)).clamp(max=MOST_OPENING).to(opened.dtype)
     widest = -math.log(share)
-    return torch.where(opened < widest, (opened + gained).clamp(0, widest), opened)
-
-
-def is_open(opened: Tensor, share: float) -> Tensor:
-    """Whether steps have their full size; arguments as for `opened_further`."""
-    return opened >= -math.log(share)
+    opens = (opened < widest) & (agreement != 0)
+    return torch.where(opens, (opened + gained).clamp(0, widest), opened)
 
 
 def log_opening(opened: Tensor, share: float) -> Tensor:

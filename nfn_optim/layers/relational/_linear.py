@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ._pack import PackedFeatures
 from ._packed_linear import packed_linear
-from ._packed_terms import Maps
+from ._packed_terms import Maps, described
 from ._parts import Means, Slice, Terms
 from ._roles import NUM_ROLES, ParameterAxes, Roles
 from ._shared import SharedLayer, map_channels
@@ -95,8 +95,11 @@ class SharedNPLinear(SharedLayer):
 
     def packed(self, feats: PackedFeatures, context: Tensor | None) -> PackedFeatures:
         """The layer on packed networks; `context` has descriptors `(parameters, k)`."""
-        maps = Maps(*(getattr(self, name) for name in Maps._fields))
-        return packed_linear(maps, feats, context)
+        means = 3 * self.in_channels
+        of_means, of_context = self.network.split([means, self.network.shape[2] - means], 2)
+        given = described(feats.pack.whole, self.bias, of_context, context)
+        maps = Maps(self.entry, self.vector, self.taps, self.own, self.neurons, of_means)
+        return packed_linear(maps, feats, given)
 
     def _own_terms(self, weights: Sequence[Means]) -> list[tuple[Tensor, ...]]:
         """Maps of the row means and of the column means of each weight itself."""

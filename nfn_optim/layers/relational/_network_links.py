@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 import torch
 
+from ...native.packed import Network
 from ...symmetry import NetworkSpec, SpecError
 from .._groups import GROUPS
 from ._links import Half, Link
@@ -18,6 +19,7 @@ from ._roles import NUM_ROLES, ParameterAxes, Roles, roles_of
 
 WEIGHTS, VECTORS = 0, 1
 SECTIONS = [0, 1, 3], [2, 1, 3]  # of slots: those of weights, and of vectors, which have no inputs
+_NONE = np.zeros((0, 7), dtype=np.int32)  # runs
 Kind = tuple[ParameterAxes, ...]
 
 
@@ -102,24 +104,25 @@ class NetworkLinks:
         return tuple(np.bincount(column[column >= 0]) for column in columns)
 
     @cached_property
-    def runs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Entries one after another whose slots move evenly, such as the rows of a matrix.
-
-        Returns:
-            Those of weights, and of vectors, `(runs, 7)`: entries, slots of the first one, and how
-            far these move from one entry to the next.
-        """
-        found: list[list[np.ndarray]] = [[np.zeros((0, 7), dtype=np.int32)] for _ in self.kinds]
-        for kind, parameters in enumerate(self.kinds):
-            ends = np.cumsum(self.sizes[kind], dtype=int)
-            for parameter, own in zip(parameters, np.split(self.tables[kind], ends), strict=False):
-                length = self._run_length(parameter)
-                table = own.reshape(-1, length, 3)
-                counts = np.full((len(table), 1), length, dtype=np.int32)
-                steps = table[:, min(1, length - 1)] - table[:, 0]
-                found[kind].append(np.concatenate([counts, table[:, 0], steps], 1))
-        weights, vectors = map(np.concatenate, found)
-        return weights, vectors
+    def native(self) -> Network:
+        """What belongs together, as native code has it."""
+        weights, vectors = self.kinds
+        sizes = self.roles.sizes
+        carriers = np.array(
+            [[len(own[p]) for own in self.roles.carriers] for p in range(len(sizes))], dtype=int
+        )
+        of_neurons = carriers.reshape(-1, NUM_ROLES).repeat(sizes, 0).ravel()
+        of_parameters = [sizes[p.out] for p in (*weights, *vectors)]
+        kinds = [len(weights), len(vectors)]
+        counts = np.concatenate([*self.slot_counts, of_neurons, of_parameters, kinds])
+        runs = [*self._entry_runs(), *self._slot_runs(), *_runs_of_kinds(kinds)]
+        return Network(
+            sum(sizes),
+            [*map(sum, self.sizes), *map(len, self.slot_counts), *kinds],
+            [*map(len, runs)],
+            np.concatenate(runs, dtype=np.int32),
+            (1 / counts.clip(min=1)).astype(np.float32),
+        )
 
     @cached_property
     def owners(self) -> Link:
@@ -176,6 +179,42 @@ class NetworkLinks:
         table[places.reshape(len(own), -1)] = own
         return table
 
+    def _entry_runs(self) -> list[np.ndarray]:
+        """Entries one after another whose slots move evenly, such as the rows of a matrix.
+
+        Returns:
+            Those of weights, and of vectors, `(runs, 7)` as in `Network`.
+        """
+        starts = np.cumsum([0, *map(len, self.slot_counts[:-1])])
+        found: list[np.ndarray] = []
+        for kind, parameters in enumerate(self.kinds):
+            table, runs = moved(self.tables[kind], starts[SECTIONS[kind]]), [_NONE]
+            ends = np.cumsum(self.sizes[kind], dtype=int)
+            for parameter, slots in zip(parameters, np.split(table, ends), strict=False):
+                length = self._run_length(parameter)
+                each = slots.reshape(-1, length, 3)
+                first, second = each[:, 0], each[:, min(1, length - 1)]
+                count = np.full((len(each), 1), length)
+                runs.append(np.concatenate([count, first, second - first], 1))
+            found.append(np.concatenate(runs))
+        return found
+
+    def _slot_runs(self) -> list[np.ndarray]:
+        """The same for slots of each section, whose owners are in the order of `owners`."""
+        sizes, (weights, vectors) = self.roles.sizes, self.kinds
+        starts = NUM_ROLES * np.cumsum([0, *sizes])
+        first = starts[-1]  # of parameters
+        outs = [(p.out, first + i) for i, p in enumerate(weights)]
+        ins = [(p.source, -1) for p in weights if p.source is not None]
+        of_vectors = [(p.out, first + len(weights) + i) for i, p in enumerate(vectors)]
+        step = NUM_ROLES
+        runs = [
+            [(sizes[p], starts[p] + role, owner, -1, step, 0, 0) for p, owner in carried]
+            for role, carried in enumerate((outs, ins, of_vectors))
+        ]
+        taps = [(len(self.slot_counts[-1]), -1, -1, -1, 0, 0, 0)]
+        return [np.array(own, dtype=int).reshape(-1, 7) for own in (*runs, taps)]
+
     def _run_length(self, parameter: ParameterAxes) -> int:
         """Entries along the last axis, or along all taps behind the last neuron."""
         name = parameter.name
@@ -226,6 +265,11 @@ def links_of(spec: NetworkSpec) -> NetworkLinks:
 def moved(slots: np.ndarray, by: np.ndarray) -> np.ndarray:
     """Slots `(..., 3)` counted from elsewhere; -1 stays."""
     return np.where(slots < 0, slots, slots + by)
+
+
+def _runs_of_kinds(counts: Sequence[int]) -> list[np.ndarray]:
+    """Parameters of each kind, which belong to a row of the network."""
+    return [np.array([[n, kind, -1, -1, 0, 0, 0]]) for kind, n in enumerate(counts)]
 
 
 def _once(rows: np.ndarray, kind: int) -> Half:

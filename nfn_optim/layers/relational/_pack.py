@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ...native.packed import Entries
+from ...native import keep_memory
+from ...native.packed import Networks
 from ...symmetry import NetworkSpec, SpecError, WeightSpaceFeatures
 from ._links import Link, Links
-from ._network_links import SECTIONS, VECTORS, WEIGHTS, NetworkLinks, links_of, moved
+from ._network_links import VECTORS, WEIGHTS, NetworkLinks, links_of
 
 _ENTRIES = 1 << 17  # of a block: its features stay in the cache, and malloc keeps their memory
 _CPU = torch.device("cpu")
@@ -72,11 +72,6 @@ class Block:
     def num_weight_entries(self) -> int:
         """Entries of all weights; those of vectors follow."""
         return sum(sum(network.sizes[WEIGHTS]) for network in self.links)
-
-    def count(self, of: Callable[[NetworkLinks, int], int]) -> tuple[int, int]:
-        """Sums over networks of what there is of weights, and of vectors."""
-        weights, vectors = (sum(of(own, kind) for own in self.links) for kind in (0, 1))
-        return weights, vectors
 
     @cached_property
     def slot_sizes(self) -> list[int]:
@@ -158,29 +153,9 @@ class Pack:
         return self.blocks[0] if len(self.blocks) == 1 else Block(self.links, self.device)
 
     @cached_property
-    def entries(self) -> Entries:
-        """Entries and their slots as native code has them; slots are in the order of `whole`'s."""
-        sizes = np.array([[*map(len, own.slot_counts)] for own in self.links])
-        flat = sizes.T.ravel()  # all networks of one section, then of the next
-        starts = (flat.cumsum() - flat).reshape(sizes.shape[::-1]).T
-        runs = []
-        for kind in (WEIGHTS, VECTORS):
-            for own, first in zip(self.links, starts, strict=True):
-                count, slots, steps = np.split(own.runs[kind], [1, 4], 1)
-                runs.append(np.concatenate([count, moved(slots, first[SECTIONS[kind]]), steps], 1))
-        return Entries(
-            [block.count(lambda own, kind: sum(own.sizes[kind])) for block in self.blocks],
-            [block.count(lambda own, kind: len(own.runs[kind])) for block in self.blocks],
-            torch.from_numpy(np.concatenate(runs).astype(np.int32)),
-            int(flat.sum()),
-        )
-
-    @cached_property
-    def shares(self) -> Tensor:
-        """What an entry counts in the mean of each slot of `entries`, `(slots, 1)`."""
-        sections = zip(*(network.slot_counts for network in self.links), strict=True)
-        counts = np.concatenate([own for section in sections for own in section])
-        return torch.from_numpy(counts).unsqueeze(1).float().reciprocal()
+    def native(self) -> Networks:
+        """What native code knows of the networks."""
+        return Networks.of([[own.native for own in block.links] for block in self.blocks])
 
     def take(self, index: Index) -> Pack:
         """The pack of some of the networks: positions, a mask or a slice."""
@@ -355,7 +330,7 @@ def _remembered(specs: tuple[NetworkSpec, ...], device: torch.device) -> Pack:
 
 def _packed(links: Sequence[NetworkLinks], device: torch.device) -> Pack:
     """Networks in their order, in blocks that are full with `_ENTRIES`."""
-    _keep_memory()
+    keep_memory()
     if not links:
         raise SpecError("a pack got no networks. Give one spec at least.")
     blocks: list[list[NetworkLinks]] = [[]]
@@ -368,16 +343,6 @@ def _packed(links: Sequence[NetworkLinks], device: torch.device) -> Pack:
         entries += network.num_entries
     specs = tuple(network.spec for network in links)
     return Pack(specs, tuple(Block(tuple(block), device) for block in blocks), device)
-
-
-def _keep_memory() -> None:
-    """Lets glibc's malloc keep what large tables leave behind.
-
-    It gives memory back to the system from twice the size of the largest piece that was ever freed,
-    32 MB at most, and to get it anew costs more than the arithmetic. What is not touched, as here,
-    costs nothing.
-    """
-    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def _positions(index: Index, count: int) -> list[int]:

@@ -12,7 +12,10 @@ from ._roles import NUM_ROLES
 
 
 class Maps(NamedTuple):
-    """The weights of a `SharedNPLinear`, in the order of the layer."""
+    """The weights of a `SharedNPLinear` that map means, in the order of the layer.
+
+    `network` reads means over each parameter and over the network, `(2, o, 3 c)`.
+    """
 
     entry: Tensor
     vector: Tensor
@@ -20,7 +23,6 @@ class Maps(NamedTuple):
     own: Tensor
     neurons: Tensor
     network: Tensor
-    bias: Tensor
 
     @property
     def in_channels(self) -> int:
@@ -38,22 +40,38 @@ def section_sizes(block: Block, slots: Tensor) -> list[int]:
     return [*block.slot_sizes, len(slots) - sum(block.slot_sizes)]
 
 
-def terms_of(maps: Maps, block: Block, pooled: Tensor, context: Tensor | None) -> Tensor:
+def described(block: Block, bias: Tensor, weight: Tensor, context: Tensor | None) -> Tensor:
+    """Biases `(2, o, 1)` and maps `(2, o, k)` of descriptors of each parameter: `(parameters, o)`.
+
+    Args:
+        block: All networks.
+        bias: Of weights and of vectors.
+        weight: Maps descriptors of weights and of vectors.
+        context: Descriptors `(parameters, k)`.
+    """
+    sizes = [block.num_weights, block.num_vectors]
+    terms = torch.cat([own.t().expand(size, -1) for own, size in zip(bias, sizes, strict=True)])
+    if context is None:
+        return terms
+    kinds = zip(context.split(sizes), weight, strict=True)
+    return terms + torch.cat([part @ own.t() for part, own in kinds])
+
+
+def terms_of(maps: Maps, block: Block, pooled: Tensor, given: Tensor) -> Tensor:
     """What is added to the entries of each slot, `(slots, o)`.
 
     Args:
         maps: The weights.
         block: All networks.
         pooled: Means of each slot, `(slots, c)`.
-        context: Descriptors `(parameters, k)`.
+        given: What is `described` of each parameter, `(parameters, o)`.
     """
     sizes = section_sizes(block, pooled)
     rows, cols, _, taps = pooled.split(sizes)
     means = block.owners.mean(pooled[: sum(block.slot_sizes)])
-    num_parameters = block.num_weights + block.num_vectors
-    neurons, parameters = means.split([len(means) - num_parameters, num_parameters])
+    neurons, parameters = means.split([len(means) - len(given), len(given)])
     mapped = neurons.view(-1, NUM_ROLES * maps.in_channels) @ maps.neurons.t()
-    known = _parameter_terms(maps, block, parameters, context)
+    known = given + _parameter_terms(maps, block, parameters)
     terms = block.owners.spread(torch.cat([mapped.view(-1, maps.out_channels), known]))
     of_rows, of_cols, of_vectors = terms.split(sizes[:3])
     own_rows, own_cols = maps.own.transpose(1, 2)
@@ -61,14 +79,11 @@ def terms_of(maps: Maps, block: Block, pooled: Tensor, context: Tensor | None) -
     return torch.cat([*parts, taps @ maps.taps.t()])
 
 
-def _parameter_terms(maps: Maps, block: Block, means: Tensor, context: Tensor | None) -> Tensor:
-    """Maps of means over each parameter and over the network, and of descriptors: `(p, o)`."""
-    c, sizes = maps.in_channels, [block.num_weights, block.num_vectors]
-    own, whole, given = maps.network.split([c, 2 * c, maps.network.shape[2] - 3 * c], 2)
-    kinds = zip(means.split(sizes), own, maps.bias, strict=True)
-    terms = torch.cat([bias.t().addmm(part, weight.t()) for part, weight, bias in kinds])
-    if context is not None:
-        described = zip(context.split(sizes), given, strict=True)
-        terms = terms + torch.cat([part @ weight.t() for part, weight in described])
+def _parameter_terms(maps: Maps, block: Block, means: Tensor) -> Tensor:
+    """Maps of means over each parameter and over the network: `(parameters, o)`."""
+    c = maps.in_channels
+    own, whole = maps.network.split([c, 2 * c], 2)
+    kinds = zip(means.split([block.num_weights, block.num_vectors]), own, strict=True)
+    terms = torch.cat([part @ weight.t() for part, weight in kinds])
     network = block.networks.mean(means).view(-1, 2 * c) @ whole.flatten(0, 1).t()
     return terms + block.networks.spread(network.view(-1, maps.out_channels))

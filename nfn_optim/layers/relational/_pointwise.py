@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ._pack import PackedFeatures
 from ._packed_entries import by_block, map_entries
+from ._packed_terms import described
 from ._parts import Means, Slice, Terms
 from ._roles import ParameterAxes, Roles
 from ._shared import SharedLayer, map_channels
@@ -75,12 +76,8 @@ class SharedPointwise(SharedLayer):
 
     def packed(self, feats: PackedFeatures, context: Tensor | None) -> PackedFeatures:
         """The layer on packed networks; `context` has descriptors `(parameters, k)`."""
-        whole, weights, vectors = feats.pack.whole, *self.entry
-        counts = [whole.num_weights, whole.num_vectors]
-        terms = torch.cat([b.t().expand(n, -1) for b, n in zip(self.bias, counts, strict=True)])
-        if context is not None:
-            given = zip(context.split(counts), self.context, strict=True)
-            terms = terms + torch.cat([part @ weight.t() for part, weight in given])
+        weights, vectors = self.entry
+        terms = described(feats.pack.whole, self.bias, self.context, context)
         sizes = [[block.num_weights, block.num_vectors] for block in feats.pack.blocks]
         blocks = zip(feats.blocks(), by_block(terms, sizes), strict=True)
         return feats.like(

@@ -1,4 +1,4 @@
-"""Entries of packed networks in native code: sums over what they belong to, and products.
+"""`SharedNPLinear` on packed networks in native code, and the way back through it.
 
 Shape legend: `c` input and `o` output channels.
 """
@@ -6,93 +6,129 @@ Shape legend: `c` input and `o` output channels.
 from __future__ import annotations
 
 import ctypes
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import Expected, Library, check, dense, fit, pointer, pointers, table
 
-__all__ = ["LIBRARY", "Entries"]
+__all__ = ["LIBRARY", "Network", "Networks"]
 
 LIBRARY = Library(Path(str(files(__package__))) / "packed.cpp")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """What belongs together in one network.
+
+    Entries belong to slots, slots to owners, and parameters to the network, which has a row for
+    weights and one for vectors. Owners are neurons, three rows each for their roles, and then
+    parameters. Sections are: entries of weights and of vectors; slots as outputs of weights, inputs
+    of weights, outputs of vectors and of what has taps; weights and vectors.
+
+    Attributes:
+        neurons: How many there are.
+        sizes: Rows of each section.
+        counts: Runs of each section.
+        runs: Rows one after another, `(runs, 7)`, int32: how many they are, up to three rows that
+            the first one belongs to (or -1), and how far these move from one row to the next.
+        shares: What a row counts in the mean of each slot, of each owner, and of both kinds.
+    """
+
+    neurons: int
+    sizes: Sequence[int]
+    counts: Sequence[int]
+    runs: np.ndarray
+    shares: np.ndarray
 
 
 class _Task(ctypes.Structure):
     """`Task` of `packed.cpp`."""
 
     _fields_ = (
-        ("pieces", ctypes.c_void_p),
+        ("blocks", ctypes.c_void_p),
         ("count", ctypes.c_int64),
         ("threads", ctypes.c_int64),
+        ("numbers", ctypes.c_void_p),
         ("runs", ctypes.c_void_p),
+        ("shares", ctypes.c_void_p),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Entries:
-    """Entries in tables `(entries, channels)`, and the slots that they belong to.
-
-    Tables are those that `fit`. They have entries of weights first, then of vectors, which another
-    matrix maps. Runs are those of the weights of each table, and then those of the vectors of each.
-    No two tables have a slot in common, and nor have weights and vectors.
+class Networks:
+    """Networks whose entries are in tables `(entries, channels)`: first those of all weights.
 
     Attributes:
-        sizes: Entries of weights and of vectors in each table.
-        counts: Runs of weights and of vectors in each table.
-        runs: Entries one after another, `(runs, 7)`, int32: how many they are, up to three slots of
-            the first (or -1), and how far these move from one entry to the next.
-        num_slots: How many slots there are.
+        blocks: First network, networks and entries of each table, `(tables, 3)`.
+        numbers: `Numbers` of `network.h`, a row for each network.
+        runs: Those of all networks.
+        shares: Likewise.
+        num_parameters: Of all networks; of these, weights come first, too.
     """
 
-    sizes: Sequence[tuple[int, int]]
-    counts: Sequence[tuple[int, int]]
+    blocks: Tensor
+    numbers: Tensor
     runs: Tensor
-    num_slots: int
+    shares: Tensor
+    num_parameters: int
+
+    @classmethod
+    def of(cls, tables: Sequence[Sequence[Network]]) -> Networks:
+        """Those of each table."""
+        networks = [network for own in tables for network in own]
+        sizes = np.array([network.sizes for network in networks], dtype=np.int64)
+        counts = np.array([network.counts for network in networks], dtype=np.int64)
+        others = [(len(own.runs), len(own.shares), own.neurons) for own in networks]
+        runs, shares, neurons = np.array(others, dtype=np.int64).T[..., None]
+        ends = [*accumulate(map(len, tables), initial=0)]
+        blocks = [(a, b - a, int(sizes[a:b, :2].sum())) for a, b in pairwise(ends)]
+        rows = np.concatenate([_starts(sizes[a:b, :2]) for a, b in pairwise(ends)])
+        parameters = _starts(sizes[:, 6:])
+        numbers = [rows, parameters, neurons, _starts(runs), _starts(shares), sizes, counts]
+        return cls(
+            torch.tensor(blocks),
+            torch.from_numpy(np.concatenate(numbers, 1)),
+            torch.from_numpy(np.concatenate([network.runs for network in networks])),
+            torch.from_numpy(np.concatenate([network.shares for network in networks])),
+            int(sizes[:, 6:].sum()),
+        )
 
     def fit(self, tables: Sequence[Tensor], channels: int) -> bool:
         """Whether native code knows these tables, `(entries, channels)`."""
-        return fit(tables, [Expected("", (sum(size), channels)) for size in self.sizes])
-
-    def sum(self, tables: Sequence[Tensor]) -> Tensor:
-        """Sums of the entries of each slot, `(slots, c)`."""
-        width, laid = tables[0].shape[1], list(map(dense, tables))
-        sums = _zeros(self.num_slots, width)
-        LIBRARY.call(
-            "nfn_pool",
-            self._task(),
-            _table(laid),
-            ctypes.c_int64(width),
-            ctypes.c_void_p(pointer(sums)),
-        )
-        return sums
+        return fit(tables, self._tables("", channels))
 
     def map(
-        self, tables: Sequence[Tensor], weight: Tensor, vector: Tensor, terms: Tensor
+        self, tables: Sequence[Tensor], weights: Sequence[Tensor], given: Tensor
     ) -> list[Tensor]:
-        """Products of entries `(entries, c)` with matrices `(c, o)`, plus terms `(slots, o)`.
+        """The layer on tables `(entries, c)`: tables `(entries, o)`.
+
+        Args:
+            tables: One for each block.
+            weights: `entry`, `vector` and `taps` `(o, c)`, `own` `(2, o, c)`, `neurons`
+                `(3 o, 3 c)` and `network` `(2, o, 3 c)`.
+            given: What else is added to the entries of each parameter, `(parameters, o)`.
 
         Raises:
-            ValueError: If matrices or terms are not that, in float32.
+            ValueError: If one of them is not that, in float32.
         """
-        laid = list(map(dense, tables))
-        (c, o), named = weight.shape, {"weight": weight, "vector": vector, "terms": terms}
-        shapes = (c, o), (c, o), (self.num_slots, o)
-        check([*named.values()], [*map(Expected, named, shapes)])
-        weight, vector, terms = map(dense, named.values())
-        results = [tensor.new_empty(len(tensor), o) for tensor in tables]
+        o, c = weights[0].shape
+        check([*tables, *weights, given], [*self._tables("table", c), *self._weights(c, o)])
+        laid, (*maps, terms) = list(map(dense, tables)), map(dense, [*weights, given])
+        results = [x.new_empty(len(x), o) for x in laid]
         LIBRARY.call(
-            "nfn_map",
+            "nfn_packed",
             self._task(),
             _table(laid),
             ctypes.c_int64(c),
-            _table([weight, vector]),
+            _table(maps),
             ctypes.c_void_p(pointer(terms)),
             ctypes.c_int64(o),
             _table(results),
@@ -100,43 +136,64 @@ class Entries:
         return results
 
     def map_back(
-        self, adjoints: Sequence[Tensor], tables: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """From adjoints of results to those of terms, and to the transposed ones of matrices."""
-        given, laid = list(map(dense, adjoints)), list(map(dense, tables))
-        c, o = laid[0].shape[1], given[0].shape[1]
-        terms, weight, vector = _zeros(self.num_slots, o), _zeros(o, c), _zeros(o, c)
+        self,
+        adjoints: Sequence[Tensor],
+        tables: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        *,
+        with_tables: bool,
+    ) -> tuple[list[Tensor], Tensor, list[Tensor | None]]:
+        """From adjoints of results to those of weights, of `given`, and of tables if wanted.
+
+        Raises:
+            ValueError: As of `map`.
+        """
+        o, c = weights[0].shape
+        of_weights = [x.new_zeros(x.shape) for x in weights]
+        of_given = torch.empty(self.num_parameters, o)
+        expected = [*self._tables("adjoint", o), *self._tables("table", c), *self._weights(c, o)]
+        check([*adjoints, *tables, *weights, of_given], expected)
+        given, laid, maps = (list(map(dense, each)) for each in (adjoints, tables, weights))
+        of_tables = [x.new_empty(x.shape) for x in laid] if with_tables else []
         LIBRARY.call(
-            "nfn_map_back",
+            "nfn_packed_back",
             self._task(),
             _table(given),
             ctypes.c_int64(o),
             _table(laid),
             ctypes.c_int64(c),
-            ctypes.c_void_p(pointer(terms)),
-            _table([weight, vector]),
+            _table(maps),
+            _table(of_weights),
+            ctypes.c_void_p(pointer(of_given)),
+            _table(of_tables) if with_tables else None,
         )
-        return terms, weight, vector
+        return of_weights, of_given, [*of_tables] or [None] * len(laid)
 
-    @cached_property
-    def _pieces(self) -> array[int]:
-        """`Piece`s of `packed.cpp`."""
-        numbers, first = array("q"), 0
-        for kind in range(2):
-            for place, (sizes, counts) in enumerate(zip(self.sizes, self.counts, strict=True)):
-                numbers.extend((place, kind * sizes[0], sizes[kind], first, counts[kind], kind))
-                first += counts[kind]
-        return numbers
+    def _tables(self, name: str, channels: int) -> list[Expected]:
+        sizes = self.blocks[:, 2].tolist()
+        return [Expected(f"{name} {i}", (size, channels)) for i, size in enumerate(sizes)]
+
+    def _weights(self, c: int, o: int) -> list[Expected]:
+        """Those of a layer, and `given`."""
+        return [
+            *(Expected(name, (o, c)) for name in ("entry", "vector", "taps")),
+            Expected("own", (2, o, c)),
+            Expected("neurons", (3 * o, 3 * c)),
+            Expected("network", (2, o, 3 * c)),
+            Expected("given", (self.num_parameters, o)),
+        ]
 
     def _task(self) -> Any:
         """`Task` there."""
-        pieces, _ = self._pieces.buffer_info()
-        task = _Task(pieces, 2 * len(self.sizes), torch.get_num_threads(), pointer(self.runs))
+        places = map(pointer, (self.numbers, self.runs, self.shares))
+        task = _Task(pointer(self.blocks), len(self.blocks), torch.get_num_threads(), *places)
         return ctypes.byref(task)
 
 
-def _zeros(*shape: int) -> Tensor:
-    return torch.zeros(shape, dtype=torch.float32, device="cpu")
+def _starts(sizes: np.ndarray) -> np.ndarray:
+    """Where each begins, `(networks, sections)`: all networks of a section, then of the next."""
+    flat = sizes.T.ravel()
+    return (flat.cumsum() - flat).reshape(sizes.shape[::-1]).T
 
 
 def _table(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_char]:

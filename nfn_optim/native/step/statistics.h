@@ -56,36 +56,23 @@ inline void accumulate(const Parameter& p, Piece& piece) {
   p.square ? accumulate<1, true>(p, piece) : accumulate<1, false>(p, piece);
 }
 
-// Whether a parameter's steps have less than their full size still.
-inline bool is_opening(const Parameter& p, const Settings& settings) {
-  return *p.opened < settings.widest();
-}
-
-// As `agreement` in rules/_agreement.py, from the sums of all parameters.
-inline float agreement(const std::vector<double>& sums) {
-  double slopes = 0, lengths = 0;
-  for (size_t i = 0; i < sums.size(); i += SUMS) {
-    slopes -= sums[i + DECAYS + 3];
-    lengths += std::sqrt(sums[i + 1] * sums[i + DECAYS + 4]);
-  }
-  if (lengths <= std::numeric_limits<float>::min()) return UNOPENED;
-  return static_cast<float>(slopes / lengths);
+// As in rules/_agreement.py, from the sums of a parameter.
+inline float agreement(const double* sums) {
+  const double length = std::sqrt(sums[1] * sums[DECAYS + 4]);
+  const bool leads = length > std::numeric_limits<float>::min();
+  return leads ? static_cast<float>(-sums[DECAYS + 3] / length) : 0;
 }
 
 // As `opened_further` in rules/_opening.py.
 inline void open(Parameter& p, float agreement, const Settings& settings) {
-  if (!is_opening(p, settings)) return;
+  if (*p.opened >= settings.widest() || agreement == 0) return;
   const float gained = std::min(OPENING * (agreement - UNOPENED), MOST_OPENING);
   *p.opened = std::clamp(*p.opened + gained, 0.0f, settings.widest());
 }
 
 // As `agreed_further` in rules/_agreement.py.
-inline void agree(Parameter& p, const double* sums, const Settings& settings) {
-  if (is_opening(p, settings)) return;
-  const double length = std::sqrt(sums[1] * sums[DECAYS + 4]);
-  const bool leads = length > std::numeric_limits<float>::min();
-  const float now = leads ? static_cast<float>(-sums[DECAYS + 3] / length) : 0;
-  *p.agreed += (1 - AGREED_DECAY) * (now - *p.agreed);
+inline void agree(Parameter& p, float agreement) {
+  *p.agreed += (1 - AGREED_DECAY) * (agreement - *p.agreed);
 }
 
 inline float rms(double square, long count) {

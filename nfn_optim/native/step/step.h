@@ -126,11 +126,11 @@ class Step {
         for (int k = 0; k < SUMS; ++k) sums[piece.parameter * SUMS + k] += piece.sums[k];
       }
     }
-    const float agreed = agreement(sums);
     for (size_t i = 0; i < network_.parameters.size(); ++i) {
       Parameter& p = network_.parameters[i];
+      const float agreed = agreement(&sums[i * SUMS]);
       open(p, agreed, settings_);
-      agree(p, &sums[i * SUMS], settings_);
+      agree(p, agreed);
       scale(p, &sums[i * SUMS], settings_);
       pace(p, schedule_, settings_);
     }

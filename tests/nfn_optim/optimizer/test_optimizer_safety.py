@@ -131,10 +131,10 @@ def test_a_run_of_twenty_horizons_does_not_blow_up(make):
 def test_networks_far_wider_than_any_meta_trained_on_are_trained(width):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, width), nn.ReLU(), nn.Linear(width, 3))
-    losses = train(model, 60)
+    losses = train(model, 100)
     assert all(map(math.isfinite, losses))
     assert max(losses) < 3 * losses[0]
-    assert sum(losses[-10:]) / 10 < 0.7 * losses[0]
+    assert sum(losses[-30:]) / 30 < 0.7 * losses[0]
 
 
 def test_layers_whose_rows_are_in_bands_are_trained():

@@ -63,7 +63,7 @@ def trained(schedule: Schedule | None = None, steps: int = 5, **options: Any) ->
 
 def assert_same(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
     for a, b in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)  # rates in tensors are rounded
 
 
 def in_groups(*rates: float | None, **options: Any) -> NFNOptimizer:

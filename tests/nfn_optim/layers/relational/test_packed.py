@@ -1,6 +1,10 @@
 """Packed networks: what layers make of them is what a loop over networks makes."""
 
+import os
+import platform
 import random
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -181,6 +185,33 @@ def test_parameters_are_joined_as_modules_store_them():
 def test_packs_are_remembered():
     specs = [chain_spec([3, 5, 2]), chain_spec([3, 4, 2])]
     assert Pack.of(specs) is Pack.of([chain_spec([3, 5, 2]), chain_spec([3, 4, 2])])
+
+
+ALLOCATE = """
+import resource, torch
+from nfn_optim.layers import Pack
+from nfn_optim.testing import chain_spec
+
+def new_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tables = [torch.ones(20 << 20, dtype=torch.uint8) for _ in range(8)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+Pack.of([chain_spec([2, 1])])
+new_pages()
+print(new_pages())
+"""
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other systems' malloc stays as it is"
+)
+@pytest.mark.parametrize("own", [{}, {"MALLOC_TRIM_THRESHOLD_": "65536"}])
+def test_malloc_keeps_what_large_tables_leave_behind_unless_users_set_it(own):
+    command, env = [sys.executable, "-c", ALLOCATE], {**os.environ, **own}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    is_kept = int(done.stdout) < 1000  # of 40,960 pages
+    assert is_kept == (not own)
 
 
 def test_mistakes_are_named(layer):
