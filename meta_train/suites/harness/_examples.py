@@ -73,7 +73,7 @@ class Raw(nn.Sequential):
 
 
 class Prepared(nn.Module, ABC):
-    """A part of a network that looks at the training examples before the first step."""
+    """A part of a network that looks at training networks before the first step."""
 
     @abstractmethod
     def prepare(self, examples: Any) -> None:

@@ -9,10 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from nfn_optim import WeightSpaceFeatures
-
 from ...support import Progress
-from ._examples import Prepared, Raw, Standardize
+from ._examples import Examples, Prepared, Raw, Standardize
 from ._fit import FitConfig, Learnable, Objective, fit, predict, seeded
 from ._suite import Outcome
 
@@ -34,7 +32,8 @@ class Supervised:
         config: How the network is trained.
         finish: Turns what the network writes into predictions, e.g. by rendering; it may hold
             trained parameters of its own.
-        units: Networks whose statistics standardize features; None is those for training.
+        known: Networks whose statistics standardize features, and that `Prepared` parts see, with
+            what is known of them; None is the examples for training.
     """
 
     train: Learnable
@@ -43,19 +42,19 @@ class Supervised:
     objective: Objective[Any]
     config: FitConfig
     finish: Finish = nn.Sequential
-    units: WeightSpaceFeatures | None = None
+    known: Examples | None = None
 
     def run(self, network: nn.Module, seed: int, on_progress: Progress) -> Outcome:
         """Trains a new network and tests it."""
         device = self.train.targets.device
+        known = self.train if self.known is None else self.known
         with seeded(seed, device):
             if not isinstance(network, Raw):
-                units = self.train.features if self.units is None else self.units
-                network = nn.Sequential(Standardize(units), network)
+                network = nn.Sequential(Standardize(known.features), network)
             model = self.finish(network).to(device)
             for part in model.modules():
                 if isinstance(part, Prepared):
-                    part.prepare(self.train)
+                    part.prepare(known)
             validation, seconds = fit(
                 model, self.train, self.validation, self.objective, self.config, seed, on_progress
             )

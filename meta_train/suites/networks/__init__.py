@@ -4,6 +4,7 @@ from ._aligned import Aligned as Aligned
 from ._baselines import FlatWeights as FlatWeights
 from ._baselines import Renumbered as Renumbered
 from ._baselines import Statistics as Statistics
+from ._decoded_image import DecodedImage as DecodedImage
 from ._equivariant import Equivariant as Equivariant
 from ._equivariant import Transformer as Transformer
 from ._heads import Heads as Heads
@@ -20,7 +21,6 @@ from ._mask_vae import join_channels as join_channels
 from ._mask_vae import negative_bound as negative_bound
 from ._multitask import Multitask as Multitask
 from ._neuron_editor import NeuronEditor as NeuronEditor
-from ._neuron_images import NeuronImages as NeuronImages
 from ._neuron_masks import NeuronMasks as NeuronMasks
 from ._paper import paper_methods as paper_methods
 from ._paper import paper_transformer as paper_transformer

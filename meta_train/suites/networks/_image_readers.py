@@ -128,10 +128,18 @@ class MapImage(nn.Module):
         return self.tell(seen), self.draw(seen).flatten(2)
 
 
+def convolution(n_in: int, n_out: int) -> list[nn.Module]:
+    """A convolution of 3x3, its normalization and activation; rows and columns are kept."""
+    return [
+        nn.Conv2d(n_in, n_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(),
+    ]
+
+
 def convolutions(widths: tuple[int, ...]) -> list[nn.Module]:
-    """Convolutions of 3x3 from each width to the next; rows and columns are halved in between."""
+    """Convolutions from each width to the next; rows and columns are halved in between."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):
-        layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out)]
-        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [*convolution(n_in, n_out), nn.MaxPool2d(2)]
     return layers[:-1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from nfn_optim import NetworkSpec, WeightSpaceFeatures
@@ -18,14 +17,15 @@ _LAST = 2  # rows and columns that the last layer sees
 
 
 @dataclass(frozen=True)
-class RunsSirens(Method):
-    """Runs SIRENs of two coordinates at places, and classifies what they compute by convolutions.
+class ShownImage(Method):
+    """Runs SIRENs of two coordinates at places, and classifies what they show by convolutions.
 
-    It reads nothing but weights, which are run.
+    It reads nothing but weights, but learns nothing of them: it tells how much of an image's class
+    a SIREN still shows.
 
     Attributes:
         places: Where SIRENs are evaluated.
-        widths: Channels of the convolutions; rows and columns are halved between them.
+        widths: Channels of the convolutions; each halves rows and columns.
         dropout: Before the last layer.
     """
 
@@ -33,21 +33,13 @@ class RunsSirens(Method):
     widths: tuple[int, ...] = (32, 64, 128)
     dropout: float = 0.3
 
-
-@dataclass(frozen=True)
-class ShownImage(RunsSirens):
-    """Reads what SIRENs show.
-
-    It learns nothing of their weights: it tells how much of an image's class a SIREN still shows.
-    """
-
     def build(self, interface: Interface) -> nn.Module:
         """See the class."""
         assert interface.out_features is not None
-        maps = SirenMaps(interface.spec, self.places, num_layers=1)
+        shown = interface.spec.shapes[interface.spec.vectors[-1]][0]
         return Raw(
-            maps,
-            *convolutions((maps.channels, *self.widths)),
+            Show(interface.spec, self.places),
+            *convolutions((shown, *self.widths)),
             nn.MaxPool2d(2),
             *logits(self.widths[-1], interface.out_features, self.dropout),
         )
@@ -63,28 +55,21 @@ def logits(channels: int, out_features: int, dropout: float) -> list[nn.Module]:
     ]
 
 
-class SirenMaps(nn.Module):
-    """What the last layers of SIRENs of two coordinates compute at places.
+class Show(nn.Module):
+    """The images that SIRENs of two coordinates show.
 
     Args:
         spec: Their symmetry.
         places: Where.
-        num_layers: How many of the last layers; the last one shows the image.
-
-    Attributes:
-        channels: Neurons of these layers, `c`.
 
     Shape:
         Features `(n, *axes, 1)`, weights as they are, to `(n, c, side, side)`.
     """
 
-    def __init__(self, spec: NetworkSpec, places: Places, num_layers: int) -> None:
+    def __init__(self, spec: NetworkSpec, places: Places) -> None:
         super().__init__()
         self.activations, self.side = SirenActivations(spec, places), places.side
-        self.num_layers = num_layers
-        self.channels = sum(spec.shapes[bias][0] for bias in spec.vectors[-num_layers:])
 
     def forward(self, feats: WeightSpaceFeatures) -> Tensor:
         """Runs the SIRENs."""
-        computed = torch.cat(self.activations(feats)[-self.num_layers :], dim=1)
-        return computed.unflatten(-1, (self.side, self.side))
+        return self.activations(feats)[-1].unflatten(-1, (self.side, self.side))

@@ -137,6 +137,7 @@ class LearnedStartSize(_LabeledSize):
         fidelity: Factor of the INRs' mean squared error in the loss.
         num_points: Points at which that error is measured in training.
         motion: How far images are moved in training.
+        label_smoothing: Part of a label that all classes share in training.
 
     Raises:
         ValueError: If a number is out of range.
@@ -147,10 +148,11 @@ class LearnedStartSize(_LabeledSize):
     fidelity: float = 1.0
     num_points: int = 98
     motion: Motion
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_not_negative(self, "fidelity")
+        require_not_negative(self, "fidelity", "label_smoothing")
         require_counts(self, "num_points")
 
     def prepare(
@@ -168,10 +170,11 @@ class LearnedStartSize(_LabeledSize):
             cache=cache_folder(),
         )
         train, validation, test = (part.to(device) for part in parts)
-        units = fits.fit(image_values(parts[0].features, self.amplitude))
+        params = fits.fit(image_values(parts[0].features, self.amplitude))
+        sirens = WeightSpaceFeatures.from_params(fits.spec, params).to(device)
         fits.requires_grad_(self.end_to_end)
         motion = replace(self.motion, mirror=data in self.mirrored)
-        loss = LogitsAndError(self.fidelity)
+        loss = LogitsAndError(self.fidelity, self.label_smoothing)
         return Classification(
             train=train,
             validation=validation,
@@ -179,7 +182,7 @@ class LearnedStartSize(_LabeledSize):
             objective=Objective(loss, loss.accuracy, augment=MoveImages(motion)),
             config=self.fit,
             finish=partial(FitAndRead, fits, amplitude=self.amplitude, num_points=self.num_points),
-            units=WeightSpaceFeatures.from_params(fits.spec, units).to(device),
+            known=Examples(sirens, train.features),
             errors=torch.empty(0),
             num_classes=num_classes(dataset),
             amplitude=self.amplitude,
@@ -224,14 +227,17 @@ class LogitsAndError:
 
     Attributes:
         fidelity: Factor of the INRs' mean squared error.
+        label_smoothing: Part of a label that all classes share (arXiv 1512.00567).
     """
 
     fidelity: float
+    label_smoothing: float = 0.0
 
     def __call__(self, predictions: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy, and the error of INRs."""
         logits, errors = predictions[:, :-1], predictions[:, -1]
-        return F.cross_entropy(logits, labels) + self.fidelity * errors.mean()
+        crossed = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return crossed + self.fidelity * errors.mean()
 
     @staticmethod
     def accuracy(predictions: Tensor, labels: Tensor) -> float:

@@ -34,9 +34,9 @@ from ..harness import (
 )
 from ..networks import (
     Aligned,
+    DecodedImage,
     Equivariant,
     FlatWeights,
-    NeuronImages,
     Places,
     ShownImage,
     SirenPass,
@@ -179,15 +179,16 @@ _LEARNED = LearnedStartSize(
     learning=LearningConfig(lr=5e-3),
     end_to_end=False,
     motion=Motion(linear=0.04, shift=0.04),
+    label_smoothing=0.1,
     mirrored=("fashion_mnist", "cifar10"),
     methods={
         **_SMALL.methods,
         **_running(_ONE_STEP.omega, _SMALL_HEAD),
         "mlp+": Aligned(FlatWeights(_ALIGNED_HEAD)),
-        "neuron-probes": NeuronImages(Places(side=14, span=1.0, omega=_ONE_STEP.omega)),
+        "decoded": DecodedImage(),
     },
     fit=FitConfig(
-        num_steps=3_000, batch_size=128, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500
+        num_steps=4_000, batch_size=128, lr=2e-3, warmup=100, final_lr=0.0, eval_every=500
     ),
 )
 SUITE: Suite[Any, Classification] = Suite(

@@ -1,5 +1,6 @@
 """What an experiment does with a network before its first step."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +28,10 @@ class Witness(Prepared):
         return features
 
 
-def test_parts_see_the_training_examples_before_the_first_step(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("num_known", [None, 6])
+def test_parts_see_what_is_known_before_the_first_step(
+    num_known: int | None, generator: torch.Generator
+) -> None:
     def some(n: int) -> Examples:
         features = random_features(SPEC, 1, generator, batch=(n,), dtype=torch.float32)
         return Examples(features, torch.rand(n, 1, generator=generator))
@@ -38,6 +42,7 @@ def test_parts_see_the_training_examples_before_the_first_step(generator: torch.
     witness = Witness()
     network = Raw(nn.Sequential(witness, StatNN(SPEC, HeadConfig((4,)))))
     config = FitConfig(num_steps=2, batch_size=4)
-    experiment = Supervised(some(8), some(3), some(5), Objective(F.mse_loss, score), config)
+    objective, known = Objective(F.mse_loss, score), num_known and some(num_known)
+    experiment = Supervised(some(8), some(3), some(5), objective, config, known=known)
     experiment.run(network, 0, lambda *_: None)
-    assert witness.told == [("prepared with", 8), *[("read", n) for n in (4, 4, 3, 5)]]
+    assert witness.told == [("prepared with", num_known or 8), *[("read", n) for n in (4, 4, 3, 5)]]

@@ -6,7 +6,7 @@ from meta_train.suites.data import render
 from meta_train.suites.data._inr_augment import flip_signs
 from meta_train.suites.harness import Interface
 from meta_train.suites.networks import Places, ShownImage
-from meta_train.suites.networks._shown_image import SirenMaps
+from meta_train.suites.networks._shown_image import Show
 from meta_train.zoo import FieldConfig, siren
 from nfn_optim import NetworkSpec
 from nfn_optim.testing import assert_invariant, random_features
@@ -18,7 +18,7 @@ READER = ShownImage(PLACES, widths=(4, 8))
 
 def test_what_is_read_are_the_pixels(generator: torch.Generator) -> None:
     feats = random_features(SPEC, 1, generator, batch=(2,), dtype=torch.float64)
-    shown = SirenMaps(SPEC, PLACES, num_layers=1).double()(feats)
+    shown = Show(SPEC, PLACES).double()(feats)
     torch.testing.assert_close(shown, render(feats, (6, 6), PLACES.omega))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from meta_train import run_suite
 from meta_train.suites import SUITES
 from meta_train.suites.data import Images, Motion, MoveImages, _images
-from meta_train.suites.networks import Aligned, FlatWeights
+from meta_train.suites.networks import Aligned, DecodedImage, FlatWeights
 from meta_train.suites.tasks._classification_sizes import (
     Classification,
     FitAndRead,
@@ -100,6 +100,22 @@ def test_networks_read_the_same_inrs_where_labels_are_not_in_the_loop() -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_decoders_are_set_up_by_training_sirens_and_their_images() -> None:
+    size = small("meta-learned")
+    experiment = prepared(size)
+    model, known = experiment.finish(nn.Identity()), experiment.known
+    assert isinstance(model, FitAndRead)
+    assert known is not None
+    assert torch.equal(known.targets, experiment.train.features)
+    expected = model.fits.fit(image_values(known.targets, size.amplitude))
+    torch.testing.assert_close(known.features.to_params(), expected)
+    network = DecodedImage(side=8, width=4).build(SUITE.interface(size, "digits"))
+    drawn = {name: tensor.clone() for name, tensor in network.named_buffers()}
+    assert 0 <= experiment.run(network, 0, lambda *_: None).score <= 1
+    assert not torch.equal(network[0].map, drawn["0.map"])
+
+
+@pytest.mark.usefixtures("cache")
 def test_labels_pass_through_the_fits_end_to_end() -> None:
     size = small("end-to-end", fidelity=0.0)
     experiment = prepared(size)
@@ -130,6 +146,9 @@ def test_predictions_end_in_the_error_of_the_fit(generator: torch.Generator) -> 
     loss = LogitsAndError(2.0)(predictions, labels)
     expected = nn.functional.cross_entropy(predictions[:, :2], labels)
     torch.testing.assert_close(loss, expected + 2 * predictions[:, -1].mean())
+    smooth = LogitsAndError(0.0, 0.3)(predictions, labels)
+    even = -predictions[:, :2].log_softmax(-1).mean()
+    torch.testing.assert_close(smooth, 0.7 * expected + 0.3 * even)
     sure = torch.tensor([[1.0, 0.0, 9.0], [0.0, 1.0, 9.0]])
     assert LogitsAndError.accuracy(sure, torch.tensor([0, 1])) == 1
 
