@@ -210,7 +210,7 @@ print(new_pages())
 def test_malloc_keeps_what_large_tables_leave_behind_unless_users_set_it(own):
     command, env = [sys.executable, "-c", ALLOCATE], {**os.environ, **own}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    is_kept = int(done.stdout) < 1000  # of 40,960 pages
+    is_kept = int(done.stdout) < 20_480  # of 40,960 pages: one table in eight may find no room
     assert is_kept == (not own)
 
 
