@@ -227,7 +227,7 @@ class NetworkLinks:
     def _places(self, parameter: ParameterAxes) -> np.ndarray:
         """Entries of a parameter, numbered as the spec has them, with axes as `Roles` has them."""
         name, shape = parameter.name, self.spec.shapes[parameter.name]
-        places = torch.arange(prod(shape)).reshape(shape)
+        places = torch.arange(prod(shape), device="cpu").reshape(shape)
         if self.roles.spec is not self.spec:
             places = self.roles.spec.view(name, self.spec.unview(name, places))
         return places.numpy()

@@ -346,9 +346,11 @@ def _packed(links: Sequence[NetworkLinks], device: torch.device) -> Pack:
 
 
 def _positions(index: Index, count: int) -> list[int]:
-    if not isinstance(index, Tensor | slice):
-        index = torch.tensor(index, dtype=torch.int64)
-    positions: list[int] = torch.arange(count)[index].tolist()
+    if isinstance(index, Tensor):
+        index = index.cpu()
+    elif not isinstance(index, slice):
+        index = torch.tensor(index, dtype=torch.int64, device=_CPU)
+    positions: list[int] = torch.arange(count, device=_CPU)[index].tolist()
     return positions
 
 

@@ -89,12 +89,12 @@ class Networks:
         others = [(len(own.runs), len(own.shares), own.neurons) for own in networks]
         runs, shares, neurons = np.array(others, dtype=np.int64).T[..., None]
         ends = [*accumulate(map(len, tables), initial=0)]
-        blocks = [(a, b - a, int(sizes[a:b, :2].sum())) for a, b in pairwise(ends)]
+        blocks = [(a, b - a, sizes[a:b, :2].sum()) for a, b in pairwise(ends)]
         rows = np.concatenate([_starts(sizes[a:b, :2]) for a, b in pairwise(ends)])
         parameters = _starts(sizes[:, 6:])
         numbers = [rows, parameters, neurons, _starts(runs), _starts(shares), sizes, counts]
         return cls(
-            torch.tensor(blocks),
+            torch.from_numpy(np.array(blocks, dtype=np.int64)),
             torch.from_numpy(np.concatenate(numbers, 1)),
             torch.from_numpy(np.concatenate([network.runs for network in networks])),
             torch.from_numpy(np.concatenate([network.shares for network in networks])),
@@ -150,7 +150,7 @@ class Networks:
         """
         o, c = weights[0].shape
         of_weights = [x.new_zeros(x.shape) for x in weights]
-        of_given = torch.empty(self.num_parameters, o)
+        of_given = weights[0].new_empty(self.num_parameters, o)
         expected = [*self._tables("adjoint", o), *self._tables("table", c), *self._weights(c, o)]
         check([*adjoints, *tables, *weights, of_given], expected)
         given, laid, maps = (list(map(dense, each)) for each in (adjoints, tables, weights))

@@ -169,3 +169,34 @@ def test_the_rest_is_torchs(calls, monkeypatch):
     monkeypatch.setattr(type(native.LIBRARY), "can_load", lambda self: False)
     layer(features([chain_spec([3, 5, 2])]))
     assert not calls
+
+
+@pytest.fixture
+def double_by_default():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(FLOAT)
+
+
+@pytest.mark.usefixtures("double_by_default")
+def test_another_type_by_default_changes_nothing(calls, by_torch):
+    layer, feats = built(3, 4).float(), features()
+
+    def run():
+        y = layer(feats).tensors[0]
+        return [y, *torch.autograd.grad(y.square().sum(), layer.parameters())]
+
+    ours = run()
+    assert calls == ["nfn_packed", "nfn_packed_back"]
+    assert {tensor.dtype for tensor in ours} == {FLOAT}
+    close(ours, by_torch(run))
+
+
+def test_another_device_by_default_changes_nothing():
+    layer, drawn_here = built(3, 4), drawn(ALL, 3, FLOAT)
+    expected = layer(Pack.of(ALL).join(drawn_here).take([0, 1]))
+    _pack._remembered.cache_clear()
+    _pack.links_of.cache_clear()
+    with torch.device("meta"):
+        found = layer(Pack.of(ALL).join(drawn_here).take([0, 1]))
+    assert all(map(torch.equal, found.tensors, expected.tensors))
