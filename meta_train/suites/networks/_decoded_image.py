@@ -94,7 +94,17 @@ class LinearDecoder(Prepared):
         """Fits the map to SIRENs whose targets are the images `(n, c, h, w)` they were fitted to.
 
         Images of another size are averaged to that of the decoder.
+
+        Raises:
+            ValueError: If targets are not images of as many channels.
         """
+        shape = tuple(examples.targets.shape)
+        if len(shape) != 4 or shape[1] != self.channels:
+            raise ValueError(
+                "a LinearDecoder is fitted to SIRENs and the images they were fitted to, of shape "
+                f"(n, {self.channels}, h, w); got targets of shape {shape}. Give these images as "
+                "the targets of `known`."
+            )
         rows = as_rows(examples.features.spec, examples.features.to_params()).double()
         images = F.adaptive_avg_pool2d(examples.targets, self.side).flatten(1).double()
         mean, scale = rows.mean(0), rows.std(0, correction=0) + _TINY

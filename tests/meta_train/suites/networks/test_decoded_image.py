@@ -99,3 +99,12 @@ def test_layers_are_run_in_bfloat16_and_what_is_kept_is_not(generator: torch.Gen
 def test_an_odd_side_is_refused() -> None:
     with pytest.raises(ValueError, match="side must be even.*got 7"):
         DecodedImage(side=7)
+
+
+@pytest.mark.parametrize("shape", [(300,), (300, 1, SIDE, SIDE)], ids=["labels", "gray"])
+def test_what_sirens_were_not_fitted_to_is_refused(
+    sirens: Examples, shape: tuple[int, ...]
+) -> None:
+    others = Examples(sirens.features, torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"images .* of shape \(n, 2, h, w\); got .*\(300,"):
+        decoder(others)
