@@ -24,8 +24,8 @@ RUNS = [  # seed, horizon, networks
 ]
 DIGITS = 2e-2  # relative: processors differ in the last bits, and inner runs amplify that
 # In the middle of what torch and native code of each register width find.
-META_LOSSES = [1.0530, 1.0493, -0.3364, -0.6619, 0.3860, 0.9118]
-CHECKSUMS = {"read.neurons": 61.08278, "write.entry": 0.0024894, "schedule.bias": 4.29424}
+META_LOSSES = [1.0422, 1.0482, -0.3340, -0.6615, 0.3750, 0.9103]
+CHECKSUMS = {"read.neurons": 61.08307, "write.entry": 0.0026500, "schedule.bias": 4.29424}
 
 
 @pytest.mark.parametrize("seed", TASKS)
