@@ -11,9 +11,10 @@ namespace nfn {
 template <class T>
 struct Weight {
   T* begin;
-  long rows, columns, stride;
+  long rows, columns, stride, step = 1;
 
-  T& at(long row, long column) const { return begin[row * stride + column]; }
+  T& at(long row, long column) const { return begin[row * stride + column * step]; }
+  Weight transposed() const { return {begin, columns, rows, step, stride}; }
 };
 
 // In the order of `Maps`, from `entry`, `vector` and `taps` `(out, in)`, `own` `(2, out, in)`,
@@ -47,15 +48,9 @@ inline Maps maps_back(const std::vector<Weight<const float>>& weights) {
 }
 
 // For products with features.
-inline Maps maps(const std::vector<Weight<const float>>& weights) {
-  Maps maps;
-  for (const auto& weight : weights) {
-    Matrix& map = maps.emplace_back(weight.columns, weight.rows);
-    for (long i = 0; i < weight.rows; ++i) {
-      for (long j = 0; j < weight.columns; ++j) map[j][i] = weight.at(i, j);
-    }
-  }
-  return maps;
+inline Maps maps(std::vector<Weight<const float>> weights) {
+  for (auto& weight : weights) weight = weight.transposed();
+  return maps_back(weights);
 }
 
 inline Maps zeros(const std::vector<Weight<float>>& weights) {
