@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nfn_optim import NFNOptimizer
 from nfn_optim.optimizer import kept_share, rate_of
-from nfn_optim.rules import RuleState
+from nfn_optim.rules import RuleState, with_length
 
 from ..tasks import Params
 
@@ -47,9 +47,8 @@ class DifferentiableNFN(higher.optim.DifferentiableOptimizer):
             g, i = places[name]
             group = self.param_groups[g]
             params[name] = group["params"][i]
-            slots[name] = dict(self.state[g][i]) or rule.new_slots(
-                params[name].detach(), num_steps=group["num_steps"]
-            )
+            new = rule.new_slots(name, params[name].detach(), self.spec)
+            slots[name] = dict(self.state[g][i]) or with_length(new, group["num_steps"])
         delta, state = rule(params, grads, RuleState(slots, self.spec.subset(grads)))
         for name, param in params.items():
             g, i = places[name]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..rules.constants import UNCUT
 from ..symmetry import Shape
 from ._local import is_sharded, local, local_gradient
 from ._shapes import check_gradient
@@ -224,7 +225,7 @@ def restore_slots(
             for slot, value in saved["state"].get(key, {}).items():
                 dtype = like(name, param)[slot].dtype
                 copy = value.to(param.device, dtype, copy=True)
-                state[param][slot] = _cut_like(copy, param)
+                state[param][slot] = _cut_like(copy, None if slot in UNCUT else param)
 
 
 def update_norm(norms: Sequence[tuple[Tensor, float]]) -> float:
@@ -232,9 +233,12 @@ def update_norm(norms: Sequence[tuple[Tensor, float]]) -> float:
     return sum(float(norm * lr) ** 2 for norm, lr in norms) ** 0.5
 
 
-def _cut_like(slot: Tensor, param: Tensor) -> Tensor:
-    """A slot that is loaded, cut as its parameter is; it may have been whole, or cut otherwise."""
-    if not is_sharded(slot) and not is_sharded(param):
+def _cut_like(slot: Tensor, param: Tensor | None) -> Tensor:
+    """A slot that is loaded, cut as its parameter is, or whole without one.
+
+    It may have been whole, or cut otherwise.
+    """
+    if not is_sharded(slot) and (param is None or not is_sharded(param)):
         return slot
     from .sharded import like_shards  # a second to import, which others do not wait for
 

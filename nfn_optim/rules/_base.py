@@ -81,14 +81,14 @@ class UpdateRule(nn.Module, ABC):
                 "parameters disagree with the spec on the number of axes; stack all of them alike."
             )
         dims = batch_dims.pop() if batch_dims else 0
-        slots = {n: self.new_slots(p, dims, num_steps) for n, p in params.items()}
-        return RuleState(slots, spec, dims)
+        slots = {n: self.new_slots(n, p, spec, dims) for n, p in params.items()}
+        return RuleState({n: with_length(s, num_steps) for n, s in slots.items()}, spec, dims)
 
     def new_slots(
-        self, param: Tensor, batch_dims: int = 0, num_steps: int | Tensor | None = None
+        self, name: str, param: Tensor, spec: NetworkSpec, batch_dims: int = 0
     ) -> dict[str, Tensor]:
-        """`init_slots`, with the number of steps filled in where the rule wants to know it."""
-        return with_length(self.init_slots(param, batch_dims), num_steps)
+        """`init_slots` of a parameter of this network; rules may keep more of some."""
+        return self.init_slots(param, batch_dims)
 
 
 def with_length(slots: dict[str, Tensor], num_steps: int | Tensor | None) -> dict[str, Tensor]:

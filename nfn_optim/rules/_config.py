@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._limits import Limits
+from .constants import STEEP
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class NFNRuleConfig:
             parameter are. So it is, except in checkpoints before version 6.
         careful: Whether steps become smaller beyond the limits, as in those checkpoints. Otherwise
             the rule tends to its untrained form there.
+        steep: Along how many directions on either side of a matrix steps become smaller because
+            gradients are large there, see the module `_steep`.
         limits: What meta-training has seen.
     """
 
@@ -36,6 +39,7 @@ class NFNRuleConfig:
     first_share: float = 1 / 4
     centred: bool = True
     careful: bool = False
+    steep: int = STEEP
     limits: Limits = field(default_factory=Limits)
 
     @classmethod

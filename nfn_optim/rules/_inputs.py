@@ -47,11 +47,13 @@ class Reading:
         scales: Factors `(9, *batch, 1, ...)`: bias corrections of momenta and square, inverse
             levels of square, momenta and parameter.
         axes: Number of the parameter's axes.
+        steep: What the direction remembers afterwards, where it does.
     """
 
     tensors: tuple[Tensor, ...]
     scales: Tensor
     axes: int
+    steep: Tensor | None
 
     def slices(self, size: int) -> Iterator[Tensor]:
         """Channels `(ENTRY_CHANNELS, *batch, *axes)` in slices of the outputs."""
@@ -172,9 +174,9 @@ def read(
     known, scales = describe(spec, params, grads, slots, direction, largest, first_share, share)
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     views = {n: tuple(spec.view(n, tensor) for tensor in t) for n, t in tensors.items()}
-    pointed = direction(spec, {n: momenta[0] for n, (*_, momenta) in views.items()})
+    pointed, steep = direction(spec, {n: momenta[0] for n, (*_, momenta) in views.items()}, slots)
     readings = {
-        n: _reading(len(spec.shapes[n]), view, pointed.get(n), scales[n])
+        n: _reading(len(spec.shapes[n]), view, pointed.get(n), scales[n], steep.get(n))
         for n, view in views.items()
     }
     return readings, known
@@ -282,12 +284,16 @@ def _tensors(
 
 
 def _reading(
-    axes: int, views: tuple[Tensor, ...], pointed: Tensor | None, scales: Tensor
+    axes: int,
+    views: tuple[Tensor, ...],
+    pointed: Tensor | None,
+    scales: Tensor,
+    steep: Tensor | None,
 ) -> Reading:
     *single, momenta = views
     directions = () if pointed is None else (pointed.unsqueeze(0),)
     tensors = (*(tensor.unsqueeze(0) for tensor in single), momenta, *directions)
-    return Reading(tensors, scales.reshape(scales.shape + (1,) * axes), axes)
+    return Reading(tensors, scales.reshape(scales.shape + (1,) * axes), axes, steep)
 
 
 def log_fans(spec: NetworkSpec, name: str) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -65,7 +65,8 @@ class NFNRule(UpdateRule):
     def __init__(self, config: NFNRuleConfig | None = None) -> None:
         super().__init__()
         self.config = config or NFNRuleConfig()
-        self.direction, self.averaging = Spectral(), ScheduleFree()
+        self.direction = Spectral(steep=self.config.steep)
+        self.averaging = ScheduleFree()
         hidden, context = self.config.hidden, constants.CONTEXT_CHANNELS
         self.read = self.layer(constants.ENTRY_CHANNELS, hidden, context)
         self.write = self.layer(hidden, 2, context)
@@ -127,9 +128,18 @@ class NFNRule(UpdateRule):
         weights.append(self.schedule.weight)
         return [(id(w), w.requires_grad, w.is_inference() or w._version) for w in weights]
 
+    def new_slots(
+        self, name: str, param: Tensor, spec: NetworkSpec, batch_dims: int = 0
+    ) -> dict[str, Tensor]:
+        """All that may be kept of a parameter of this network."""
+        memory = self.direction.memory(roles_of(spec).spec, name)
+        return self.init_slots(param, batch_dims, _slots.Reads(steep=memory))
+
     def reads(self, spec: NetworkSpec, name: str) -> _slots.Reads:
         """Which slots steps of a parameter depend on, with the weights as they are now."""
-        return _slots.Reads.of(self.reads_all, name in self.direction.matrices(spec))
+        spec = roles_of(spec).spec
+        is_matrix, memory = name in self.direction.matrices(spec), self.direction.memory(spec, name)
+        return _slots.Reads.of(self.reads_all, is_matrix, memory)
 
     def heading(self, params: Params, state: RuleState) -> Params:
         """The fast iterate."""
@@ -188,6 +198,7 @@ class NFNRule(UpdateRule):
             moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
+            slots[name] |= {} if readings[name].steep is None else {"steep": readings[name].steep}
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
 
@@ -197,7 +208,7 @@ class NFNRule(UpdateRule):
         grads: Params,
         state: RuleState,
         share: Share = ALONE,
-        point: Callable[[Params], Params] | None = None,
+        point: Callable[[Params], tuple[Params, Params]] | None = None,
     ) -> tuple[Params, Slots]:
         """As `move` without NF-Layers, where `reads_alone`: of any entries of each parameter.
 
@@ -206,7 +217,7 @@ class NFNRule(UpdateRule):
             grads: Likewise.
             state: Slots that hold the gradients already, likewise; its spec may have more.
             share: Knows the other entries.
-            point: As `point`, if not all entries are here.
+            point: As `point`, of momenta alone, if not all entries are here.
         """
         roles, dtype = roles_of(state.spec), self.schedule.bias.dtype
         names = [p.name for p in roles.parameters if p.name in state.slots]
@@ -217,7 +228,7 @@ class NFNRule(UpdateRule):
         paces, slots = self.schedule.pace(known), known.noted(slots)
         matrices = self.direction.matrices(roles.spec)
         momenta = {n: slots[n]["momenta"][0] for n in params if n in matrices}
-        pointed = point(momenta) if point else self.point(state.spec, momenta)
+        pointed, steep = point(momenta) if point else self.point(state.spec, momenta, slots)
         delta: dict[str, Tensor] = {}
         for i, (name, slot) in enumerate(slots.items()):
             size, recency, _ = paces.of(i, params[name].dim())
@@ -226,14 +237,27 @@ class NFNRule(UpdateRule):
             step, rate = size.exp() * direction, recency.sigmoid()
             moved, lead = self.averaging.move(before.to(dtype), step, rate)
             slot["lead"] = lead.to(before.dtype)
+            slot |= {"steep": steep[name]} if name in steep else {}
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
 
-    def point(self, spec: NetworkSpec, momenta: Params) -> Params:
-        """Directions of whole matrices, from momenta as they are stored, and like them."""
+    def point(
+        self, spec: NetworkSpec, momenta: Params, slots: Mapping[str, dict[str, Tensor]]
+    ) -> tuple[Params, Params]:
+        """Directions of whole matrices, from momenta as they are stored, and like them.
+
+        Args:
+            spec: The network's spec.
+            momenta: By name.
+            slots: Of these parameters.
+
+        Returns:
+            The directions, and the new memory of each parameter that has one.
+        """
         spec = roles_of(spec).spec
-        found = self.direction(spec, {n: spec.view(n, x) for n, x in momenta.items()})
-        return {n: spec.unview(n, x) for n, x in found.items()}
+        views = {n: spec.view(n, x) for n, x in momenta.items()}
+        found, steep = self.direction(spec, views, slots)
+        return {n: spec.unview(n, x) for n, x in found.items()}, steep
 
     def _pool(self, work: _Work) -> Means:
         return Means.join([self.read.pool(work.parameter, x) for x in work.slices])

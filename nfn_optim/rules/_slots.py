@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..symmetry import Shape
 from ._fixed import fixed
 from .constants import DECAYS, SQUARE_DECAY
 
@@ -19,20 +20,23 @@ class Reads(NamedTuple):
     Attributes:
         momenta: How many, those that forget fastest.
         square: Whether the mean square.
+        steep: Shape of the memory of directions along which they are large; `()` if there is none.
     """
 
     momenta: int = len(DECAYS)
     square: bool = True
+    steep: Shape = ()
 
     @classmethod
-    def of(cls, reads_all: bool, is_matrix: bool) -> Reads:
+    def of(cls, reads_all: bool, is_matrix: bool, steep: Shape) -> Reads:
         """Of a parameter of a rule.
 
         Args:
             reads_all: As for the rule.
             is_matrix: Whether the parameter's steps are polar factors, which read no square.
+            steep: As `Spectral.memory` says.
         """
-        return cls() if reads_all else cls(1, not is_matrix)
+        return cls(steep=steep) if reads_all else cls(1, not is_matrix, steep)
 
 
 ALL = Reads()
@@ -46,7 +50,7 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
         parameter at the start, `loud` and `loudest`, see `follow`, `opened`, see
         `opened_further`, and `agreed`, see `agreed_further`, `(*batch)`; `momenta`
         `(reads.momenta, *shape)`, `lead` of the fast iterate and, if it is read, `square` over the
-        parameter `(*shape)`.
+        parameter `(*shape)`; `steep` `(*batch, *reads.steep)` if something is remembered.
     """
     zeros = torch.zeros_like(param, dtype=_accumulator_dtype(param.dtype))
     count = torch.zeros(param.shape[:batch_dims], dtype=torch.float32, device=param.device)
@@ -63,6 +67,7 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
         "momenta": one if reads.momenta == 1 else torch.cat([one] * reads.momenta),
         **({"square": zeros.clone()} if reads.square else {}),
         "lead": zeros,
+        **({"steep": zeros.new_zeros(*count.shape, *reads.steep)} if reads.steep else {}),
     }
 
 

@@ -7,6 +7,7 @@ DECAYS = (0.5, 0.9, 0.99)
 SQUARE_DECAY = 0.999
 # One number a parameter.
 SCALARS = ("step", "num_steps", "size", "loud", "loudest", "opened", "agreed")
+UNCUT = (*SCALARS, "steep")  # what every process has where parameters are cut
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
 DIRECTION = 0  # position of the direction among the channels
@@ -40,3 +41,10 @@ BAND = 64  # most rows of a large matrix that get a polar factor together on a C
 BAND_EXPONENT = 0.25  # with which steps shrink with the number of bands
 POLAR_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 POLAR_STEPS = 5
+
+# Directions along which gradients are large.
+STEEP = 8  # on either side of a matrix
+STEEP_DECAY = 0.98
+STEEP_EXPONENT = 0.25  # with which their share of the momenta damps steps, before and after
+LEAST_NEW = 0.01  # share of a direction that those before do not have; with less it is dropped
+RIDGE = 1e-6  # added to the diagonal of directions' inner products

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...rules import NFNRule, Params, is_narrow
 from ...symmetry import NetworkSpec
 from .. import dense, fit, pointer, pointers, table
+from ._layout import NONE as NONE
 from ._layout import SLOTS as SLOTS
 from ._layout import Layout as Layout
 from ._layout import layout_of as layout_of

@@ -19,10 +19,11 @@ from ...symmetry import Matrices, NetworkSpec, Shape
 from .. import Expected, are_dense, dense, is_copy
 
 T = TypeVar("T")
-SLOTS = ("momenta", "square", "lead", *constants.SCALARS)
-_TENSORS, _NUMBERS, _FANS = 2 + len(SLOTS), 12, 5  # of a parameter
-_OF_ENTRIES = _TENSORS - len(constants.SCALARS)  # of these, such as have its axes
+SLOTS = ("momenta", "square", "lead", *constants.UNCUT)
+_TENSORS, _NUMBERS, _FANS = 2 + len(SLOTS), 13, 5  # of a parameter
+_OF_ENTRIES = _TENSORS - len(constants.UNCUT)  # of these, such as have its axes
 _NONE = torch.empty(0, dtype=torch.float32, device="cpu")  # in place of a slot that is not kept
+NONE = tuple(_NONE.shape)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Layout:
     Attributes:
         spec: The network, with every parameter's axes in the order of the native step.
         names: Parameters in the order of the native step.
-        numbers: Twelve of each parameter.
+        numbers: Thirteen of each parameter.
         fans: Five of each parameter: `log_fans`, its weights' size by default, and its log share.
         sizes: Neurons of each population.
         tensors: Value, gradient and `SLOTS` of each parameter, as they are stored.
@@ -115,6 +116,8 @@ class Layout:
         name = self.reordered[index]
         if name is not None:
             tensor = self.spec.view(name, tensor)
+        elif order is not None and _is_memory(index):
+            tensor = _inputs_permuted(tensor, self._shape(index), order)
         elif order is not None and tensor.dim() >= len(order):
             tensor = _permuted(tensor, order)
         return dense(tensor)
@@ -124,9 +127,17 @@ class Layout:
         name = self.reordered[index]
         if name is not None:
             return self.spec.unview(name, tensor)
-        if order is not None and tensor.dim() >= len(order):
-            return _permuted(tensor, tuple(order.index(axis) for axis in range(len(order))))
-        return tensor
+        if order is None:
+            return tensor
+        inverse = tuple(order.index(axis) for axis in range(len(order)))
+        if _is_memory(index):
+            shape = self._shape(index)
+            return _inputs_permuted(tensor, tuple(shape[axis] for axis in order), inverse)
+        return _permuted(tensor, inverse) if tensor.dim() >= len(order) else tensor
+
+    def _shape(self, index: int) -> Shape:
+        """Of the parameter whose tensor it is."""
+        return self.tensors[index // _TENSORS * _TENSORS].shape
 
 
 @lru_cache(maxsize=64)
@@ -141,6 +152,10 @@ def layout_of(spec: NetworkSpec, direction: Spectral, reads_all: bool = True) ->
     roles, numbers, fans = roles_of(spec), array("q"), array("f")
     spec = roles.spec
     matrices = direction.matrices(spec)
+    names = tuple(p.name for p in roles.parameters)
+    reads = {
+        name: Reads.of(reads_all, name in matrices, direction.memory(spec, name)) for name in names
+    }
     for p in roles.parameters:
         shape = spec.shapes[p.name]
         is_turned = _is_turned(spec, p)
@@ -150,12 +165,11 @@ def layout_of(spec: NetworkSpec, direction: Spectral, reads_all: bool = True) ->
         outputs, inputs, of_taps = _blocks(p, matrices.get(p.name))
         blocks = (inputs, outputs, of_taps) if is_turned else (outputs, inputs, of_taps)
         numbers.extend((rows, columns, taps, p.out, source, is_turned, *blocks))
-        kept = Reads.of(reads_all, p.name in matrices).momenta
-        numbers.extend((_bands(direction, matrices.get(p.name)), p.taps > 0, kept))
+        read = reads[p.name]
+        numbers.extend((_bands(direction, matrices.get(p.name)), p.taps > 0, read.momenta))
+        numbers.append(read.steep[-1] if read.steep else 0)
         shares = direction.log_shares(spec, [p.name], "cpu")
         fans.extend((*log_fans(spec, p.name), *default_sizes(spec, [p.name], matrices), *shares))
-    names = tuple(p.name for p in roles.parameters)
-    reads = {name: Reads.of(reads_all, name in matrices) for name in names}
     tensors = [one for name in names for one in _tensors(name, spec.stored[name], reads[name])]
     orders = [
         p.name if p.name in spec.orders and not _is_turned(spec, p) else None
@@ -163,7 +177,7 @@ def layout_of(spec: NetworkSpec, direction: Spectral, reads_all: bool = True) ->
     ]
     of_tensors = [order for order in orders for _ in range(_TENSORS)]
     reordered = [
-        order if i % _TENSORS < _OF_ENTRIES and one.shape != _NONE.shape else None
+        order if i % _TENSORS < _OF_ENTRIES and one.shape != NONE else None
         for i, (order, one) in enumerate(zip(of_tensors, tensors, strict=True))
     ]
     loose = [not reads_all and _is_loose(spec, name, matrices.get(name)) for name in names]
@@ -192,6 +206,24 @@ def _permuted(tensor: Tensor, order: Shape) -> Tensor:
     """The last axes in another order."""
     lead = tensor.dim() - len(order)
     return tensor.permute(*range(lead), *(lead + axis for axis in order))
+
+
+def _is_memory(index: int) -> bool:
+    """Whether the tensor of this index in `tensors` is what directions remember."""
+    return index % _TENSORS == 2 + SLOTS.index("steep")
+
+
+def _inputs_permuted(memory: Tensor, shape: Shape, order: Shape) -> Tensor:
+    """What is remembered `(blocks, rows + columns, k)` where the parameter's axes get an order.
+
+    The first axis, of outputs, stays where it is.
+    """
+    if not memory.numel():
+        return memory
+    count = prod(shape[1:])
+    outputs, inputs = memory.split([memory.shape[1] - count, count], 1)
+    moved = inputs.unflatten(1, shape[1:]).permute(0, *order[1:], len(shape))
+    return torch.cat([outputs, moved.flatten(1, -2)], 1)
 
 
 def _parts(items: Sequence[T], chosen: Sequence[int], each: int) -> Iterator[T]:
@@ -228,9 +260,10 @@ def _bands(direction: Spectral, matrices: Matrices | None) -> int:
 
 
 def _tensors(name: str, shape: Shape, reads: Reads) -> list[Expected]:
-    square = shape if reads.square else tuple(_NONE.shape)
-    kept = ((reads.momenta, *shape), square, shape)
-    slots = zip(SLOTS, (*kept, *[()] * len(constants.SCALARS)), strict=True)
+    square = shape if reads.square else NONE
+    entries = ((reads.momenta, *shape), square, shape)
+    steep = reads.steep or NONE
+    slots = zip(SLOTS, (*entries, *[()] * len(constants.SCALARS), steep), strict=True)
     return [
         Expected(f"parameter {name!r}", shape, is_written=True),
         Expected(f"the gradient of {name!r}", shape),

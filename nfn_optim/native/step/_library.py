@@ -35,6 +35,10 @@ def definitions() -> tuple[str, ...]:
         "BETA": constants.BETA,
         "INITIAL_LOG_RECENCY": constants.INITIAL_LOG_RECENCY,
         "MAX_LOG_MAGNITUDE": constants.MAX_LOG_MAGNITUDE,
+        "STEEP_DECAY": constants.STEEP_DECAY,
+        "STEEP_EXPONENT": constants.STEEP_EXPONENT,
+        "LEAST_NEW": constants.LEAST_NEW,
+        "RIDGE": constants.RIDGE,
         "POLAR_STEPS": constants.POLAR_STEPS,
     }
     lists = {

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <algorithm>
-#include <iterator>
+#include <cmath>
+#include <utility>
 #include <vector>
 
 #include "parallel.h"
 #include "parameter.h"
 #include "polar.h"
+#include "steep.h"
 
 namespace nfn {
 
@@ -17,7 +19,7 @@ struct Block {
   long start, row_stride, run_stride;  // where they are in the parameter
 
   Block(const Parameter& p, long index) {
-    const long inputs = p.is_weight() ? p.columns : 1;  // of a kernel of single channels
+    const long inputs = p.inputs();
     const long at[] = {index / (p.blocks[1] * p.blocks[2]), index / p.blocks[2] % p.blocks[1],
                        index % p.blocks[2]};
     const long columns = inputs / p.blocks[1], taps = p.taps / p.blocks[2];
@@ -30,94 +32,91 @@ struct Block {
 
   long columns() const { return runs * length; }
   bool stands() const { return rows > columns(); }
-  bool lies_whole() const { return !stands() && runs == 1; }
   long low() const { return std::min(rows, columns()); }
   long wide() const { return std::max(rows, columns()); }
 
   // Copies it from the parameter to a matrix of its own that lies.
-  void lay(const float* from, float* to) const {
+  Matrix lay(const float* from) const {
+    Matrix laid(low(), wide());
     for (long r = 0; r < runs; ++r) {
       const float* run = from + start + r * run_stride;
       if (stands()) {
-        transpose(run, row_stride, rows, length, to + r * length * rows, rows);
+        transpose(run, row_stride, rows, length, laid[r * length], laid.stride);
       } else {
-        copy(run, row_stride, rows, length, to + r * length, columns());
+        copy(run, row_stride, rows, length, laid[0] + r * length, laid.stride);
       }
     }
+    return laid;
   }
 
   // Calls `visit(at, n, x)` for the rows from `begin` to `end` of a matrix that was laid so: its `n`
   // entries from `x` on are those of the parameter from `at` on.
   template <class Visit>
-  void each_run(const float* laid, long begin, long end, Visit visit) const {
+  void each_run(const Matrix& laid, long begin, long end, Visit visit) const {
     std::vector<float, Pooled<float>> turned;
-    const float* from = laid + begin * columns();
+    const float* from = laid[stands() ? 0 : begin];
+    long stride = laid.stride;
     if (stands()) {
       turned.resize((end - begin) * columns());
-      transpose(laid + begin, rows, columns(), end - begin, turned.data(), columns());
-      from = turned.data();
+      transpose(from + begin, stride, columns(), end - begin, turned.data(), columns());
+      from = turned.data(), stride = columns();
     }
-    for (long i = begin; i < end; ++i) {
-      for (long r = 0; r < runs; ++r, from += length) {
-        visit(start + i * row_stride + r * run_stride, length, from);
+    for (long i = begin; i < end; ++i, from += stride) {
+      for (long r = 0; r < runs; ++r) {
+        visit(start + i * row_stride + r * run_stride, length, from + r * length);
       }
     }
   }
 };
 
-// Some rows of a block that is laid.
-struct Strip {
-  Parameter* parameter;
-  const Block* block;
-  const float* laid;
-  long begin, end;
-  double moved;
-};
-
-// A parameter's momentum as matrices that lie, and their polar factors in its place.
+// One matrix of a parameter, laid: the momentum, and then where it points.
 struct Pointing {
   Parameter* parameter;
-  std::vector<Block> blocks;
-  Buffer laid;  // one block after another, where they do not lie so already
+  Block block;
+  float *of_rows, *of_columns;  // memory of the directions of the laid matrix, see `Steep`
+  Matrix laid;
+  std::vector<Band> bands;
+  double square = 0;  // sum of the squares of the polar factor
 
-  explicit Pointing(Parameter& p) : parameter(&p) {
-    const long count = p.blocks[0] * p.blocks[1] * p.blocks[2];
-    for (long b = 0; b < count; ++b) blocks.emplace_back(p, b);
+  Pointing(Parameter& p, long index) : parameter(&p), block(p, index) {
+    if (!p.steep) return;
+    const long of_outputs = p.is_turned ? block.columns() : block.rows, k = p.directions;
+    if (p.is_turned) index = index % p.blocks[1] * p.blocks[0] + index / p.blocks[1];  // no taps
+    of_rows = p.steep + index * (block.rows + block.columns()) * k;
+    of_columns = of_rows + of_outputs * k;
+    if (p.is_turned != block.stands()) std::swap(of_rows, of_columns);
   }
 
-  bool lies_whole() const { return blocks[0].lies_whole(); }
-
-  void lay() {
-    if (lies_whole()) return;
-    laid = Buffer(parameter->entries());
-    for (size_t b = 0; b < blocks.size(); ++b) blocks[b].lay(parameter->momenta, matrix(b));
-  }
-
-  float* matrix(size_t b) const { return laid.get() + b * parameter->entries() / blocks.size(); }
-
-  std::vector<Band> bands() const {
-    std::vector<Band> all;
-    for (size_t b = 0; b < blocks.size(); ++b) {
-      const Block& block = blocks[b];
-      Rows rows{parameter->momenta + block.start, block.row_stride};
-      if (!lies_whole()) rows = {matrix(b), block.wide()};
-      std::vector<Band> dealt = deal(rows, block.low(), block.wide(), parameter->bands);
-      std::move(dealt.begin(), dealt.end(), std::back_inserter(all));
+  // The momentum, with what is remembered of those before, in bands.
+  void prepare() {
+    laid = block.lay(parameter->momenta);
+    if (parameter->steep) {
+      const float rate = std::max(1 / *parameter->step, 1 - STEEP_DECAY);
+      steep_ = {{of_rows, laid.rows, of_columns, laid.columns, parameter->directions}};
+      steep_[0].follow_and_damp(laid, rate);
     }
-    return all;
+    bands = deal({laid[0], laid.stride}, laid.rows, laid.columns, parameter->bands);
   }
 
-  std::vector<Strip> strips() const {
-    constexpr long ROWS = 32;
-    std::vector<Strip> all;
-    for (size_t b = 0; laid.get() && b < blocks.size(); ++b) {
-      for (long i = 0; i < blocks[b].rows; i += ROWS) {
-        const long end = std::min(i + ROWS, blocks[b].rows);
-        all.push_back({parameter, &blocks[b], matrix(b), i, end, 0});
-      }
-    }
-    return all;
+  // What is left to be done with the polar factor.
+  void finish() {
+    if (steep_.empty()) return;
+    const double before = sum_of_squares(laid[0], laid.data.size());
+    steep_[0].damp(laid);
+    const double after = sum_of_squares(laid[0], laid.data.size());
+    const float scale = static_cast<float>(std::sqrt(before / (after + TINY)));
+    for (float& x : laid.data) x *= scale;
   }
+
+ private:
+  std::vector<Steep> steep_;  // one, or none
+};
+
+// Some rows of a block.
+struct Strip {
+  const Pointing* of;
+  long begin, end;
+  double moved;
 };
 
 // Writes a direction of so many entries.
@@ -126,45 +125,37 @@ inline void keep(Direction direction, long count, float* to) {
   for (long e = 0; e < count; e += LANES) store(to + e, direction(e, count - e), count - e);
 }
 
-// Finds the directions of some parameters, all made of matrices. `visit(p, at, count, direction)`
-// takes those of so many entries from `at` on, where `direction(e, n)` are `n` of them, on several
-// threads, and returns by how much they move, squared.
+// Finds the directions of some matrices. `visit(p, at, count, direction)` takes those of so many
+// entries from `at` on, where `direction(e, n)` are `n` of them, on several threads, and returns by
+// how much they move, squared.
 template <class Visit>
 inline void point(std::vector<Pointing>& all, int threads, Visit visit) {
-  const long count = all.size();
-  std::vector<std::vector<Band>> bands(count);
-  in_parallel(count, threads, [&](long i) {
-    all[i].lay();
-    bands[i] = all[i].bands();
-  });
-  std::vector<Turn> turns;
-  for (long i = 0; i < count; ++i) {
-    for (const Band& band : bands[i]) turns.push_back({&band, i, 0});
+  in_parallel(all.size(), threads, [&](long i) { all[i].prepare(); });
+  std::vector<const Band*> bands;
+  for (const Pointing& one : all) {
+    for (const Band& band : one.bands) bands.push_back(&band);
   }
-  take_turns(turns, threads, [&](Turn& turn, long row, auto direction) {
-    const Pointing& one = all[turn.parameter];
-    const long count = turn.band->columns;
-    float* own = turn.band->rows.at(row);
-    if (one.laid.get()) {
-      keep(direction, count, own);
-    } else {
-      turn.moved += visit(*one.parameter, own - one.parameter->momenta, count, direction);
-    }
-  });
-  for (const Turn& turn : turns) all[turn.parameter].parameter->moved += turn.moved;
+  make_polar(bands, threads);
+  in_parallel(all.size(), threads, [&](long i) { all[i].finish(); });
+  constexpr long ROWS = 32;
   std::vector<Strip> strips;
   for (const Pointing& one : all) {
-    for (const Strip& strip : one.strips()) strips.push_back(strip);
+    for (long i = 0; i < one.block.rows; i += ROWS) {
+      strips.push_back({&one, i, std::min(i + ROWS, one.block.rows), 0});
+    }
   }
   in_parallel(strips.size(), threads, [&](long i) {
     Strip& strip = strips[i];
-    strip.block->each_run(strip.laid, strip.begin, strip.end,
-                          [&](long at, long count, const float* x) {
-                            const auto direction = [x](long e, long n) { return load(x + e, n); };
-                            strip.moved += visit(*strip.parameter, at, count, direction);
-                          });
+    Parameter& p = *strip.of->parameter;
+    const auto take = [&](long at, long count, const float* x) {
+      const float* momentum = p.momenta + at;  // what has none stays
+      strip.moved += visit(p, at, count, [=](long e, long n) {
+        return load(momentum + e, n) == 0 ? Vec{} : load(x + e, n);
+      });
+    };
+    strip.of->block.each_run(strip.of->laid, strip.begin, strip.end, take);
   });
-  for (const Strip& strip : strips) strip.parameter->moved += strip.moved;
+  for (const Strip& strip : strips) strip.of->parameter->moved += strip.moved;
 }
 
 // The same of all parameters that are made of matrices, some after others, so that what is worked
@@ -175,7 +166,10 @@ inline void point(std::vector<Parameter>& parameters, int threads, Visit visit) 
   std::vector<Pointing> some;
   long entries = 0;
   for (Parameter& p : parameters) {
-    if (p.is_polar()) some.emplace_back(p), entries += p.entries();
+    for (long b = 0; p.is_polar() && b < p.blocks[0] * p.blocks[1] * p.blocks[2]; ++b) {
+      some.emplace_back(p, b);
+    }
+    if (p.is_polar()) entries += p.entries();
     if (entries >= AT_ONCE) point(some, threads, visit), some.clear(), entries = 0;
   }
   point(some, threads, visit);

@@ -112,7 +112,14 @@ inline Matrix multiply_symmetric(const Matrix& a, const Matrix& b, float alpha, 
   return c;
 }
 
-// `a b`, where `a` is dense.
+// `a b`.
+inline Matrix multiply(const Matrix& a, const Matrix& b) {
+  Matrix c(a.rows, b.columns);
+  multiply(a[0], a.stride, a.rows, b, 1, 0, c, c, 1);
+  return c;
+}
+
+// The same, where `a` is dense.
 inline Matrix multiply(const float* a, long rows, const Matrix& b, int threads) {
   Matrix c(rows, b.columns);
   multiply(a, b.rows, rows, b, 1, 0, c, c, threads);
@@ -138,12 +145,12 @@ NFN_INLINE Four sums(const Vec* x) {
   return (rows[0] + rows[1]) + (rows[2] + rows[3]);
 }
 
-// `SIDE` rows of `x` from `i` on times as many from `j` on, to `g`, which has room for them.
-inline void gram_block(const Matrix& x, long i, long j, float (&g)[SIDE][SIDE]) {
+// Inner products of `SIDE` rows of `x` from `i` on with as many of `y` from `j` on, which are as long.
+inline void dots(const Matrix& x, long i, const Matrix& y, long j, float (&g)[SIDE][SIDE]) {
   const float *left[SIDE], *right[SIDE];
 #pragma GCC unroll 4
   for (int r = 0; r < SIDE; ++r) {  // the last rows again where there are no more
-    left[r] = x[std::min(i + r, x.rows - 1)], right[r] = x[std::min(j + r, x.rows - 1)];
+    left[r] = x[std::min(i + r, x.rows - 1)], right[r] = y[std::min(j + r, y.rows - 1)];
   }
   Vec total[SIDE][SIDE];
 #pragma GCC unroll 4
@@ -179,7 +186,7 @@ inline Matrix gram(const Matrix& x, int threads) {
     const long i = strip * SIDE;
     for (long j = 0; j <= i; j += SIDE) {
       float block[SIDE][SIDE];
-      gram_block(x, i, j, block);
+      dots(x, i, x, j, block);
       for (long r = 0; r < std::min<long>(SIDE, x.rows - i); ++r) {
         for (long s = 0; s < std::min<long>(SIDE, x.rows - j); ++s) {
           g[i + r][j + s] = g[j + s][i + r] = block[r][s];
@@ -188,6 +195,28 @@ inline Matrix gram(const Matrix& x, int threads) {
     }
   });
   return g;
+}
+
+// `x y^T`.
+inline Matrix multiply_turned(const Matrix& x, const Matrix& y) {
+  Matrix found(x.rows, y.rows);
+  for (long i = 0; i < x.rows; i += SIDE) {
+    for (long j = 0; j < y.rows; j += SIDE) {
+      float block[SIDE][SIDE];
+      dots(x, i, y, j, block);
+      for (long r = 0; r < std::min<long>(SIDE, x.rows - i); ++r) {
+        std::copy_n(block[r], std::min<long>(SIDE, y.rows - j), found[i + r] + j);
+      }
+    }
+  }
+  return found;
+}
+
+// The rows as columns.
+inline Matrix turned(const Matrix& x) {
+  Matrix found(x.columns, x.rows);
+  transpose(x[0], x.stride, x.rows, x.columns, found[0], found.stride);
+  return found;
 }
 
 }  // namespace nfn

@@ -26,7 +26,7 @@ struct Settings {
   float widest() const { return -std::log(first_share); }
 };
 
-constexpr int NUMBERS = 12, FANS = 5, TENSORS = 12;  // of a parameter, see `nfn_step`
+constexpr int NUMBERS = 13, FANS = 5, TENSORS = 13;  // of a parameter, see `nfn_step`
 
 struct Parameter {
   long rows, columns, taps;
@@ -37,8 +37,9 @@ struct Parameter {
   long bands;      // of each of them
   bool has_taps;   // axes of taps, be it a single one
   int kept;        // momenta, the shortest first; there is no square where it is null
+  long directions; // that are remembered on either side of each matrix, in `steep` if not null
   float fans[FANS];
-  float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened, *agreed;
+  float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened, *agreed, *steep;
   const float *grad, *num_steps, *start;
   float rate, keep;
 
@@ -54,12 +55,13 @@ struct Parameter {
       : rows(layout[0]), columns(layout[1]), taps(layout[2]), out(static_cast<int>(layout[3])),
         source(static_cast<int>(layout[4])), is_turned(layout[5]),
         blocks{layout[6], layout[7], layout[8]}, bands(layout[9]),
-        has_taps(layout[10]), kept(static_cast<int>(layout[11])), rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
+        has_taps(layout[10]), kept(static_cast<int>(layout[11])),
+        directions(layout[12]), rate(static_cast<float>(rates[0])), keep(static_cast<float>(rates[1])) {
     std::copy_n(of_fans, FANS, fans);
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
     num_steps = at[6], start = at[7];
-    loud = at[8], loudest = at[9], opened = at[10], agreed = at[11];
+    loud = at[8], loudest = at[9], opened = at[10], agreed = at[11], steep = at[12];
     apart = entries();
   }
 
@@ -68,6 +70,13 @@ struct Parameter {
   long entries() const { return rows * length(); }
   bool is_polar() const { return blocks[0] > 0; }
   long neurons() const { return is_weight() ? rows : columns; }  // of the output axis
+  long inputs() const { return is_weight() ? columns : 1; }  // a kernel of single channels has one
+
+  // Numbers in `steep`, for all its matrices.
+  long remembered() const {
+    const long of_outputs = blocks[1] * blocks[2] * neurons(), of_inputs = blocks[0] * inputs() * taps;
+    return (of_outputs + of_inputs) * directions;
+  }
 
   // Where a row's channels are kept, in whole panels, and behind these what the last layer writes.
   float* taped(long row, int channel) const {

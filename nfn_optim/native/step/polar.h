@@ -74,10 +74,8 @@ inline Polynomial polynomial(Matrix gram, int steps, int threads) {
   return {factor, std::move(change)};
 }
 
-// Calls `visit(row, direction)` for each row, where `direction(e, n)` are `n` entries of its polar
-// factor.
-template <class Visit>
-inline void polar_factor(const Band& band, int threads, Visit visit) {
+// Makes a band its polar factor, in place.
+inline void make_polar(const Band& band, int threads) {
   const long n = band.chosen.size(), m = band.columns;
   const float scale = 1 / std::sqrt(static_cast<float>(band.square) + TINY);
   Matrix x(n, m);
@@ -93,10 +91,8 @@ inline void polar_factor(const Band& band, int threads, Visit visit) {
   }
   const float size = std::sqrt(static_cast<float>(m));
   for (long i = 0; i < n; ++i) {
-    const float *momentum = band.rows.at(band.chosen[i]), *polar = x[i];
-    visit(band.chosen[i], [=](long e, long left) {  // what has no momentum stays
-      return load(momentum + e, left) == 0 ? Vec{} : size * load(polar + e, left);
-    });
+    float* to = band.rows.at(band.chosen[i]);
+    for (long e = 0; e < m; ++e) to[e] = size * x[i][e];
   }
 }
 
@@ -120,32 +116,19 @@ inline std::vector<Band> deal(const Rows& matrix, long rows, long columns, long 
   return dealt;
 }
 
-// One band's, of the parameter of this number; by how much its entries move, squared.
-struct Turn {
-  const Band* band;
-  long parameter;
-  double moved;
-};
-
-// Calls `visit(turn, row, direction)` for all rows of all bands. Those that are a thread's share of
-// the work or more have all threads, one after another.
-template <class Visit>
-inline void take_turns(std::vector<Turn>& turns, int threads, Visit visit) {
-  std::stable_sort(turns.begin(), turns.end(), [](const Turn& a, const Turn& b) {
-    return a.band->cost() > b.band->cost();
-  });
-  const auto take = [&visit](Turn& turn, int threads) {
-    polar_factor(*turn.band, threads,
-                 [&](long row, auto direction) { visit(turn, row, direction); });
-  };
+// The same of all bands. Those that are a thread's share of the work or more have all threads, one
+// after another.
+inline void make_polar(std::vector<const Band*> bands, int threads) {
+  std::stable_sort(bands.begin(), bands.end(),
+                   [](const Band* a, const Band* b) { return a->cost() > b->cost(); });
   double total = 0;
-  for (const Turn& turn : turns) total += turn.band->cost();
+  for (const Band* band : bands) total += band->cost();
   size_t next = 0;
-  for (; next < turns.size() && turns[next].band->cost() * threads > total; ++next) {
-    total -= turns[next].band->cost();
-    take(turns[next], threads);
+  for (; next < bands.size() && bands[next]->cost() * threads > total; ++next) {
+    total -= bands[next]->cost();
+    make_polar(*bands[next], threads);
   }
-  in_parallel(turns.size() - next, threads, [&](long i) { take(turns[next + i], 1); });
+  in_parallel(bands.size() - next, threads, [&](long i) { make_polar(*bands[next + i], 1); });
 }
 
 }  // namespace nfn

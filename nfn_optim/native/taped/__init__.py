@@ -62,8 +62,8 @@ class Prepared:
         slots: Slots = {}
         for i, name in enumerate(layout.names):
             found = {**taken.slots[i], "lead": taken.leads[i]}
-            at = {slot: TENSORS * i + 2 + SLOTS.index(slot) for slot in found}
-            stored = {slot: layout.put_back(at[slot], tensor) for slot, tensor in found.items()}
+            at = {k: TENSORS * i + 2 + SLOTS.index(k) for k in found if k in state.slots[name]}
+            stored = {k: layout.put_back(place, found[k]) for k, place in at.items()}
             slots[name] = {**state.slots[name], **stored}
             delta[name] = layout.put_back(TENSORS * i, taken.deltas[i])
         new = RuleState({n: slots[n] for n in params}, state.spec, state.batch_dims)

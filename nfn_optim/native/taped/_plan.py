@@ -13,12 +13,12 @@ from torch import Tensor
 from ...rules import Spectral, constants
 from ...symmetry import NetworkSpec, Shape
 from .. import Expected, table
-from ..step import SLOTS, Layout, layout_of
+from ..step import NONE, SLOTS, Layout, layout_of
 
 TENSORS = 2 + len(SLOTS)  # of a parameter: value, gradient and slots
-LEAD = 2 + SLOTS.index("lead")  # position among these
+LEAD, MEMORY = 2 + SLOTS.index("lead"), 2 + SLOTS.index("steep")  # positions among these
 # Slots, but for the lead.
-CHANGED = ("momenta", "square", "step", "loud", "loudest", "opened", "agreed")
+CHANGED = ("momenta", "square", "step", "loud", "loudest", "opened", "agreed", "steep")
 
 
 class Shapes(ctypes.Structure):
@@ -80,10 +80,20 @@ def plan_of(spec: NetworkSpec, direction: Spectral, batch: Shape, hidden: int) -
         tensors += [_stacked(one, batch) for one in slots]
         is_reordered = layout.reordered[TENSORS * i] is not None
         laid.append((*batch, *(layout.spec.shapes[name] if is_reordered else value.shape)))
-    changed = (((len(constants.DECAYS), *s), s, *(batch,) * (len(CHANGED) - 2)) for s in laid)
-    empty = [torch.empty(shape, device="meta") for of_one in changed for shape in of_one]
+    memories = [one.shape for one in tensors[MEMORY::TENSORS]]
+    empty = [
+        torch.empty(shape, device="meta")
+        for entries, memory in zip(laid, memories, strict=True)
+        for shape in _changed(entries, batch, memory)
+    ]
     return Plan(layout, batch, shapes, tables, tensors, laid, empty)
 
 
+def _changed(entries: Shape, batch: Shape, memory: Shape) -> tuple[Shape, ...]:
+    """Shapes of `CHANGED` of a parameter."""
+    numbers = (batch,) * (len(CHANGED) - 3)
+    return (len(constants.DECAYS), *entries), entries, *numbers, memory
+
+
 def _stacked(one: Expected, batch: Shape) -> Expected:
-    return Expected(one.name, (*batch, *one.shape))
+    return one if one.shape == NONE else Expected(one.name, (*batch, *one.shape))

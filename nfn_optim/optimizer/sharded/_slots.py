@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard
 
 from ...rules import NFNRule, Reads, with_length
+from ...rules.constants import UNCUT
 from .._local import local
 from ._cut import Cut
 from ._team import Teams
@@ -55,25 +56,29 @@ def write_slots(
         if isinstance(known, DTensor) and local(known).shape == value.shape:
             local(known).copy_(value)
         else:
-            state[key] = _wrapped(value, param) if isinstance(param, DTensor) else value
+            is_cut = isinstance(param, DTensor) and key not in UNCUT
+            state[key] = _wrapped(value, param) if is_cut else value
 
 
-def like_shards(value: Tensor, param: Tensor) -> Tensor:
-    """A slot that is loaded, cut as its parameter is; it may have been whole, or cut otherwise."""
+def like_shards(value: Tensor, param: Tensor | None) -> Tensor:
+    """A slot that is loaded, cut as its parameter is, or whole without one.
+
+    It may have been whole, or cut otherwise.
+    """
     if isinstance(value, DTensor):
         if isinstance(param, DTensor) and value.device_mesh == param.device_mesh:
             lead = value.dim() - param.dim()
             return value.redistribute(placements=_placements(param, lead))
         value = value.full_tensor()
-    if not isinstance(param, DTensor) or not value.dim():
+    if not isinstance(param, DTensor):
         return value
     cut = Cut.of(param)
     return _wrapped(cut.part_of(value, cut.mine) if cut.boxes else value, param)
 
 
 def _wrapped(value: Tensor, param: DTensor) -> Tensor:
-    """What is here of a slot as a part of the whole; numbers are whole on every process."""
-    if not value.dim() or not param.dim():
+    """What is here of a slot as a part of the whole."""
+    if not param.dim():
         return value
     lead = value.shape[: value.dim() - param.dim()]
     shape = torch.Size((*lead, *param.shape))

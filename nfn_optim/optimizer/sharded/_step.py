@@ -11,7 +11,7 @@ from math import prod
 import torch
 
 from ...rules import NFNRule, Params, RuleState, Slots, accumulate
-from ...rules.constants import SCALARS
+from ...rules.constants import SCALARS, UNCUT
 from ...symmetry import NetworkSpec
 from ._team import Teams
 
@@ -51,13 +51,18 @@ def move(
 def _move_parts(
     rule: NFNRule, params: Params, grads: Params, state: RuleState, teams: Teams
 ) -> tuple[Params, Slots]:
-    def work(whole: Params) -> Params:
-        found = rule.point(state.spec, {n: x[0] for n, x in whole.items()})
-        return {n: x[None] for n, x in found.items()}
+    found: Params = {}
 
-    def point(momenta: Params) -> Params:
+    def work(whole: Params) -> Params:
+        momenta = {n: x[0] for n, x in whole.items()}
+        pointed, steep = rule.point(state.spec, momenta, state.slots)
+        found.update(steep)
+        return {n: x[None] for n, x in pointed.items()}
+
+    def point(momenta: Params) -> tuple[Params, Params]:
         sent = {n: x[None] for n, x in momenta.items()}
-        return {n: x[0] for n, x in teams.at_owners(sent, _costs(state.spec), work, 1).items()}
+        pointed = teams.at_owners(sent, _costs(state.spec), work, 1)
+        return {n: x[0] for n, x in pointed.items()}, teams.from_one(found, _memories(state))
 
     return rule.move_parts(params, grads, state, teams, point)
 
@@ -66,10 +71,11 @@ def _move_whole(
     rule: NFNRule, params: Params, grads: Params, state: RuleState, teams: Teams
 ) -> tuple[Params, Slots]:
     known: Slots = {}
+    remembered: Params = {}
 
     def work(whole: Params) -> Params:
         there = {n: _unpacked(x) for n, x in whole.items()}
-        numbers = {n: {key: slot[key] for key in SCALARS} for n, slot in state.slots.items()}
+        numbers = {n: _whole(slot) for n, slot in state.slots.items()}
         slots = {n: {**numbers[n], **(there[n][2] if n in there else {})} for n in numbers}
         delta, moved = rule.move(
             {n: param for n, (param, _, _) in there.items()},
@@ -78,12 +84,25 @@ def _move_whole(
             teams,
         )
         known.update({n: {key: slot[key] for key in SCALARS} for n, slot in moved.items()})
+        remembered.update({n: moved[n]["steep"] for n in there if "steep" in moved[n]})
         return {n: torch.stack([delta[n], moved[n]["lead"]]) for n in there}
 
     sent = {n: _packed(params[n], grads[n], slot) for n, slot in state.slots.items()}
     found = teams.at_owners(sent, _costs(state.spec), work, 2)
+    for n, steep in teams.from_one(remembered, _memories(state)).items():
+        known[n]["steep"] = steep
     delta = {n: x[0].to(params[n].dtype) for n, x in found.items()}
     return delta, {n: {**state.slots[n], **known[n], "lead": found[n][1]} for n in params}
+
+
+def _whole(slot: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What every process has of a parameter's slots."""
+    return {key: slot[key] for key in UNCUT if key in slot}
+
+
+def _memories(state: RuleState) -> Params:
+    """What directions remembered before, of every parameter of which they do."""
+    return {n: slot["steep"] for n, slot in state.slots.items() if "steep" in slot}
 
 
 def _packed(param: torch.Tensor, grad: torch.Tensor, slot: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -163,6 +163,22 @@ class Teams(Share):
             found |= team.from_owners(done, own, of, k)
         return found
 
+    def from_one(self, found: Params, like: Params) -> Params:
+        """What is found of whole parameters, each by one process or by all, for all of them.
+
+        Args:
+            found: By this process.
+            like: Tensors of the same shapes, of all parameters.
+        """
+        known = {n: x for n, x in found.items() if not any(n in team.cuts for team in self.teams)}
+        for team in self.teams:
+            names = [n for n in like if n in team.cuts]
+            parts = [found.get(n, torch.zeros_like(like[n])).flatten() for n in names]
+            if parts:
+                joined = team.add(torch.cat(parts)).split([part.numel() for part in parts])
+                known |= {n: x.view_as(like[n]) for n, x in zip(names, joined, strict=True)}
+        return known
+
     def totals(self, names: Sequence[str], sums: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
         """See `Share`."""
         both = torch.cat([sums.double(), norms.double().square()])

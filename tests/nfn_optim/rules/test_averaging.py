@@ -57,7 +57,7 @@ def test_averaged_adam_without_momentum_is_schedule_free_adamw(beta, weight_deca
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
-def test_the_untrained_rule_takes_muons_steps(monkeypatch):
+def test_the_untrained_rule_without_memory_takes_muons_steps(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)  # Muon's own rounding aside
 
     def make(params):
@@ -70,7 +70,7 @@ def test_the_untrained_rule_takes_muons_steps(monkeypatch):
             adjust_lr_fn="match_rms_adamw",
         )
 
-    config = NFNRuleConfig(initial_lr=0.01, relative=0.0, fading=0.0, first_share=1.0)
+    config = NFNRuleConfig(initial_lr=0.01, relative=0.0, fading=0.0, first_share=1.0, steep=0)
     _, ours = run(NFNRule(config).double(), 20)
     for one, other in zip(ours, run_torch(make, 20), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)

@@ -108,10 +108,11 @@ class ScheduleFreeMuon:
         return (left * values @ right * max(matrix.shape) ** 0.5).view_as(self.momentum)
 
 
-def test_untrained_rule_is_a_schedule_free_muon():
+def test_untrained_rule_without_memory_is_a_schedule_free_muon():
+    config = NFNRuleConfig(initial_lr=1e-3, relative=0.0, fading=0.0, first_share=1.0, steep=0)
     model, rule = (
         network(),
-        NFNRule(NFNRuleConfig(initial_lr=1e-3, relative=0.0, fading=0.0, first_share=1.0)).double(),
+        NFNRule(config).double(),
     )
     theirs = {n: ScheduleFreeMuon(p.detach(), 1e-3) for n, p in model.named_parameters()}
     params = dict(model.named_parameters())

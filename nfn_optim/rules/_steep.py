@@ -1,0 +1,108 @@
+"""Along which directions of its inputs and outputs a matrix's gradients are large; steps are smaller
+there.
+
+Activations have a mean, errors have a few patterns that outweigh the others, and gradients are large
+along these few directions at every step. A polar factor sees one momentum, in which it makes all
+directions alike. What is remembered here is which of them are steep on the whole. The polar factor
+is taken where these directions are made shorter, and brought back: with `D` for the inputs and `E`
+for the outputs, `E polar(E M D) D`. Directions are followed by one step of subspace iteration with
+each momentum, as eigenvectors of the mean of `M^T M` and of `M M^T`, each momentum at the norm 1.
+
+Shapes: matrices `(b, n, m)` with outputs first, `k` directions on either side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from .constants import LEAST_NEW, RIDGE, STEEP_DECAY, STEEP_EXPONENT, TINY
+
+
+@dataclass(frozen=True)
+class Steep:
+    """Directions along which the momenta of matrices are large, as long as their share of these.
+
+    Attributes:
+        outputs: `(b, n, k)`; directions that are not known yet are zero.
+        inputs: `(b, m, k)`.
+    """
+
+    outputs: Tensor
+    inputs: Tensor
+
+    @property
+    def mT(self) -> Steep:  # noqa: N802  as torch has it
+        """Of the transposed matrices."""
+        return Steep(self.inputs, self.outputs)
+
+    def damped(self, matrices: Tensor) -> Tensor:
+        """Matrices that are smaller along the directions."""
+        return _damped(_damped(matrices, self.inputs).mT, self.outputs).mT
+
+    def followed(self, momenta: Tensor, step: Tensor) -> Steep:
+        """The directions after one more momentum.
+
+        Args:
+            momenta: It, of each matrix.
+            step: How many there are with it `(b)`.
+        """
+        square = momenta.square().sum((-2, -1), keepdim=True)
+        unit = momenta * torch.rsqrt(square + TINY)
+        rate = (1 / step).clamp(min=1 - STEEP_DECAY).to(unit.dtype).reshape(-1, 1, 1)
+        return Steep(
+            _followed(self.outputs, unit.mT, rate),
+            _followed(self.inputs, unit, rate),
+        )
+
+
+def _damped(matrices: Tensor, inputs: Tensor) -> Tensor:
+    """Matrices that are smaller along directions of their inputs.
+
+    An average direction has `1 / m` of all, and stays as it is, as do those that have less.
+    """
+    directions, shares = _split(inputs)
+    factors = (shares * inputs.shape[-2]).clamp(min=1) ** -STEEP_EXPONENT
+    along = (matrices @ directions) * (factors - 1).unsqueeze(-2)
+    return torch.baddbmm(matrices, along, directions.mT)
+
+
+def _followed(inputs: Tensor, momenta: Tensor, rate: Tensor) -> Tensor:
+    """Directions of inputs after one more momentum, whose weight among all is `rate`.
+
+    Those that are not known yet begin as the largest rows of the momentum.
+    """
+    directions, shares = _split(inputs)
+    is_known = (shares > 0).unsqueeze(-2)
+    directions = torch.where(is_known, directions, _largest_rows(momenta, inputs.shape[-1]))
+    return _orthogonal(torch.lerp(inputs, momenta.mT @ (momenta @ directions), rate))
+
+
+def _largest_rows(matrices: Tensor, count: int) -> Tensor:
+    """Directions of the rows `(b, m, count)` with the largest norms, and zeros if there are less."""
+    norms = torch.linalg.vector_norm(matrices, dim=-1, dtype=torch.float64)
+    order = norms.argsort(dim=-1, descending=True, stable=True)[:, :count]
+    rows = matrices.gather(1, order.unsqueeze(-1).expand(-1, -1, matrices.shape[-1]))
+    return pad(_split(rows.mT)[0], (0, count - order.shape[-1]))
+
+
+def _orthogonal(vectors: Tensor) -> Tensor:
+    """Vectors `(b, m, k)` without what is along those before; what has nothing new becomes zero."""
+    directions, lengths = _split(vectors)
+    exact = directions.double() if vectors.device.type == "cpu" else directions
+    ridge = RIDGE * torch.eye(lengths.shape[-1], dtype=exact.dtype, device=exact.device)
+    factor, _ = torch.linalg.cholesky_ex(exact.mT @ exact + ridge)
+    found = torch.linalg.solve_triangular(factor, exact.mT, upper=False).mT
+    new = factor.diagonal(dim1=-2, dim2=-1).to(lengths.dtype)
+    kept = torch.where(new > LEAST_NEW, lengths * new, 0.0)
+    return found.to(vectors.dtype) * kept.unsqueeze(-2)
+
+
+def _split(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Directions `(b, m, k)` and lengths `(b, k)` of vectors; zeros stay zeros."""
+    lengths = torch.linalg.vector_norm(vectors, dim=-2)
+    tiny = torch.finfo(lengths.dtype).tiny
+    return vectors / lengths.clamp(min=tiny).unsqueeze(-2), lengths
