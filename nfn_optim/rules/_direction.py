@@ -91,7 +91,8 @@ class Spectral:
         for name, view in views.items():
             rows, columns = view.shape[-2:]
             alike[min(rows, columns), max(rows, columns)].append(name)
-        directions, remembered = {}, {}
+        directions: dict[str, Tensor] = {}
+        remembered: dict[str, Tensor] = {}
         for names in alike.values():
             lying = _Lying.of([views[n] for n in names])
             if self.steep:
@@ -110,12 +111,12 @@ class Spectral:
         """Directions of the momenta of some parameters, and what is remembered of each."""
         shapes = [slot["steep"].shape[:-2] for slot in slots]
         steps = [s["step"].unsqueeze(-1).expand(of) for s, of in zip(slots, shapes, strict=True)]
-        before = lying.steep([slot["steep"].detach() for slot in slots])
+        before = lying.steep([slot["steep"] for slot in slots])
         polar = self._polar(before.damped(lying.batch))
         found = before.damped(polar)
         squares = [x.square().sum((-2, -1), keepdim=True) for x in (polar, found)]
         found = found * (squares[0] / (squares[1] + TINY)).sqrt()
-        now = before.followed(lying.batch.detach(), torch.cat([step.flatten() for step in steps]))
+        now = before.followed(lying.batch, torch.cat([step.flatten() for step in steps]))
         return found, lying.memory(now)
 
     def _polar(self, lying: Tensor) -> Tensor:
@@ -144,9 +145,7 @@ class _Lying:
     def apart(self, batch: Tensor) -> list[Tensor]:
         """A batch of the same size as matrices again."""
         parts = zip(self._split(batch), self.shapes, strict=True)
-        return [
-            (x if _lies(shape) else x.mT).reshape(shape) for x, shape in parts
-        ]
+        return [(x if _lies(shape) else x.mT).reshape(shape) for x, shape in parts]
 
     def steep(self, memory: list[Tensor]) -> Steep:
         """What is remembered of each `(*batch, rows + columns, k)`, for the batch."""

@@ -198,7 +198,8 @@ class NFNRule(UpdateRule):
             moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
-            slots[name] |= {} if readings[name].steep is None else {"steep": readings[name].steep}
+            steep = readings[name].steep
+            slots[name] |= {} if steep is None else {"steep": steep}
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
 

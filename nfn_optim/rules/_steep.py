@@ -1,12 +1,12 @@
-"""Along which directions of its inputs and outputs a matrix's gradients are large; steps are smaller
-there.
+"""Directions along which a matrix's gradients are large: what they are, and smaller steps there.
 
-Activations have a mean, errors have a few patterns that outweigh the others, and gradients are large
-along these few directions at every step. A polar factor sees one momentum, in which it makes all
-directions alike. What is remembered here is which of them are steep on the whole. The polar factor
-is taken where these directions are made shorter, and brought back: with `D` for the inputs and `E`
-for the outputs, `E polar(E M D) D`. Directions are followed by one step of subspace iteration with
-each momentum, as eigenvectors of the mean of `M^T M` and of `M M^T`, each momentum at the norm 1.
+Activations have a mean, errors have a few patterns that outweigh the others, and gradients are
+large along these few directions at every step. A polar factor sees one momentum, in which it makes
+all directions alike. What is remembered here is which of them are steep on the whole. The polar
+factor is taken where these directions are made shorter, and brought back: with `D` for the inputs
+and `E` for the outputs, `E polar(E M D) D`. Directions are followed by one step of subspace
+iteration with each momentum, as eigenvectors of the mean of `M^T M` and of `M M^T`, each momentum
+at the norm 1.
 
 Shapes: matrices `(b, n, m)` with outputs first, `k` directions on either side.
 """
@@ -35,7 +35,7 @@ class Steep:
     inputs: Tensor
 
     @property
-    def mT(self) -> Steep:  # noqa: N802  as torch has it
+    def mT(self) -> Steep:
         """Of the transposed matrices."""
         return Steep(self.inputs, self.outputs)
 
@@ -82,8 +82,8 @@ def _followed(inputs: Tensor, momenta: Tensor, rate: Tensor) -> Tensor:
 
 
 def _largest_rows(matrices: Tensor, count: int) -> Tensor:
-    """Directions of the rows `(b, m, count)` with the largest norms, and zeros if there are less."""
-    norms = torch.linalg.vector_norm(matrices, dim=-1, dtype=torch.float64)
+    """Directions `(b, m, count)` of the rows with the largest norms; zeros where there are less."""
+    norms = torch.linalg.vector_norm(_wide(matrices), dim=-1)
     order = norms.argsort(dim=-1, descending=True, stable=True)[:, :count]
     rows = matrices.gather(1, order.unsqueeze(-1).expand(-1, -1, matrices.shape[-1]))
     return pad(_split(rows.mT)[0], (0, count - order.shape[-1]))
@@ -92,13 +92,18 @@ def _largest_rows(matrices: Tensor, count: int) -> Tensor:
 def _orthogonal(vectors: Tensor) -> Tensor:
     """Vectors `(b, m, k)` without what is along those before; what has nothing new becomes zero."""
     directions, lengths = _split(vectors)
-    exact = directions.double() if vectors.device.type == "cpu" else directions
+    exact = _wide(directions)
     ridge = RIDGE * torch.eye(lengths.shape[-1], dtype=exact.dtype, device=exact.device)
     factor, _ = torch.linalg.cholesky_ex(exact.mT @ exact + ridge)
     found = torch.linalg.solve_triangular(factor, exact.mT, upper=False).mT
     new = factor.diagonal(dim1=-2, dim2=-1).to(lengths.dtype)
     kept = torch.where(new > LEAST_NEW, lengths * new, 0.0)
     return found.to(vectors.dtype) * kept.unsqueeze(-2)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In double precision, where that costs little."""
+    return tensor.double() if tensor.device.type == "cpu" else tensor
 
 
 def _split(vectors: Tensor) -> tuple[Tensor, Tensor]:

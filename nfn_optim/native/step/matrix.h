@@ -112,14 +112,7 @@ inline Matrix multiply_symmetric(const Matrix& a, const Matrix& b, float alpha, 
   return c;
 }
 
-// `a b`.
-inline Matrix multiply(const Matrix& a, const Matrix& b) {
-  Matrix c(a.rows, b.columns);
-  multiply(a[0], a.stride, a.rows, b, 1, 0, c, c, 1);
-  return c;
-}
-
-// The same, where `a` is dense.
+// `a b`, where `a` is dense.
 inline Matrix multiply(const float* a, long rows, const Matrix& b, int threads) {
   Matrix c(rows, b.columns);
   multiply(a, b.rows, rows, b, 1, 0, c, c, threads);
@@ -197,19 +190,18 @@ inline Matrix gram(const Matrix& x, int threads) {
   return g;
 }
 
-// `x y^T`.
-inline Matrix multiply_turned(const Matrix& x, const Matrix& y) {
-  Matrix found(x.rows, y.rows);
-  for (long i = 0; i < x.rows; i += SIDE) {
-    for (long j = 0; j < y.rows; j += SIDE) {
+// Writes inner products of all rows of `x` with those of `y` from `begin` to `end` to these columns
+// of `to`.
+inline void multiply_turned(const Matrix& x, const Matrix& y, long begin, long end, Matrix& to) {
+  for (long i = begin; i < end; i += SIDE) {
+    for (long j = 0; j < x.rows; j += SIDE) {
       float block[SIDE][SIDE];
-      dots(x, i, y, j, block);
-      for (long r = 0; r < std::min<long>(SIDE, x.rows - i); ++r) {
-        std::copy_n(block[r], std::min<long>(SIDE, y.rows - j), found[i + r] + j);
+      dots(x, j, y, i, block);
+      for (long r = 0; r < std::min<long>(SIDE, x.rows - j); ++r) {
+        std::copy_n(block[r], std::min<long>(SIDE, end - i), to[j + r] + i);
       }
     }
   }
-  return found;
 }
 
 // The rows as columns.
@@ -217,6 +209,22 @@ inline Matrix turned(const Matrix& x) {
   Matrix found(x.columns, x.rows);
   transpose(x[0], x.stride, x.rows, x.columns, found[0], found.stride);
   return found;
+}
+
+// `c = a b + d` in `rows` rows, with `k` rows of `b`, which is in the nearer caches; `d` may be `c`.
+inline void multiply_near(const float* a, long a_stride, long rows, const float* b, long b_stride,
+                          long k, const float* d, long d_stride, float* c, long c_stride,
+                          long columns) {
+  for (long e = 0; e < columns; e += PANEL) {
+    long row = 0;
+    for (; row + BLOCK <= rows; row += BLOCK) {
+      multiply<BLOCK>(a + row * a_stride, a_stride, b + e, b_stride, k, 1, 1,
+                      d + row * d_stride + e, d_stride, c + row * c_stride + e, c_stride);
+    }
+    multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, b + e, b_stride, k, 1.0f,
+                             1.0f, d + row * d_stride + e, d_stride, c + row * c_stride + e,
+                             c_stride);
+  }
 }
 
 }  // namespace nfn

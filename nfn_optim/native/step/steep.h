@@ -130,55 +130,99 @@ class Steep {
 
   // Remembers a momentum of weight `rate` among all, and makes it smaller along what was known.
   void follow_and_damp(Matrix& momentum, float rate) {
-    const Along along = look(momentum);
-    Along seen = along;
-    if (!columns_.are_known()) seen.columns = multiply_turned(momentum, begun(columns_, momentum));
-    if (!rows_.are_known()) seen.rows = multiply(begun(rows_, turned(momentum)), momentum);
-    Matrix news_of_columns = multiply(turned(seen.columns), momentum);
-    Matrix news_of_rows = multiply_turned(seen.rows, momentum);
-    const double square = sum_of_squares(momentum[0], momentum.data.size());
-    const float unit = 1 / (static_cast<float>(square) + TINY);
-    for (Matrix* news : {&news_of_columns, &news_of_rows}) {
+    const bool is_known = columns_.are_known() && rows_.are_known();
+    const Along along = look(momentum, columns_.unit, rows_.unit, is_known);
+    Along begun_along;
+    if (!is_known) {
+      const Matrix columns = begun(columns_, momentum), rows = begun(rows_, turned(momentum));
+      begun_along = look(momentum, columns, rows, true);
+    }
+    const Along& seen = is_known ? along : begun_along;
+    Matrix of_rows(rows_.unit.rows, momentum.rows), of_columns = seen.of_columns;
+    damp(momentum, along, [&](long begin, long end) {
+      multiply_turned(seen.rows, momentum, begin, end, of_rows);
+    });
+    const float unit = 1 / (static_cast<float>(along.square) + TINY);
+    for (Matrix* news : {&of_columns, &of_rows}) {
       for (float& x : news->data) x *= unit;
     }
-    damp(momentum, along);
-    columns_.follow(news_of_columns, rate);
-    rows_.follow(news_of_rows, rate);
+    columns_.follow(of_columns, rate);
+    rows_.follow(of_rows, rate);
   }
 
-  void damp(Matrix& x) const { damp(x, look(x)); }
+  // Makes a matrix smaller; returns by what it has to be multiplied to be as large as before.
+  float damp(Matrix& x) const {
+    const Along along = look(x, columns_.unit, rows_.unit, false);
+    double square = 0;
+    damp(x, along, [](long, long) {}, [&](long begin, long end) {
+      square += sum_of_squares(x[begin], (end - begin) * x.stride);
+    });
+    return static_cast<float>(std::sqrt(along.square / (square + TINY)));
+  }
 
  private:
   Directions rows_, columns_;
 
-  // What a matrix has along the directions.
+  // What there is of a matrix `x` along directions `C` of its columns and `R` of its rows.
   struct Along {
-    Matrix columns;  // `(n, k)`
-    Matrix rows;     // `(k, m)`
+    Matrix columns;     // `C x^T` `(k, n)`
+    Matrix rows;        // `R x` `(k, m)`
+    Matrix of_columns;  // `C x^T x` `(k, m)`, or nothing
+    double square = 0;  // sum of all squares
   };
 
-  Along look(const Matrix& x) const {
-    return {multiply_turned(x, columns_.unit), multiply(rows_.unit, x)};
+  // Calls `visit(begin, end)` for strips of so many rows, which the nearer caches hold.
+  template <class Visit>
+  static void each_strip(long rows, Visit visit) {
+    constexpr long ROWS = 32;
+    for (long i = 0; i < rows; i += ROWS) visit(i, std::min(i + ROWS, rows));
   }
 
-  // `x + [C | E] [columns; R]` where `C` is what there is of each column's direction times its
-  // change, `R` what is left along those of the rows, and `E` these times their changes.
-  void damp(Matrix& x, Along along) const {
+  static Along look(const Matrix& x, const Matrix& columns, const Matrix& rows, bool follows) {
+    const long k = rows.rows, m = x.columns;
+    Along found{Matrix(k, x.rows), Matrix(k, m), Matrix(follows ? k : 0, m)};
+    each_strip(x.rows, [&](long begin, long end) {
+      const long count = end - begin;
+      multiply_turned(columns, x, begin, end, found.columns);
+      multiply_near(rows[0] + begin, rows.stride, k, x[begin], x.stride, count, found.rows[0],
+                    found.rows.stride, found.rows[0], found.rows.stride, m);
+      found.square += sum_of_squares(x[begin], count * x.stride);
+      if (!follows) return;
+      multiply_near(found.columns[0] + begin, found.columns.stride, k, x[begin], x.stride, count,
+                    found.of_columns[0], found.of_columns.stride, found.of_columns[0],
+                    found.of_columns.stride, m);
+    });
+    return found;
+  }
+
+  // `x + [A | B] [C; D]`, where `A` is what there is along each column's direction times its change,
+  // `D` what that leaves along those of the rows, and `B` these times their changes; with something
+  // to be done before and after for each strip.
+  template <class Before, class After = void (*)(long, long)>
+  void damp(Matrix& x, const Along& along, Before before,
+            After after = [](long, long) {}) const {
     const long n = x.rows, k = rows_.unit.rows;
     const std::vector<float> of_rows = rows_.changes(), of_columns = columns_.changes();
-    Matrix left(n, 2 * k), right(2 * k, x.columns);
+    Matrix left(n, 2 * k), right(2 * k, x.columns), both(k, k);
     for (long i = 0; i < n; ++i) {
       for (long j = 0; j < k; ++j) {
-        along.columns[i][j] *= of_columns[j];
-        left[i][j] = along.columns[i][j];
+        left[i][j] = along.columns[j][i] * of_columns[j];
         left[i][k + j] = rows_.unit[j][i] * of_rows[j];
       }
     }
-    const Matrix both = multiply(rows_.unit, along.columns);  // (k, k)
-    multiply(both[0], both.stride, k, columns_.unit, 1, 1, along.rows, along.rows, 1);
+    multiply_turned(rows_.unit, along.columns, 0, k, both);
+    for (long i = 0; i < k; ++i) {
+      for (long j = 0; j < k; ++j) both[i][j] *= of_columns[j];
+    }
     copy(columns_.unit[0], columns_.unit.stride, k, x.columns, right[0], right.stride);
-    copy(along.rows[0], along.rows.stride, k, x.columns, right[k], right.stride);
-    multiply(left[0], left.stride, n, right, 1, 1, x, x, 1);
+    multiply_near(both[0], both.stride, k, columns_.unit[0], columns_.unit.stride, k, along.rows[0],
+                  along.rows.stride, right[k], right.stride, x.columns);
+    each_strip(n, [&](long begin, long end) {
+      before(begin, end);
+      multiply_near(left[begin], left.stride, end - begin, right[0], right.stride, 2 * k, x[begin],
+                    x.stride, x[begin], x.stride, x.columns);
+      after(begin, end);
+    });
   }
 };
 

@@ -55,9 +55,10 @@ def write_slots(
         known = state.get(key)
         if isinstance(known, DTensor) and local(known).shape == value.shape:
             local(known).copy_(value)
+        elif isinstance(param, DTensor) and key not in UNCUT:
+            state[key] = _wrapped(value, param)
         else:
-            is_cut = isinstance(param, DTensor) and key not in UNCUT
-            state[key] = _wrapped(value, param) if is_cut else value
+            state[key] = value
 
 
 def like_shards(value: Tensor, param: Tensor | None) -> Tensor:

@@ -68,7 +68,9 @@ def overlapping(x):
 def test_no_tensor_of_another_kind_gets_into_a_native_step(what, change):
     """The gate by itself, without what the optimizer checks."""
     values = {n: torch.randn(s) for n, s in SPEC.stored.items()}
-    for name in [n for n in values if what != "steep" or "steep" in RULE.init(values, SPEC).slots[n]]:
+    for name in [
+        n for n in values if what != "steep" or "steep" in RULE.init(values, SPEC).slots[n]
+    ]:
         params, grads = dict(values), {n: v.clone() for n, v in values.items()}
         slots = {n: RULE.new_slots(n, p, SPEC) for n, p in params.items()}
         assert native_step.prepare(RULE, params, grads, slots, SPEC) is not None

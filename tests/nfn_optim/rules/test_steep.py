@@ -37,7 +37,7 @@ def with_values(*values: float, n: int, m: int, seed: int = 0) -> torch.Tensor:
 
 
 def by_hand(sides, momentum, rate):
-    """One step of subspace iteration by Gram and Schmidt; lists of vectors of outputs, of inputs."""
+    """One step of subspace iteration after Gram and Schmidt; vectors of outputs, and of inputs."""
     unit, new = momentum / momentum.norm(), []
     for known, m in zip(sides, (unit.mT, unit), strict=True):
         order = m.norm(dim=1).argsort(descending=True)
