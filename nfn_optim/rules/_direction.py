@@ -33,7 +33,8 @@ class Spectral:
 
     Attributes:
         band: Most rows of a band. A matrix of up to twice as many is whole. None: all are whole.
-        steep: How many such directions there are on either side; with 0 nothing is remembered.
+        steep: How many such directions there are on either side, at most as many as rows or
+            columns; with 0 nothing is remembered.
     """
 
     band: int | None = BAND
@@ -65,7 +66,8 @@ class Spectral:
         matrices = self.matrices(spec).get(name)
         if matrices is None or not self.steep:
             return ()
-        return matrices.blocks, matrices.rows + matrices.columns, self.steep
+        rows, columns = matrices.rows, matrices.columns
+        return matrices.blocks, rows + columns, min(self.steep, rows, columns)
 
     def __call__(
         self,

@@ -36,7 +36,8 @@ class NFNRule(UpdateRule):
     """A fast iterate that takes learned steps, and parameters that average it.
 
     It is composed of three parts. `direction` says where an entry's step points: the polar factor
-    of a short momentum, as in Muon, and Adam's direction for vectors.
+    of a short momentum, as in Muon, smaller along what has always been steep, and Adam's direction
+    for vectors.
     `averaging` lets the parameters follow the fast iterate as in Schedule-Free AdamW, so that steps
     can stay large and their noise does not reach the parameters, whatever the length of the run.
     The third part is learned. `schedule` reads the time, the fans and the trend of gradients and
@@ -53,8 +54,9 @@ class NFNRule(UpdateRule):
     magnitudes do. `trust` is one within the limits of meta-training, and zero far beyond them,
     where log size and log recency are those of the untrained rule, too.
 
-    Magnitude and recency start at zero, so an untrained rule is a Schedule-Free Muon at
-    `initial_lr`. The rule runs on any network: it holds no shape of the network it trains.
+    Magnitude and recency start at zero, so an untrained rule is a Schedule-Free Muon with
+    a memory at `initial_lr`. The rule runs on any network: it holds no shape of the network it
+    trains.
 
     Args:
         config: Shape of the rule.

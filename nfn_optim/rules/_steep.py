@@ -8,7 +8,8 @@ and `E` for the outputs, `E polar(E M D) D`. Directions are followed by one step
 iteration with each momentum, as eigenvectors of the mean of `M^T M` and of `M M^T`, each momentum
 at the norm 1.
 
-Shapes: matrices `(b, n, m)` with outputs first, `k` directions on either side.
+Shapes: matrices `(b, n, m)` with outputs first, `k` directions on either side, no more than rows or
+columns.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from .constants import LEAST_NEW, RIDGE, STEEP_DECAY, STEEP_EXPONENT, TINY
 
@@ -82,11 +82,11 @@ def _followed(inputs: Tensor, momenta: Tensor, rate: Tensor) -> Tensor:
 
 
 def _largest_rows(matrices: Tensor, count: int) -> Tensor:
-    """Directions `(b, m, count)` of the rows with the largest norms; zeros where there are less."""
+    """Directions `(b, m, count)` of the rows with the largest norms."""
     norms = torch.linalg.vector_norm(_wide(matrices), dim=-1)
     order = norms.argsort(dim=-1, descending=True, stable=True)[:, :count]
     rows = matrices.gather(1, order.unsqueeze(-1).expand(-1, -1, matrices.shape[-1]))
-    return pad(_split(rows.mT)[0], (0, count - order.shape[-1]))
+    return _split(rows.mT)[0]
 
 
 def _orthogonal(vectors: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 // Along which directions the momenta of a matrix are large, as rules/_steep.py has it. Shapes: matrices
-// of `n` rows and `m` columns, `k` directions on either side.
+// of `n` rows and `m` columns, `k` directions on either side, no more than rows or columns.
 #pragma once
 
 #include <algorithm>
@@ -113,7 +113,7 @@ inline Matrix begun(const Directions& known, const Matrix& rows) {
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [&](long i, long j) { return squares[i] > squares[j]; });
-  Matrix found = known.unit, largest(std::min(found.rows, rows.rows), rows.columns);
+  Matrix found = known.unit, largest(found.rows, rows.columns);
   for (long j = 0; j < largest.rows; ++j) std::copy_n(rows[order[j]], rows.columns, largest[j]);
   take_lengths(largest);
   for (long j = 0; j < largest.rows; ++j) {
