@@ -24,8 +24,8 @@ RUNS = [  # seed, horizon, networks
 ]
 DIGITS = 2e-2  # relative: processors differ in the last bits, and inner runs amplify that
 # In the middle of what torch and native code of each register width find.
-META_LOSSES = [1.0422, 1.0482, -0.3340, -0.6615, 0.3750, 0.9103]
-CHECKSUMS = {"read.neurons": 61.08307, "write.entry": 0.0026500, "schedule.bias": 4.29424}
+META_LOSSES = [1.0730, 1.0507, -0.4484, -0.6378, 0.4428, 0.8750]
+CHECKSUMS = {"read.neurons": 61.08882, "write.entry": 0.0030010, "schedule.bias": 4.29424}
 
 
 @pytest.mark.parametrize("seed", TASKS)
