@@ -14,7 +14,7 @@ from torch import Tensor
 from ..symmetry import Matrices, NetworkSpec, Shape
 from ._polar import banded_polar_factor
 from ._steep import Steep
-from .constants import BAND, BAND_EXPONENT, STEEP, TINY
+from .constants import BAND, BAND_EXPONENT, STEEP
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Spectral:
     whose momentum is exactly zero, such as one that a mask takes the gradient from.
 
     Steps are smaller along a few directions on either side of a matrix along which momenta have
-    been large, see the module `_steep`; the root mean square of a matrix's step stays as it is.
+    been large, see the module `_steep`.
 
     Attributes:
         band: Most rows of a band. A matrix of up to twice as many is whole. None: all are whole.
@@ -114,10 +114,7 @@ class Spectral:
         shapes = [slot["steep"].shape[:-2] for slot in slots]
         steps = [s["step"].unsqueeze(-1).expand(of) for s, of in zip(slots, shapes, strict=True)]
         before = lying.steep([slot["steep"] for slot in slots])
-        polar = self._polar(before.damped(lying.batch))
-        found = before.damped(polar)
-        squares = [x.square().sum((-2, -1), keepdim=True) for x in (polar, found)]
-        found = found * (squares[0] / (squares[1] + TINY)).sqrt()
+        found = before.damped(self._polar(before.damped(lying.batch)))
         now = before.followed(lying.batch, torch.cat([step.flatten() for step in steps]))
         return found, lying.memory(now)
 

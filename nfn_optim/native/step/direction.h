@@ -76,7 +76,6 @@ struct Pointing {
   float *of_rows, *of_columns;  // memory of the directions of the laid matrix, see `Steep`
   Matrix laid;
   std::vector<Band> bands;
-  float scale = 1;  // by which what is laid is to be multiplied
 
   Pointing(Parameter& p, long index) : parameter(&p), block(p, index) {
     if (!p.steep) return;
@@ -100,7 +99,7 @@ struct Pointing {
 
   // What is left to be done with the polar factor.
   void finish() {
-    if (!steep_.empty()) scale = steep_[0].damp(laid);
+    if (!steep_.empty()) steep_[0].damp(laid);
   }
 
  private:
@@ -142,11 +141,10 @@ inline void point(std::vector<Pointing>& all, int threads, Visit visit) {
   in_parallel(strips.size(), threads, [&](long i) {
     Strip& strip = strips[i];
     Parameter& p = *strip.of->parameter;
-    const float scale = strip.of->scale;
     const auto take = [&](long at, long count, const float* x) {
       const float* momentum = p.momenta + at;  // what has none stays
       strip.moved += visit(p, at, count, [=](long e, long n) {
-        return load(momentum + e, n) == 0 ? Vec{} : scale * load(x + e, n);
+        return load(momentum + e, n) == 0 ? Vec{} : load(x + e, n);
       });
     };
     strip.of->block.each_run(strip.of->laid, strip.begin, strip.end, take);

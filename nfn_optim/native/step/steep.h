@@ -142,7 +142,7 @@ class Steep {
     damp(momentum, along, [&](long begin, long end) {
       multiply_turned(seen.rows, momentum, begin, end, of_rows);
     });
-    const float unit = 1 / (static_cast<float>(along.square) + TINY);
+    const float unit = 1 / (static_cast<float>(seen.square) + TINY);
     for (Matrix* news : {&of_columns, &of_rows}) {
       for (float& x : news->data) x *= unit;
     }
@@ -150,14 +150,8 @@ class Steep {
     rows_.follow(of_rows, rate);
   }
 
-  // Makes a matrix smaller; returns by what it has to be multiplied to be as large as before.
-  float damp(Matrix& x) const {
-    const Along along = look(x, columns_.unit, rows_.unit, false);
-    double square = 0;
-    damp(x, along, [](long, long) {}, [&](long begin, long end) {
-      square += sum_of_squares(x[begin], (end - begin) * x.stride);
-    });
-    return static_cast<float>(std::sqrt(along.square / (square + TINY)));
+  void damp(Matrix& x) const {
+    damp(x, look(x, columns_.unit, rows_.unit, false), [](long, long) {});
   }
 
  private:
@@ -167,8 +161,8 @@ class Steep {
   struct Along {
     Matrix columns;     // `C x^T` `(k, n)`
     Matrix rows;        // `R x` `(k, m)`
-    Matrix of_columns;  // `C x^T x` `(k, m)`, or nothing
-    double square = 0;  // sum of all squares
+    Matrix of_columns;  // `C x^T x` `(k, m)`, and the sum of all squares, where these are asked for
+    double square = 0;
   };
 
   // Calls `visit(begin, end)` for strips of so many rows, which the nearer caches hold.
@@ -186,8 +180,8 @@ class Steep {
       multiply_turned(columns, x, begin, end, found.columns);
       multiply_near(rows[0] + begin, rows.stride, k, x[begin], x.stride, count, found.rows[0],
                     found.rows.stride, found.rows[0], found.rows.stride, m);
-      found.square += sum_of_squares(x[begin], count * x.stride);
       if (!follows) return;
+      found.square += sum_of_squares(x[begin], count * x.stride);
       multiply_near(found.columns[0] + begin, found.columns.stride, k, x[begin], x.stride, count,
                     found.of_columns[0], found.of_columns.stride, found.of_columns[0],
                     found.of_columns.stride, m);
@@ -196,11 +190,10 @@ class Steep {
   }
 
   // `x + [A | B] [C; D]`, where `A` is what there is along each column's direction times its change,
-  // `D` what that leaves along those of the rows, and `B` these times their changes; with something
-  // to be done before and after for each strip.
-  template <class Before, class After = void (*)(long, long)>
-  void damp(Matrix& x, const Along& along, Before before,
-            After after = [](long, long) {}) const {
+  // `D` what that leaves along those of the rows, and `B` these times their changes. Calls
+  // `visit(begin, end)` for each strip of rows before it changes.
+  template <class Visit>
+  void damp(Matrix& x, const Along& along, Visit visit) const {
     const long n = x.rows, k = rows_.unit.rows;
     const std::vector<float> of_rows = rows_.changes(), of_columns = columns_.changes();
     Matrix left(n, 2 * k), right(2 * k, x.columns), both(k, k);
@@ -218,10 +211,9 @@ class Steep {
     multiply_near(both[0], both.stride, k, columns_.unit[0], columns_.unit.stride, k, along.rows[0],
                   along.rows.stride, right[k], right.stride, x.columns);
     each_strip(n, [&](long begin, long end) {
-      before(begin, end);
+      visit(begin, end);
       multiply_near(left[begin], left.stride, end - begin, right[0], right.stride, 2 * k, x[begin],
                     x.stride, x[begin], x.stride, x.columns);
-      after(begin, end);
     });
   }
 };
