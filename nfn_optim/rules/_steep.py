@@ -83,7 +83,7 @@ def _followed(inputs: Tensor, momenta: Tensor, rate: Tensor) -> Tensor:
 
 def _largest_rows(matrices: Tensor, count: int) -> Tensor:
     """Directions `(b, m, count)` of the rows with the largest norms."""
-    norms = torch.linalg.vector_norm(_wide(matrices), dim=-1)
+    norms = torch.linalg.vector_norm(matrices, dim=-1)
     order = norms.argsort(dim=-1, descending=True, stable=True)[:, :count]
     rows = matrices.gather(1, order.unsqueeze(-1).expand(-1, -1, matrices.shape[-1]))
     return _split(rows.mT)[0]
@@ -92,18 +92,13 @@ def _largest_rows(matrices: Tensor, count: int) -> Tensor:
 def _orthogonal(vectors: Tensor) -> Tensor:
     """Vectors `(b, m, k)` without what is along those before; what has nothing new becomes zero."""
     directions, lengths = _split(vectors)
-    exact = _wide(directions)
+    exact = directions.double() if vectors.device.type == "cpu" else directions
     ridge = RIDGE * torch.eye(lengths.shape[-1], dtype=exact.dtype, device=exact.device)
     factor, _ = torch.linalg.cholesky_ex(exact.mT @ exact + ridge)
     found = torch.linalg.solve_triangular(factor, exact.mT, upper=False).mT
     new = factor.diagonal(dim1=-2, dim2=-1).to(lengths.dtype)
     kept = torch.where(new > LEAST_NEW, lengths * new, 0.0)
     return found.to(vectors.dtype) * kept.unsqueeze(-2)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """In double precision, where that costs little."""
-    return tensor.double() if tensor.device.type == "cpu" else tensor
 
 
 def _split(vectors: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -73,37 +73,40 @@ struct Block {
 struct Pointing {
   Parameter* parameter;
   Block block;
-  float *of_rows, *of_columns;  // memory of the directions of the laid matrix, see `Steep`
   Matrix laid;
   std::vector<Band> bands;
 
-  Pointing(Parameter& p, long index) : parameter(&p), block(p, index) {
-    if (!p.steep) return;
-    const long of_outputs = p.is_turned ? block.columns() : block.rows, k = p.directions;
-    if (p.is_turned) index = index % p.blocks[1] * p.blocks[0] + index / p.blocks[1];  // no taps
-    of_rows = p.steep + index * (block.rows + block.columns()) * k;
-    of_columns = of_rows + of_outputs * k;
-    if (p.is_turned != block.stands()) std::swap(of_rows, of_columns);
-  }
+  Pointing(Parameter& p, long index) : parameter(&p), block(p, index), index_(index) {}
 
   // The momentum, with what is remembered of those before, in bands.
   void prepare() {
     laid = block.lay(parameter->momenta);
     if (parameter->steep) {
-      const float rate = std::max(1 / *parameter->step, 1 - STEEP_DECAY);
-      steep_ = {{of_rows, laid.rows, of_columns, laid.columns, parameter->directions}};
-      steep_[0].follow_and_damp(laid, rate);
+      remember();
+      steep_->follow_and_damp(laid, std::max(1 / *parameter->step, 1 - STEEP_DECAY));
     }
     bands = deal({laid[0], laid.stride}, laid.rows, laid.columns, parameter->bands);
   }
 
   // What is left to be done with the polar factor.
   void finish() {
-    if (!steep_.empty()) steep_[0].damp(laid);
+    if (steep_) steep_->damp(laid);
   }
 
  private:
-  std::vector<Steep> steep_;  // one, or none
+  long index_;
+  std::optional<Steep> steep_;
+
+  // Memories stand in the order of blocks of outputs, then of inputs, each with outputs first.
+  void remember() {
+    const Parameter& p = *parameter;
+    const long k = p.directions, outputs = p.is_turned ? block.columns() : block.rows;
+    const long at = p.is_turned ? index_ % p.blocks[1] * p.blocks[0] + index_ / p.blocks[1] : index_;
+    float* of_rows = p.steep + at * (block.rows + block.columns()) * k;
+    float* of_columns = of_rows + outputs * k;
+    if (p.is_turned != block.stands()) std::swap(of_rows, of_columns);
+    steep_.emplace(of_rows, laid.rows, of_columns, laid.columns, k);
+  }
 };
 
 // Some rows of a block.
