@@ -18,7 +18,7 @@ namespace nfn {
 inline std::vector<float> take_lengths(Matrix& rows) {
   std::vector<float> lengths;
   for (long j = 0; j < rows.rows; ++j) {
-    lengths.push_back(std::sqrt(static_cast<float>(sum_of_squares(rows[j], rows.columns))));
+    lengths.push_back(static_cast<float>(std::sqrt(sum_of_squares(rows[j], rows.columns))));
     const float known = std::max(lengths.back(), std::numeric_limits<float>::min());
     for (long e = 0; e < rows.columns; ++e) rows[j][e] /= known;
   }

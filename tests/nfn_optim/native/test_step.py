@@ -259,6 +259,24 @@ def test_gradients_of_zero_move_nothing():
         torch.testing.assert_close(ours[name], start[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("exponent", [-25, -21, -19, -15, 15])
+def test_gradients_of_any_size_are_remembered_alike(exponent):
+    """Squares of these are below the normal numbers of single precision, or near the largest."""
+    rule, spec = NFNRule().requires_grad_(False), chain_spec([30, 20])
+    start = {n: torch.zeros(s) for n, s in spec.stored.items()}
+    state, theirs = rule.init(start, spec), start
+    ours, slots = dict(start), rule.init(start, spec).slots
+    for step in range(4):
+        grads = {n: 10.0**exponent * g for n, g in draw(spec, step + 1).items()}
+        delta, state = rule(theirs, grads, state)
+        theirs = {n: p + delta[n] for n, p in theirs.items()}
+        take(rule, ours, grads, slots, spec, [(1.0, 1.0)] * len(ours))
+    (weight, _) = spec.names
+    found, expected = slots[weight]["steep"], state.slots[weight]["steep"]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert found.norm(dim=1).max() < 2
+
+
 def test_channels_last_is_not_copied_where_nothing_is_learned():
     spec, rule = chain_spec([3, 16, 10], [(3, 3), ()]), NFNRule().requires_grad_(False)
     start = draw(spec, 0)
