@@ -40,53 +40,59 @@ class Steep:
         return Steep(self.inputs, self.outputs)
 
     def damped(self, matrices: Tensor) -> Tensor:
-        """Matrices that are smaller along the directions."""
-        return _damped(_damped(matrices, self.inputs).mT, self.outputs).mT
+        """Matrices that are smaller along the directions.
+
+        An average direction has `1 / m` of all, and stays as it is, as do those that have less.
+        """
+        directions, changes = _changes(self.inputs)
+        found = torch.baddbmm(matrices, (matrices @ directions) * changes, directions.mT)
+        directions, changes = _changes(self.outputs)
+        return torch.baddbmm(found, directions * changes, directions.mT @ found)
 
     def followed(self, momenta: Tensor, step: Tensor) -> Steep:
         """The directions after one more momentum.
+
+        Those that are not known yet begin as the largest rows and columns of the momentum.
 
         Args:
             momenta: It, of each matrix.
             step: How many there are with it `(b)`.
         """
-        square = momenta.square().sum((-2, -1), keepdim=True)
-        unit = momenta * torch.rsqrt(square + TINY)
-        rate = (1 / step).clamp(min=1 - STEEP_DECAY).to(unit.dtype).reshape(-1, 1, 1)
+        squares = momenta.square()
+        rows, columns = squares.sum(-1), squares.sum(-2)
+        unit = 1 / (rows.sum(-1) + TINY)
+        rate = (1 / step).clamp(min=1 - STEEP_DECAY).to(unit.dtype)
         return Steep(
-            _followed(self.outputs, unit.mT, rate),
-            _followed(self.inputs, unit, rate),
+            _followed(self.outputs, momenta.mT, columns, unit, rate),
+            _followed(self.inputs, momenta, rows, unit, rate),
         )
 
 
-def _damped(matrices: Tensor, inputs: Tensor) -> Tensor:
-    """Matrices that are smaller along directions of their inputs.
+def _changes(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Directions `(b, m, k)`, and what is left of steps along each, less one, `(b, 1, k)`."""
+    directions, shares = _split(vectors)
+    factors = (shares * vectors.shape[-2]).clamp(min=1) ** -STEEP_EXPONENT
+    return directions, (factors - 1).unsqueeze(-2)
 
-    An average direction has `1 / m` of all, and stays as it is, as do those that have less.
+
+def _followed(
+    inputs: Tensor, momenta: Tensor, squares: Tensor, unit: Tensor, rate: Tensor
+) -> Tensor:
+    """Directions of inputs after one more momentum.
+
+    Args:
+        inputs: Before it `(b, m, k)`.
+        momenta: It `(b, n, m)`.
+        squares: Their sums over its rows `(b, n)`.
+        unit: What makes the sum of all one `(b)`.
+        rate: Its weight among all `(b)`.
     """
     directions, shares = _split(inputs)
-    factors = (shares * inputs.shape[-2]).clamp(min=1) ** -STEEP_EXPONENT
-    along = (matrices @ directions) * (factors - 1).unsqueeze(-2)
-    return torch.baddbmm(matrices, along, directions.mT)
-
-
-def _followed(inputs: Tensor, momenta: Tensor, rate: Tensor) -> Tensor:
-    """Directions of inputs after one more momentum, whose weight among all is `rate`.
-
-    Those that are not known yet begin as the largest rows of the momentum.
-    """
-    directions, shares = _split(inputs)
-    is_known = (shares > 0).unsqueeze(-2)
-    directions = torch.where(is_known, directions, _largest_rows(momenta, inputs.shape[-1]))
-    return _orthogonal(torch.lerp(inputs, momenta.mT @ (momenta @ directions), rate))
-
-
-def _largest_rows(matrices: Tensor, count: int) -> Tensor:
-    """Directions `(b, m, count)` of the rows with the largest norms."""
-    norms = torch.linalg.vector_norm(matrices, dim=-1)
-    order = norms.argsort(dim=-1, descending=True, stable=True)[:, :count]
-    rows = matrices.gather(1, order.unsqueeze(-1).expand(-1, -1, matrices.shape[-1]))
-    return _split(rows.mT)[0]
+    order = squares.argsort(dim=-1, descending=True, stable=True)[:, : inputs.shape[-1]]
+    rows = momenta.gather(1, order.unsqueeze(-1).expand(-1, -1, momenta.shape[-1]))
+    directions = torch.where((shares > 0).unsqueeze(-2), directions, _split(rows.mT)[0])
+    seen = momenta.mT @ (momenta @ directions)
+    return _orthogonal((1 - rate)[:, None, None] * inputs + (rate * unit)[:, None, None] * seen)
 
 
 def _orthogonal(vectors: Tensor) -> Tensor:
