@@ -1,7 +1,9 @@
-// Memory of small matrices, which come and go by the hundred in a step: kept by each thread.
+// Memory of small matrices, which come and go by the hundred in a step. All threads share what is kept,
+// since one may make what another one gives back.
 #pragma once
 
 #include <cstddef>
+#include <mutex>
 #include <new>
 #include <vector>
 
@@ -11,30 +13,30 @@ class Pool {
  public:
   static constexpr size_t LARGEST = 1 << 22;  // bytes; larger blocks are not kept
 
-  ~Pool() {
-    for (const std::vector<void*>& blocks : free_) {
-      for (void* block : blocks) ::operator delete(block);
-    }
-  }
-
-  static Pool& own() {
-    static thread_local Pool pool;
-    return pool;
+  static Pool& shared() {
+    static Pool* const pool = new Pool;  // threads may outlive what is destroyed in the end
+    return *pool;
   }
 
   void* take(size_t bytes) {
     const int order = order_of(bytes);
     if (order < 0) return ::operator new(bytes);
-    if (free_[order].empty()) return ::operator new(size_t(64) << order);
-    void* block = free_[order].back();
-    free_[order].pop_back();
-    return block;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (!free_[order].empty()) {
+        void* block = free_[order].back();
+        free_[order].pop_back();
+        return block;
+      }
+    }
+    return ::operator new(size_t(64) << order);
   }
 
   void put_back(void* block, size_t bytes) {
     const int order = order_of(bytes);
     if (order < 0) return ::operator delete(block);
     try {
+      const std::lock_guard<std::mutex> lock(mutex_);
       free_[order].push_back(block);
     } catch (...) {  // destructors do not throw
       ::operator delete(block);
@@ -49,6 +51,7 @@ class Pool {
     return order;
   }
 
+  std::mutex mutex_;
   std::vector<void*> free_[17];  // of 64 bytes, 128, ... up to the largest
 };
 
@@ -59,8 +62,8 @@ struct Pooled {
   Pooled() = default;
   template <class U>
   Pooled(const Pooled<U>&) {}
-  T* allocate(size_t n) { return static_cast<T*>(Pool::own().take(n * sizeof(T))); }
-  void deallocate(T* at, size_t n) { Pool::own().put_back(at, n * sizeof(T)); }
+  T* allocate(size_t n) { return static_cast<T*>(Pool::shared().take(n * sizeof(T))); }
+  void deallocate(T* at, size_t n) { Pool::shared().put_back(at, n * sizeof(T)); }
   template <class U>
   bool operator==(const Pooled<U>&) const { return true; }
   template <class U>

@@ -1,5 +1,8 @@
 """The native step does what `NFNRule.forward` does."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -242,6 +245,29 @@ def test_numbers_below_normal_ones_are_zero_on_all_threads():
         torch.set_num_threads(threads)
     assert results[0].all()
     assert torch.equal(*results)
+
+
+STATM = Path("/proc/self/statm")
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="only Linux tells how much memory a process has")
+def test_steps_on_several_threads_keep_no_memory():
+    """What one thread makes another one may give back."""
+    model = nn.Sequential(*[nn.Linear(256, 256, bias=False) for _ in range(8)])
+    optimizer = NFNOptimizer(model, checkpoint="untrained", fused=True)
+    for param in model.parameters():
+        param.grad = torch.randn_like(param)
+    threads = torch.get_num_threads()
+    pages = []
+    try:
+        torch.set_num_threads(2)
+        for _ in range(3):
+            for _ in range(30):
+                optimizer.step()
+            pages.append(int(STATM.read_text().split()[1]))
+    finally:
+        torch.set_num_threads(threads)
+    assert (pages[2] - pages[1]) * os.sysconf("SC_PAGE_SIZE") < 10e6  # of 30 steps
 
 
 def test_a_step_is_the_same_every_time():
