@@ -1,13 +1,10 @@
-// Memory that is asked for at every step: in large pages, since the first touch of a page takes time.
+// Memory that is asked for at every step.
 #pragma once
 
 #include <cstdlib>
 #include <memory>
-#include <new>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "pages.h"
 
 namespace nfn {
 
@@ -16,16 +13,7 @@ class Buffer {
  public:
   Buffer() = default;
 
-  explicit Buffer(long count) {
-    constexpr size_t PAGE = 1 << 21, LINE = 64;
-    const size_t bytes = count * sizeof(float), unit = bytes < PAGE ? LINE : PAGE;
-    const size_t size = (bytes + unit - 1) / unit * unit;
-    data_.reset(static_cast<float*>(std::aligned_alloc(unit, size)));
-    if (!data_ && size) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-    if (unit == PAGE) madvise(data_.get(), size, MADV_HUGEPAGE);
-#endif
-  }
+  explicit Buffer(long count) : data_(static_cast<float*>(take_pages(count * sizeof(float)))) {}
 
   float* get() const { return data_.get(); }
 

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdlib>
 #include <mutex>
 #include <new>
 #include <vector>
+
+#include "pages.h"
 
 namespace nfn {
 
@@ -20,7 +23,7 @@ class Pool {
 
   void* take(size_t bytes) {
     const int order = order_of(bytes);
-    if (order < 0) return ::operator new(bytes);
+    if (order < 0) return take_pages(bytes);
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (!free_[order].empty()) {
@@ -34,7 +37,7 @@ class Pool {
 
   void put_back(void* block, size_t bytes) {
     const int order = order_of(bytes);
-    if (order < 0) return ::operator delete(block);
+    if (order < 0) return std::free(block);
     try {
       const std::lock_guard<std::mutex> lock(mutex_);
       free_[order].push_back(block);
