@@ -85,7 +85,7 @@ struct Pointing {
       remember();
       steep_->follow_and_damp(laid, std::max(1 / *parameter->step, 1 - STEEP_DECAY));
     }
-    bands = deal({laid[0], laid.stride}, laid.rows, laid.columns, parameter->bands);
+    bands = deal(laid, parameter->bands);
   }
 
   // What is left to be done with the polar factor.

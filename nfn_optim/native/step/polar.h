@@ -11,24 +11,17 @@
 
 namespace nfn {
 
-// Rows of a matrix, one every so many floats.
-struct Rows {
-  float* first;
-  long apart;
-
-  float* at(long row) const { return first + row * apart; }
-};
-
 // Rows of a matrix that get a polar factor together; there are no more of them than columns.
 struct Band {
-  Rows rows;
-  long columns;
+  Matrix* of;
   std::vector<long> chosen;
   double square;  // sum of the squares of all entries
 
+  bool is_all() const { return static_cast<long>(chosen.size()) == of->rows; }
+
   double cost() const {  // products
     const double n = chosen.size();
-    return n * n * (3 * columns + 13 * n);
+    return n * n * (3 * of->columns + 13 * n);
   }
 };
 
@@ -74,42 +67,43 @@ inline Polynomial polynomial(Matrix gram, int steps, int threads) {
   return {factor, std::move(change)};
 }
 
-// Makes a band its polar factor, in place.
-inline void make_polar(const Band& band, int threads) {
-  const long n = band.chosen.size(), m = band.columns;
-  const float scale = 1 / std::sqrt(static_cast<float>(band.square) + TINY);
-  Matrix x(n, m);
-  for (long i = 0; i < n; ++i) {
-    const float* from = band.rows.at(band.chosen[i]);
-    float* to = x[i];
-    for (long e = 0; e < m; ++e) to[e] = scale * from[e];
-  }
+// Makes a matrix, of which the sum of squares is known, its polar factor.
+inline void make_polar(Matrix& x, double square, int threads) {
+  const long n = x.rows, m = x.columns;
+  const float scale = 1 / std::sqrt(static_cast<float>(square) + TINY);
+  for (float& entry : x.data) entry *= scale;
   const int at_once = 2 * n <= m ? POLAR_STEPS : 1;
-  for (int step = 0; step < POLAR_STEPS; step += at_once) {
+  for (int step = at_once; step <= POLAR_STEPS; step += at_once) {
     const Polynomial p = polynomial(gram(x, threads), at_once, threads);
-    multiply(p.change[0], p.change.stride, n, x, 1, p.factor, x, x, threads);
-  }
-  const float size = std::sqrt(static_cast<float>(m));
-  for (long i = 0; i < n; ++i) {
-    float* to = band.rows.at(band.chosen[i]);
-    for (long e = 0; e < m; ++e) to[e] = size * x[i][e];
+    const float size = step == POLAR_STEPS ? std::sqrt(static_cast<float>(m)) : 1;
+    multiply(p.change[0], p.change.stride, n, x, size, size * p.factor, x, x, threads);
   }
 }
 
+// The same of a band, in its place in the matrix.
+inline void make_polar(const Band& band, int threads) {
+  if (band.is_all()) return make_polar(*band.of, band.square, threads);
+  const long n = band.chosen.size(), m = band.of->columns;
+  Matrix x(n, m);
+  for (long i = 0; i < n; ++i) std::copy_n((*band.of)[band.chosen[i]], m, x[i]);
+  make_polar(x, band.square, threads);
+  for (long i = 0; i < n; ++i) std::copy_n(x[i], m, (*band.of)[band.chosen[i]]);
+}
+
 // Deals the rows of a matrix into bands in turn, in the order of their norms.
-inline std::vector<Band> deal(const Rows& matrix, long rows, long columns, long bands) {
-  std::vector<double> squares(rows);
-  std::vector<long> order(rows);
-  for (long i = 0; i < rows; ++i) {
+inline std::vector<Band> deal(Matrix& matrix, long bands) {
+  std::vector<double> squares(matrix.rows);
+  std::vector<long> order(matrix.rows);
+  for (long i = 0; i < matrix.rows; ++i) {
     order[i] = i;
-    squares[i] = sum_of_squares(matrix.at(i), columns);
+    squares[i] = sum_of_squares(matrix[i], matrix.columns);
   }
   if (bands > 1) {
     std::stable_sort(order.begin(), order.end(),
                      [&](long i, long j) { return squares[i] > squares[j]; });
   }
-  std::vector<Band> dealt(bands, Band{matrix, columns, {}, 0});
-  for (long i = 0; i < rows; ++i) {
+  std::vector<Band> dealt(bands, Band{&matrix, {}, 0});
+  for (long i = 0; i < matrix.rows; ++i) {
     dealt[i % bands].chosen.push_back(order[i]);
     dealt[i % bands].square += squares[order[i]];
   }
