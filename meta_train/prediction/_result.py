@@ -59,6 +59,14 @@ class Prediction:
     seconds: float
     readers: Readers
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{s} {self.mean(s):.3g} ± {self.std(s):.2g}" for s in self.scores)
+        train, validation, test = self.networks
+        return (
+            f"Prediction({self.target!r}, {self.task}: {scores}; {test} networks for testing, "
+            f"{train} for training and {validation} for validation)"
+        )
+
     @property
     def task(self) -> str:
         """`classification` or `regression`."""

@@ -44,6 +44,12 @@ class Collection:
     def __len__(self) -> int:
         return len(self.names)
 
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} networks of {len(self.networks.parts)} architectures"]
+        parts += [f"labels {', '.join(map(repr, self.labels))}"] if self.labels else []
+        parts += [f"{len(self.skipped)} skipped"] if self.skipped else []
+        return f"Collection({'; '.join(parts)})"
+
     def labelled(self, columns: Sequence[str], skip_bad: bool = False) -> Collection:
         """The networks that have a value in each of some columns.
 

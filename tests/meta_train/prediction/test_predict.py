@@ -135,6 +135,14 @@ def test_networks_without_the_label_are_skipped_if_asked(scaled: Collection) -> 
     assert result.skipped == {"0": "has no value of gap"}
 
 
+def test_collections_and_predictions_say_in_a_line_what_they_are(scaled: Collection) -> None:
+    found = short("scale", scaled, num_steps=5)
+    assert repr(scaled).startswith("Collection(60 networks of 3 architectures; labels 'scale', ")
+    assert repr(found).startswith(f"Prediction('scale', regression: R2 {found.mean('R2'):.3g} ± ")
+    assert repr(found).endswith("12 networks for testing, 36 for training and 12 for validation)")
+    assert all(len(repr(x)) < 300 for x in (scaled, found))
+
+
 def test_a_zoo_is_a_collection(scaled: Collection) -> None:
     labels = {"y": torch.arange(20) % 2, "x": torch.rand(20)}
     zoo = Zoo(scaled.networks.parts[0], labels, {"y": ("even", "odd")})
