@@ -38,6 +38,15 @@ inline void copy(const float* from, long from_stride, long rows, long columns, f
   for (long i = 0; i < rows; ++i) std::copy_n(from + i * from_stride, columns, to + i * to_stride);
 }
 
+// Rows that begin every `stride` floats, as columns.
+inline Matrix turned(const float* from, long stride, long rows, long columns) {
+  Matrix found(columns, rows);
+  transpose(from, stride, rows, columns, found[0], found.stride);
+  return found;
+}
+
+inline Matrix turned(const Matrix& x) { return turned(x[0], x.stride, x.rows, x.columns); }
+
 // Rows of `a` times a panel `b` of `k` rows, which begin every `b_stride` floats.
 template <int ROWS>
 inline void multiply(const float* a, long a_stride, const float* b, long b_stride, long k,
@@ -66,6 +75,18 @@ inline void multiply_rest(long rows, Arguments... arguments) {
   }
 }
 
+// `c = alpha a b + beta d` in the rows from `row` to `rows`, for a panel `b` of `k` rows.
+inline void multiply_panel(const float* a, long a_stride, long row, long rows, const float* b,
+                           long b_stride, long k, float alpha, float beta, const float* d,
+                           long d_stride, float* c, long c_stride) {
+  for (; row + BLOCK <= rows; row += BLOCK) {
+    multiply<BLOCK>(a + row * a_stride, a_stride, b, b_stride, k, alpha, beta, d + row * d_stride,
+                    d_stride, c + row * c_stride, c_stride);
+  }
+  multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, b, b_stride, k, alpha, beta,
+                           d + row * d_stride, d_stride, c + row * c_stride, c_stride);
+}
+
 // `c = alpha a b + beta d` in the rows from `first(column)` on, `a` of the given rows and columns; `c`
 // and `d` may be `b` if it is square in rows, since columns are worked on in panels, each of them
 // copied unless `c` is another matrix and `b` is in the nearest cache as it is.
@@ -83,13 +104,8 @@ inline void multiply(const float* a, long a_stride, long rows, const Matrix& b, 
       copy(from, apart, k, PANEL, packed.data(), PANEL);
       from = packed.data(), apart = PANEL;
     }
-    long row = first(panel * PANEL);
-    for (; row + BLOCK <= rows; row += BLOCK) {
-      multiply<BLOCK>(a + row * a_stride, a_stride, from, apart, k, alpha, beta,
-                      d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
-    }
-    multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, from, apart, k, alpha, beta,
-                             d[row] + panel * PANEL, d.stride, c[row] + panel * PANEL, c.stride);
+    multiply_panel(a, a_stride, first(panel * PANEL), rows, from, apart, k, alpha, beta,
+                   d[0] + panel * PANEL, d.stride, c[0] + panel * PANEL, c.stride);
   });
 }
 
@@ -204,26 +220,12 @@ inline void multiply_turned(const Matrix& x, const Matrix& y, long begin, long e
   }
 }
 
-// The rows as columns.
-inline Matrix turned(const Matrix& x) {
-  Matrix found(x.columns, x.rows);
-  transpose(x[0], x.stride, x.rows, x.columns, found[0], found.stride);
-  return found;
-}
-
 // `c = a b + d` in `rows` rows, with `k` rows of `b`, which is in the nearer caches; `d` may be `c`.
 inline void multiply_near(const float* a, long a_stride, long rows, const float* b, long b_stride,
                           long k, const float* d, long d_stride, float* c, long c_stride,
                           long columns) {
   for (long e = 0; e < columns; e += PANEL) {
-    long row = 0;
-    for (; row + BLOCK <= rows; row += BLOCK) {
-      multiply<BLOCK>(a + row * a_stride, a_stride, b + e, b_stride, k, 1, 1,
-                      d + row * d_stride + e, d_stride, c + row * c_stride + e, c_stride);
-    }
-    multiply_rest<BLOCK - 1>(rows - row, a + row * a_stride, a_stride, b + e, b_stride, k, 1.0f,
-                             1.0f, d + row * d_stride + e, d_stride, c + row * c_stride + e,
-                             c_stride);
+    multiply_panel(a, a_stride, 0, rows, b + e, b_stride, k, 1, 1, d + e, d_stride, c + e, c_stride);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 #include "constants.h"
@@ -26,19 +27,35 @@ struct Band {
 };
 
 // Added up in double precision by eight lanes, which keeps a processor busy.
-inline double sum_of_squares(const float* x, long count) {
+template <class T>
+inline double inner_product(const T* x, const T* y, long count) {
   constexpr long WIDE = 8;
   double lanes[WIDE] = {}, rest = 0;
   long e = 0;
   for (; e + WIDE <= count; e += WIDE) {
-    for (long i = 0; i < WIDE; ++i) {
-      const double entry = x[e + i];
-      lanes[i] += entry * entry;
-    }
+    for (long i = 0; i < WIDE; ++i) lanes[i] += static_cast<double>(x[e + i]) * y[e + i];
   }
-  for (; e < count; ++e) rest += static_cast<double>(x[e]) * x[e];
+  for (; e < count; ++e) rest += static_cast<double>(x[e]) * y[e];
   for (double lane : lanes) rest += lane;
   return rest;
+}
+
+inline double sum_of_squares(const float* x, long count) { return inner_product(x, x, count); }
+
+// Of each row.
+inline std::vector<double> sums_of_squares(const Matrix& x) {
+  std::vector<double> found;
+  for (long i = 0; i < x.rows; ++i) found.push_back(sum_of_squares(x[i], x.columns));
+  return found;
+}
+
+// Rows in the order of such sums.
+inline std::vector<long> largest_first(const std::vector<double>& squares) {
+  std::vector<long> order(squares.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](long i, long j) { return squares[i] > squares[j]; });
+  return order;
 }
 
 struct Polynomial {
@@ -92,16 +109,8 @@ inline void make_polar(const Band& band, int threads) {
 
 // Deals the rows of a matrix into bands in turn, in the order of their norms.
 inline std::vector<Band> deal(Matrix& matrix, long bands) {
-  std::vector<double> squares(matrix.rows);
-  std::vector<long> order(matrix.rows);
-  for (long i = 0; i < matrix.rows; ++i) {
-    order[i] = i;
-    squares[i] = sum_of_squares(matrix[i], matrix.columns);
-  }
-  if (bands > 1) {
-    std::stable_sort(order.begin(), order.end(),
-                     [&](long i, long j) { return squares[i] > squares[j]; });
-  }
+  const std::vector<double> squares = sums_of_squares(matrix);
+  const std::vector<long> order = largest_first(squares);
   std::vector<Band> dealt(bands, Band{&matrix, {}, 0});
   for (long i = 0; i < matrix.rows; ++i) {
     dealt[i % bands].chosen.push_back(order[i]);

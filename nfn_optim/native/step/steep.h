@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 #include "constants.h"
@@ -25,22 +24,12 @@ inline std::vector<float> take_lengths(Matrix& rows) {
   return lengths;
 }
 
-// Added up in double precision.
-template <class T>
-inline double inner_product(const T* x, const T* y, long count) {
-  double total = 0;
-  for (long e = 0; e < count; ++e) total += static_cast<double>(x[e]) * y[e];
-  return total;
-}
-
 // Directions of the neurons on one side of a matrix.
 class Directions {
  public:
   // `memory` has `k` numbers of each of the neurons.
-  Directions(float* memory, long neurons, long k) : unit(k, neurons), memory_(memory) {
-    transpose(memory, k, neurons, k, unit[0], unit.stride);
-    shares = take_lengths(unit);
-  }
+  Directions(float* memory, long neurons, long k)
+      : unit(turned(memory, k, neurons, k)), shares(take_lengths(unit)), memory_(memory) {}
 
   Matrix unit;  // a row each
   std::vector<float> shares;
@@ -107,12 +96,7 @@ class Directions {
 
 // Directions, and in place of those that are not known yet those of the largest rows of a matrix.
 inline Matrix begun(const Directions& known, const Matrix& rows) {
-  std::vector<double> squares;
-  for (long i = 0; i < rows.rows; ++i) squares.push_back(sum_of_squares(rows[i], rows.columns));
-  std::vector<long> order(rows.rows);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](long i, long j) { return squares[i] > squares[j]; });
+  const std::vector<long> order = largest_first(sums_of_squares(rows));
   Matrix found = known.unit, largest(found.rows, rows.columns);
   for (long j = 0; j < largest.rows; ++j) std::copy_n(rows[order[j]], rows.columns, largest[j]);
   take_lengths(largest);

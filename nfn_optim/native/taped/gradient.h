@@ -15,9 +15,7 @@ inline Matrix product(const Matrix& a, const Matrix& b) {
 
 // Adds up `a b^T`, of matrices with a column for every neuron.
 inline void add_outer(const Matrix& a, const Matrix& b, Matrix& to) {
-  Matrix turned(b.columns, b.rows);
-  transpose(b[0], b.stride, b.rows, b.columns, turned[0], turned.stride);
-  multiply(a[0], a.stride, a.rows, turned, 1, 1, to, to, 1);
+  multiply(a[0], a.stride, a.rows, turned(b), 1, 1, to, to, 1);
 }
 
 // Of a `Layer`.

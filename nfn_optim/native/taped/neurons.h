@@ -9,11 +9,9 @@
 
 namespace nfn {
 
-// Rows times columns of a dense matrix.
+// The rows of a dense matrix as columns.
 inline Matrix turned(const float* from, long rows, long columns) {
-  Matrix result(columns, rows);
-  transpose(from, columns, rows, columns, result[0], result.stride);
-  return result;
+  return turned(from, columns, rows, columns);
 }
 
 // Of the means over each parameter that `of_network` reads, `(c, parameters)`; adds to the gradient.
