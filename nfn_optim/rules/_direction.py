@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..symmetry import Matrices, NetworkSpec, Shape
 from ._polar import banded_polar_factor
+from ._slots import Reads
 from ._steep import Steep
 from .constants import BAND, BAND_EXPONENT, STEEP
 
@@ -68,6 +69,19 @@ class Spectral:
             return ()
         rows, columns = matrices.rows, matrices.columns
         return matrices.blocks, rows + columns, min(self.steep, rows, columns)
+
+    def reads(self, spec: NetworkSpec, name: str, reads_all: bool = True) -> Reads:
+        """What a rule reads of a parameter: all, or what its direction depends on.
+
+        Args:
+            spec: The network's spec.
+            name: The parameter.
+            reads_all: As for the rule.
+        """
+        memory = self.memory(spec, name)
+        if reads_all:
+            return Reads(steep=memory)
+        return Reads(1, name not in self.matrices(spec), memory)
 
     def __call__(
         self,

@@ -47,13 +47,11 @@ class Reading:
         scales: Factors `(9, *batch, 1, ...)`: bias corrections of momenta and square, inverse
             levels of square, momenta and parameter.
         axes: Number of the parameter's axes.
-        steep: What the direction remembers afterwards, where it does.
     """
 
     tensors: tuple[Tensor, ...]
     scales: Tensor
     axes: int
-    steep: Tensor | None
 
     def slices(self, size: int) -> Iterator[Tensor]:
         """Channels `(ENTRY_CHANNELS, *batch, *axes)` in slices of the outputs."""
@@ -158,7 +156,7 @@ def read(
     largest: float,
     first_share: float,
     share: Share = ALONE,
-) -> tuple[dict[str, Reading], Descriptors]:
+) -> tuple[dict[str, Reading], Descriptors, Params]:
     """Reads parameters whose slots already hold their gradients.
 
     Args:
@@ -170,16 +168,20 @@ def read(
         largest: Root mean square as which larger parameters are shown.
         first_share: What the first steps are of their full size.
         share: Knows the other parameters.
+
+    Returns:
+        What layers read, what is known of whole parameters, and the new memory of each parameter
+        whose direction has one.
     """
     known, scales = describe(spec, params, grads, slots, direction, largest, first_share, share)
     tensors = {n: _tensors(p, grads[n], slots[n]) for n, p in params.items()}
     views = {n: tuple(spec.view(n, tensor) for tensor in t) for n, t in tensors.items()}
     pointed, steep = direction(spec, {n: momenta[0] for n, (*_, momenta) in views.items()}, slots)
     readings = {
-        n: _reading(len(spec.shapes[n]), view, pointed.get(n), scales[n], steep.get(n))
+        n: _reading(len(spec.shapes[n]), view, pointed.get(n), scales[n])
         for n, view in views.items()
     }
-    return readings, known
+    return readings, known, steep
 
 
 def describe(
@@ -284,16 +286,12 @@ def _tensors(
 
 
 def _reading(
-    axes: int,
-    views: tuple[Tensor, ...],
-    pointed: Tensor | None,
-    scales: Tensor,
-    steep: Tensor | None,
+    axes: int, views: tuple[Tensor, ...], pointed: Tensor | None, scales: Tensor
 ) -> Reading:
     *single, momenta = views
     directions = () if pointed is None else (pointed.unsqueeze(0),)
     tensors = (*(tensor.unsqueeze(0) for tensor in single), momenta, *directions)
-    return Reading(tensors, scales.reshape(scales.shape + (1,) * axes), axes, steep)
+    return Reading(tensors, scales.reshape(scales.shape + (1,) * axes), axes)
 
 
 def log_fans(spec: NetworkSpec, name: str) -> list[float]:

@@ -134,14 +134,12 @@ class NFNRule(UpdateRule):
         self, name: str, param: Tensor, spec: NetworkSpec, batch_dims: int = 0
     ) -> dict[str, Tensor]:
         """All that may be kept of a parameter of this network."""
-        memory = self.direction.memory(roles_of(spec).spec, name)
-        return self.init_slots(param, batch_dims, _slots.Reads(steep=memory))
+        reads = self.direction.reads(roles_of(spec).spec, name)
+        return self.init_slots(param, batch_dims, reads)
 
     def reads(self, spec: NetworkSpec, name: str) -> _slots.Reads:
         """Which slots steps of a parameter depend on, with the weights as they are now."""
-        spec = roles_of(spec).spec
-        is_matrix, memory = name in self.direction.matrices(spec), self.direction.memory(spec, name)
-        return _slots.Reads.of(self.reads_all, is_matrix, memory)
+        return self.direction.reads(roles_of(spec).spec, name, self.reads_all)
 
     def heading(self, params: Params, state: RuleState) -> Params:
         """The fast iterate."""
@@ -175,7 +173,9 @@ class NFNRule(UpdateRule):
         here = [p for p in roles.parameters if p.name in params]
         ordered = {p.name: params[p.name] for p in here}
         shown = self.config.limits.weight_size, self.config.first_share
-        readings, known = _inputs.read(spec, ordered, grads, slots, self.direction, *shown, share)
+        readings, known, steep = _inputs.read(
+            spec, ordered, grads, slots, self.direction, *shown, share
+        )
         context = known.context.to(dtype)
         work = {p.name: _Work.open(p, readings[p.name], dtype) for p in here}
         pooled = {n: self._pool(w) for n, w in work.items()}
@@ -200,8 +200,7 @@ class NFNRule(UpdateRule):
             moves = self._move(w, hidden[name][0], last[name], lead.to(dtype), pace)
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
-            steep = readings[name].steep
-            slots[name] |= {} if steep is None else {"steep": steep}
+            slots[name] |= {"steep": steep[name]} if name in steep else {}
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
 

@@ -27,17 +27,6 @@ class Reads(NamedTuple):
     square: bool = True
     steep: Shape = ()
 
-    @classmethod
-    def of(cls, reads_all: bool, is_matrix: bool, steep: Shape) -> Reads:
-        """Of a parameter of a rule.
-
-        Args:
-            reads_all: As for the rule.
-            is_matrix: Whether the parameter's steps are polar factors, which read no square.
-            steep: As `Spectral.memory` says.
-        """
-        return cls(steep=steep) if reads_all else cls(1, not is_matrix, steep)
-
 
 ALL = Reads()
 

@@ -34,11 +34,6 @@ class Steep:
     outputs: Tensor
     inputs: Tensor
 
-    @property
-    def mT(self) -> Steep:
-        """Of the transposed matrices."""
-        return Steep(self.inputs, self.outputs)
-
     def damped(self, matrices: Tensor) -> Tensor:
         """Matrices that are smaller along the directions.
 

@@ -153,9 +153,7 @@ def layout_of(spec: NetworkSpec, direction: Spectral, reads_all: bool = True) ->
     spec = roles.spec
     matrices = direction.matrices(spec)
     names = tuple(p.name for p in roles.parameters)
-    reads = {
-        name: Reads.of(reads_all, name in matrices, direction.memory(spec, name)) for name in names
-    }
+    reads = {name: direction.reads(spec, name, reads_all) for name in names}
     for p in roles.parameters:
         shape = spec.shapes[p.name]
         is_turned = _is_turned(spec, p)
