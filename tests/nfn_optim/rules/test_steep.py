@@ -110,7 +110,7 @@ def test_the_transposed_matrix_has_the_sides_exchanged():
     torch.testing.assert_close((other.outputs, other.inputs), (steep.inputs, steep.outputs))
     x = drawn(2, 7, 12)
     twice = Steep(steep.outputs.expand(2, -1, -1), steep.inputs.expand(2, -1, -1))
-    torch.testing.assert_close(twice.damped(x).mT, twice.mT.damped(x.mT))
+    torch.testing.assert_close(twice.damped(x).mT, Steep(twice.inputs, twice.outputs).damped(x.mT))
 
 
 def test_what_has_more_than_the_average_share_is_damped_by_the_exponent():
