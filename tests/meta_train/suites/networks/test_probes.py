@@ -53,7 +53,8 @@ def test_answers_are_those_with_the_activation_that_agrees_better(
     forms = torch.stack([in_forms(x) for x in logits_of(cnns, probes.images)])
     of_class = forms[:, :, torch.arange(8), torch.arange(8)]
     assert probes.few == 2
-    own = of_class[:, :, :2, 2].mean(2).argmax(0)
+    few = torch.stack([in_forms(x) for x in logits_of(cnns, probes.images[:2])])
+    own = few[:, :, torch.arange(2), torch.arange(2), 2].mean(2).argmax(0)
     torch.testing.assert_close(
         probes(cnns).forms, of_class[own, torch.arange(3)], rtol=1e-3, atol=1e-4
     )
