@@ -11,6 +11,7 @@ of NFNOptimizer, and of Muon where every process gathers all momenta in bfloat16
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -55,7 +56,7 @@ class Counter:
 
 
 def measure(folder: str, rank: int, processes: int, width: int, checkpoint: str) -> None:
-    """One process: prints what all have sent in the third step, if it is the first."""
+    """One process, to its end: prints what all have sent in the third step, if it is the first."""
     torch.set_num_threads(1)
     meet = f"file://{folder}/{processes}{checkpoint}"
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=processes)
@@ -78,6 +79,7 @@ def measure(folder: str, rank: int, processes: int, width: int, checkpoint: str)
     if rank == 0:
         print(_row(model, optimizer, processes, checkpoint, sent), flush=True)
     dist.destroy_process_group()
+    os._exit(0)  # threads of gloo outlive the group that a mesh holds, and may abort an exit
 
 
 def _row(

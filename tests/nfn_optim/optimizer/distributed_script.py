@@ -1,5 +1,6 @@
 """One of two processes that train one model: run as `python distributed_script.py FOLDER RANK`."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def main(folder: Path, rank: int) -> None:
     }
     torch.save(result, folder / f"{rank}.pt")
     dist.destroy_process_group()
+    os._exit(0)  # threads of gloo outlive the group that DDP holds, and may abort an exit
 
 
 if __name__ == "__main__":

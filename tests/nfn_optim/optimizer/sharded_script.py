@@ -4,6 +4,7 @@ Every case trains one model twice: cut, by all processes together, and whole, by
 """
 
 import copy
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -399,6 +400,7 @@ def main(folder: Path, rank: int, processes: int) -> None:
     found = {name: case() for name, case in cases}
     torch.save(found, folder / f"{processes}-{rank}.pt")
     dist.destroy_process_group()
+    os._exit(0)  # threads of gloo outlive the group that a mesh holds, and may abort an exit
 
 
 if __name__ == "__main__":
