@@ -15,6 +15,7 @@ from ._interface import Classifiers as Classifiers
 from ._interface import Interface as Interface
 from ._method import Method as Method
 from ._method import Wrapper as Wrapper
+from ._notes import Noted as Noted
 from ._plots import plot_confusions as plot_confusions
 from ._plots import plot_images as plot_images
 from ._plots import plot_scatter as plot_scatter

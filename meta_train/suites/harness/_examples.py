@@ -78,3 +78,10 @@ class Prepared(nn.Module, ABC):
     @abstractmethod
     def prepare(self, examples: Any) -> None:
         """Sets itself up by the suite's examples; torch's generator draws what is random."""
+
+    def note(self, features: WeightSpaceFeatures) -> tuple[Tensor, ...]:
+        """What it computes of networks and training does not change, `(n, ...)` each.
+
+        It is computed once, and comes as `Noted` features then. Nothing, where this is not defined.
+        """
+        return ()

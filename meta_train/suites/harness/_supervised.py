@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from ...support import Progress
 from ._examples import Examples, Prepared, Raw, Standardize
 from ._fit import FitConfig, Learnable, Objective, fit, predict, seeded
+from ._notes import on_examples, take_notes
 from ._suite import Outcome
 
 _KEPT_NUMBERS = 1_000_000  # of predictions, for pictures
@@ -52,17 +54,35 @@ class Supervised:
             if not isinstance(network, Raw):
                 network = nn.Sequential(Standardize(known.features), network)
             model = self.finish(network).to(device)
-            for part in model.modules():
-                if isinstance(part, Prepared):
-                    part.prepare(known)
+            start = time.perf_counter()
+            data = self._prepared(model, known)
+            prepared = time.perf_counter() - start
             validation, seconds = fit(
-                model, self.train, self.validation, self.objective, self.config, seed, on_progress
+                model, data.train, data.validation, data.objective, self.config, seed, on_progress
             )
-        predictions = predict(model, self.test)
+        predictions = predict(model, data.test)
         return Outcome(
             score=self.objective.score(predictions, self.test.targets),
             validation=validation,
-            seconds=seconds,
+            seconds=prepared + seconds,
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             predictions=predictions[: _KEPT_NUMBERS // prod(predictions.shape[1:]) + 1].cpu(),
         )
+
+    def _prepared(self, model: nn.Module, known: Learnable) -> Supervised:
+        """Prepares parts of a model, and has the first that takes notes take them."""
+        data = self
+        for part in model.modules():
+            if isinstance(part, Prepared):
+                part.prepare(known)
+                data = data._noted(part)
+        return data
+
+    def _noted(self, part: Prepared) -> Supervised:
+        several = self.train, self.validation, self.test
+        given = [each for each in several if isinstance(each, Examples)]
+        if len(given) < len(several) or not part.note(given[0].take(slice(1)).features):
+            return self
+        train, validation, test = (take_notes(part, each) for each in given)
+        objective = replace(self.objective, augment=on_examples(self.objective.augment))
+        return replace(self, train=train, validation=validation, test=test, objective=objective)

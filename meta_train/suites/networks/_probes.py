@@ -20,14 +20,14 @@ from nfn_optim import NetworkSpec, WeightSpaceFeatures
 from nfn_optim.networks import HeadConfig
 
 from ...population import as_rows, outputs_of
-from ..harness import Classifiers, Examples, Interface, Method, Prepared, Raw
+from ..harness import Classifiers, Examples, Interface, Method, Noted, Prepared, Raw
 from ._consensus import consensus_images
 
 _UNLIKELY = -20.0  # the smallest logarithm of a probability that is told apart
 _LARGEST = 1e6  # the largest number, so that squares are finite
 _SHARPNESS = 4.0  # of probabilities when the standard deviation of logits is the unit
 _FORMS, _HIDDEN, _TOLD = 4, 16, 4  # of an answer: how it comes, and what is made of it
-_FEW = 4  # one probe in so many tells the activation, and is followed through hidden layers
+_FEW, _MOST = 4, 60  # one probe in so many tells activations, and is followed through hidden layers
 _PATTERNS = 32  # that neurons of a layer are compared with
 _BEST = 0.5  # part of the training networks whose agreement makes probes
 _UNIT = 10.0  # of images: Adam's steps know no scale, so that they move farther than weights
@@ -38,12 +38,18 @@ class Answers(NamedTuple):
 
     Attributes:
         forms: Of the logit of each probe's own class, see `in_forms`, `(n, k, 4)`.
-        hidden: Of each hidden layer what its neurons do at the first probes, means over places,
-            `(n, few, c)`.
+        hidden: Of each hidden layer what its neurons do at the first probes, means over places in
+            units of the layer's root mean square, `(n, few, c)`.
     """
 
     forms: Tensor
     hidden: list[Tensor]
+
+    @classmethod
+    def noted(cls, notes: tuple[Tensor, ...], dtype: torch.dtype) -> Answers:
+        """Answers as `Probes.note` noted them."""
+        forms, *hidden = (note.to(dtype) for note in notes)
+        return cls(forms, hidden)
 
 
 class Probes(Prepared):
@@ -64,7 +70,7 @@ class Probes(Prepared):
     def __init__(self, classifiers: Classifiers, count: int, *, learned: bool = False) -> None:
         super().__init__()
         self.classifiers = classifiers
-        self.few = max(1, count // _FEW)
+        self.few = max(1, min(count // _FEW, _MOST))
         self.parts = [hidden_parts(module) for module in classifiers.modules]
         self.classes: Tensor
         scaled = torch.rand(count, *classifiers.input_shape) / _UNIT
@@ -109,8 +115,15 @@ class Probes(Prepared):
         hidden = []
         for parts in zip(*self.parts, strict=True):
             spec = NetworkSpec.from_module(parts[0])
-            hidden.append(_run_each(parts, own, spec, as_rows(spec, params), few))
+            hidden.append(_in_units(_run_each(parts, own, spec, as_rows(spec, params), few)))
         return Answers(of_class(in_forms(logits), self.classes), hidden)
+
+    def note(self, features: WeightSpaceFeatures) -> tuple[Tensor, ...]:
+        """The answers in half precision, where images do not change in training."""
+        if self.scaled.requires_grad:
+            return ()
+        answers = self(features)
+        return tuple(each.half() for each in (answers.forms, *answers.hidden))
 
     @torch.no_grad()
     def _own(self, spec: NetworkSpec, rows: Tensor, images: Tensor) -> Tensor:
@@ -142,6 +155,11 @@ def hidden_parts(module: nn.Sequential) -> list[nn.Sequential]:
 
 def _answers(module: nn.Sequential, spec: NetworkSpec, rows: Tensor, images: Tensor) -> Tensor:
     return outputs_of(module, spec, rows, images).nan_to_num().clamp(-_LARGEST, _LARGEST)
+
+
+def _in_units(hidden: Tensor) -> Tensor:
+    """What neurons `(n, k, c)` do in units of its root mean square."""
+    return hidden / hidden.square().mean((1, 2), keepdim=True).add(1e-8).sqrt()
 
 
 def _run_each(
@@ -208,8 +226,8 @@ class Judge(nn.Module):
 class Neurons(nn.Module):
     """Reads hidden layers: each neuron is compared with learned patterns over the probes.
 
-    Signs do not count, because odd neurons have either; nor does the scale of a layer. Mean and
-    largest likeness of a layer's neurons are read, whatever their numbering.
+    Signs do not count, because odd neurons have either. Mean and largest likeness of a layer's
+    neurons are read, whatever their numbering.
 
     Args:
         count: Number of probes.
@@ -229,8 +247,7 @@ class Neurons(nn.Module):
         """Reads what neurons do."""
         told = []
         for layer, patterns in zip(hidden, self.patterns, strict=True):
-            scale = layer.square().mean((1, 2), keepdim=True).add(1e-8).sqrt()
-            likeness = patterns((layer / scale).mT).abs()
+            likeness = patterns(layer.mT).abs()
             told += [likeness.mean(1), likeness.amax(1)]
         return self.read(torch.cat(told, dim=1))
 
@@ -245,7 +262,7 @@ class ProbedMLP(nn.Module):
         dropout: Probability of dropping a hidden unit.
 
     Shape:
-        Features `(n, *axes, 1)` to `(n, widths[-1])`.
+        Features `(n, *axes, 1)`, or these `Noted` with answers, to `(n, widths[-1])`.
     """
 
     def __init__(
@@ -260,9 +277,12 @@ class ProbedMLP(nn.Module):
             layers += [nn.ReLU(), nn.Dropout(dropout), nn.Linear(n_in, n_out)]
         self.head = nn.Sequential(*layers)
 
-    def forward(self, features: WeightSpaceFeatures) -> Tensor:
-        """Reads features, and runs the networks."""
-        answers = self.probes(features)
+    def forward(self, given: WeightSpaceFeatures | Noted) -> Tensor:
+        """Reads features, and runs the networks where it is not noted what they answer."""
+        if isinstance(given, Noted):
+            features, answers = given.features, Answers.noted(given.notes, self.judge.offsets.dtype)
+        else:
+            features, answers = given, self.probes(given)
         x = self.judge(answers.forms) + self.neurons(answers.hidden)
         return self.head(x if self.network is None else x + self.network(features))
 

@@ -38,7 +38,7 @@ def _methods(
     head: HeadConfig,
     blocks: int,
     dropout: float = 0.0,
-    probes: int = 240,
+    probes: int = 960,
 ) -> dict[str, Method]:
     """All methods; the transformer is as wide as the first NF-Layer: 5 channels make no heads."""
     names = ("statnn", "np", "hnp")

@@ -1,11 +1,22 @@
 """What an experiment does with a network before its first step."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from meta_train.suites.harness import Examples, FitConfig, Objective, Prepared, Raw, Supervised
+from meta_train.suites.harness import (
+    Examples,
+    FitConfig,
+    Noted,
+    Objective,
+    Prepared,
+    Raw,
+    Supervised,
+)
+from meta_train.suites.harness._notes import Augment
 from nfn_optim import WeightSpaceFeatures
 from nfn_optim.networks import HeadConfig, StatNN
 from nfn_optim.testing import chain_spec, random_features
@@ -46,3 +57,58 @@ def test_parts_see_what_is_known_before_the_first_step(
     experiment = Supervised(some(8), some(3), some(5), objective, config, known=known)
     experiment.run(network, 0, lambda *_: None)
     assert witness.told == [("prepared with", num_known or 8), *[("read", n) for n in (4, 4, 3, 5)]]
+
+
+class Noting(Prepared):
+    """Notes the mean of every network, once it is prepared, and adds it to what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+        self.read = nn.Linear(2, 1)
+        self.given: list[Tensor] = []
+        self.offset = 0.0
+
+    def prepare(self, examples: Examples) -> None:
+        self.offset = 10.0
+
+    def note(self, features: WeightSpaceFeatures) -> tuple[Tensor, ...]:
+        self.seen += features.batch_shape[0]
+        return (means(features) + self.offset,)
+
+    def forward(self, noted: Noted) -> Tensor:
+        (note,) = noted.notes
+        self.given.append(note - means(noted.features))
+        return self.read(torch.stack([note, means(noted.features)], 1))
+
+
+def means(features: WeightSpaceFeatures) -> Tensor:
+    return torch.cat([tensor.flatten(1) for tensor in features.values()], 1).mean(1)
+
+
+def louder(examples: Examples, generator: torch.Generator) -> Examples:
+    return replace(examples, features=examples.features.map(lambda tensor: tensor + 100))
+
+
+@pytest.mark.parametrize("augment", [None, louder])
+def test_notes_are_taken_once_and_stay_with_their_networks(
+    augment: Augment | None, generator: torch.Generator
+) -> None:
+    def some(n: int) -> Examples:
+        features = random_features(SPEC, 1, generator, batch=(n,), dtype=torch.float32)
+        return Examples(features, torch.rand(n, 1, generator=generator))
+
+    def score(predictions: Tensor, targets: Tensor) -> float:
+        return float(F.mse_loss(predictions, targets))
+
+    part, num_train = Noting(), 200
+    objective = Objective(F.mse_loss, score, augment=augment)
+    config = FitConfig(num_steps=3, batch_size=8)
+    experiment = Supervised(some(num_train), some(3), some(5), objective, config)
+    outcome = experiment.run(Raw(part), 0, lambda *_: None)
+    assert part.seen == num_train + 3 + 5 + 1  # and one to see whether there are notes
+    assert outcome.predictions.shape == (5, 1)
+    shift = 0.0 if augment is None else 100.0
+    *steps, validated, tested = part.given
+    for given, expected in (*((each, 10 - shift) for each in steps), (validated, 10), (tested, 10)):
+        torch.testing.assert_close(given, torch.full_like(given, expected), rtol=1e-4, atol=1e-4)

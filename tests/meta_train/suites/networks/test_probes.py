@@ -12,6 +12,7 @@ from torch.func import functional_call
 from meta_train import run_suite
 from meta_train.suites import SUITES
 from meta_train.suites.data import _classifier_zoo
+from meta_train.suites.harness import Noted
 from meta_train.suites.harness._examples import Examples, Raw
 from meta_train.suites.harness._interface import Classifiers, Interface
 from meta_train.suites.networks import Equivariant, InUnits, Probed, _consensus
@@ -68,7 +69,8 @@ def test_hidden_neurons_are_followed_at_the_first_probes(cnns: WeightSpaceFeatur
         seen = []
         for module in MODULES:
             x = functional_call(module[:4], without_rest(params), (probes.images[:2],))
-            seen.append(x.mean((2, 3)))
+            means = x.mean((2, 3))
+            seen.append(means / means.square().mean().sqrt())
         assert any(torch.allclose(hidden[1][network], x, rtol=1e-3, atol=1e-4) for x in seen)
 
 
@@ -223,3 +225,26 @@ def test_images_are_learned_further_only_where_asked(cnns):
             forms.sum().backward()
             assert probes.scaled.grad is not None
             assert probes.scaled.grad.any()
+
+
+@pytest.mark.parametrize("name", PROBED)
+def test_noted_answers_are_read_as_those_of_networks_that_are_run(
+    name: str, cnns: WeightSpaceFeatures
+) -> None:
+    torch.manual_seed(0)
+    network = PROBED[name].build(INTERFACE).eval()
+    (part,) = (each for each in network.modules() if isinstance(each, Probes))
+    notes = part.note(cnns)
+    assert {note.dtype for note in notes} == {torch.float16}
+    written = network(cnns)
+    torch.testing.assert_close(network(Noted(cnns, notes)), written, rtol=1e-3, atol=1e-3)
+    others = tuple(note.roll(1, 0) for note in notes)
+    assert not torch.allclose(network(Noted(cnns, others)), written, rtol=1e-3, atol=1e-3)
+
+
+def test_no_answers_are_noted_to_images_that_are_learned(cnns: WeightSpaceFeatures) -> None:
+    assert Probes(CLASSIFIERS, 8, learned=True).note(cnns) == ()
+
+
+def test_few_probes_are_followed_through_hidden_layers() -> None:
+    assert [Probes(CLASSIFIERS, count).few for count in (2, 8, 240, 960)] == [1, 2, 60, 60]
