@@ -19,7 +19,7 @@ CASES = ROOT / "docs" / "cases.md"
 FIELD = ROOT / "docs" / "field.md"
 EVALUATION = RESULTS / "evaluations" / "field.json"
 README = ROOT / "README.md"
-SHOWN = {  # in the README, by their names in the field
+SHOWN = {  # in the README and on the page, by their names in the field
     "MLP 784-512-512-10, Fashion-MNIST": "fashion-mlp-512",
     "ResNet, EMNIST": "emnist-resnet",
     "ConvNeXt blocks, Fashion-MNIST": "fashion-convnext",
@@ -43,7 +43,9 @@ def make_page(records: dict[str, Record], field: dict[str, Any]) -> str:
     """The page as Markdown: the template's words around tables of records and of the field."""
     suites = [record for name, record in records.items() if name.startswith("suite-")]
     names = {name.replace("-", "_"): record for name, record in records.items()}
-    return _render("results.md.jinja", **names, records=records, field=field, suites=suites)
+    return _render(
+        "results.md.jinja", **names, records=records, field=field, suites=suites, shown=SHOWN
+    )
 
 
 def make_cases(record: Record) -> str:

@@ -141,11 +141,17 @@ def _reached(steps: float | None, seconds: float | None = None) -> str:
 
 def lower(evaluation: Mapping[str, Any], contender: str, other: str) -> str:
     """On how many tasks of an evaluation a contender ends lower than another."""
+    num_tasks = len({task for task, _ in _ends(evaluation)})
+    return f"{num_tasks - len(higher(evaluation, contender, other))} of {num_tasks}"
+
+
+def higher(evaluation: Mapping[str, Any], contender: str, other: str) -> list[str]:
+    """On which tasks of an evaluation a contender ends no lower than another, or does not end."""
     found = _ends(evaluation)
-    tasks = {task for task, _ in found}
-    pairs = [(found[task, contender], found[task, other]) for task in tasks]
-    below = sum(end is not None and (of is None or end < of) for end, of in pairs)
-    return f"{below} of {len(pairs)}"
+    pairs = {task: (found[task, contender], found[task, other]) for task, _ in found}
+    return [
+        task for task, (end, of) in pairs.items() if end is None or (of is not None and end >= of)
+    ]
 
 
 def _ends(evaluation: Mapping[str, Any]) -> dict[tuple[str, str], float | None]:

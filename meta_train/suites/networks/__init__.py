@@ -4,6 +4,9 @@ from ._aligned import Aligned as Aligned
 from ._baselines import FlatWeights as FlatWeights
 from ._baselines import Renumbered as Renumbered
 from ._baselines import Statistics as Statistics
+from ._corrector import Corrected as Corrected
+from ._corrector import Corrector as Corrector
+from ._corrector import Rehearsals as Rehearsals
 from ._decoded_image import DecodedImage as DecodedImage
 from ._equivariant import Equivariant as Equivariant
 from ._equivariant import Transformer as Transformer

@@ -22,7 +22,7 @@ _FACTOR = 2.5  # of a movement: where the weights that it moves most count more 
 
 
 def expected_networks(
-    starts: WeightSpaceFeatures, moves: WeightSpaceFeatures
+    starts: WeightSpaceFeatures, moves: WeightSpaceFeatures, *, own: bool = False
 ) -> WeightSpaceFeatures:
     """Where training may take MLPs: each takes the way that agrees most with it.
 
@@ -32,9 +32,12 @@ def expected_networks(
     Args:
         starts: In units of their standard deviations, `(n, *axes, 1)`.
         moves: In the same units, `(m, *axes, 1)`.
+        own: Whether these are the ways of the first starts, of which none then takes its own.
     """
-    ways = _each(moves)
-    taken = [_best_move(start, ways) for start in _each(starts)]
+    ways, taken = _each(moves), []
+    for place, start in enumerate(_each(starts)):
+        others = [*ways[:place], *ways[place + 1 :]] if own else ways
+        taken.append(_best_move(start, others))
     added = (torch.cat(several) for several in zip(*(way.values() for way in taken), strict=True))
     return starts.like(
         [start + _FACTOR * way for start, way in zip(starts.values(), added, strict=True)]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import nan
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from nfn_optim import WeightSpaceFeatures
 
 from ...population import as_params
 from ...support import Progress
@@ -15,16 +18,33 @@ from ..data import SparseNetworks
 from ..harness import Examples, FitConfig, Method, Objective, Outcome, fit, seeded
 from ..networks import (
     Autoencode,
+    Corrector,
     MaskVAE,
     decoder_interface,
     draw_scores,
     encoder_interface,
     flatten,
+    join_channels,
     negative_bound,
 )
 from ._matched_tickets import expected_networks
+from ._rehearsed_masks import REACHED, Rehearsal
 
 _TEST_SEED = 2  # starts and tickets have 0 and 1
+
+
+class Learned(NamedTuple):
+    """How a network was trained to generate masks.
+
+    Attributes:
+        validation: The score of its best validation.
+        seconds: Time of training.
+        parameters: Number of trained parameters.
+    """
+
+    validation: float
+    seconds: float
+    parameters: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,21 +73,66 @@ class Tickets:
 
     def run(self, network: nn.Module, seed: int, on_progress: Progress) -> Outcome:
         """Trains a network to generate masks, and networks under the masks it generates."""
-        device = self.starts.device
-        with seeded(seed, device):
-            vae = self.as_vae(network).to(device)
-            model = Autoencode(vae, self.networks.is_weight).to(device)
-            parts = (self.train, self.validation)
-            bound, seconds = fit(model, *parts, _OBJECTIVE, self.config, seed, on_progress)
-            starts = self.train.features.like(self.networks.in_deviations(self.starts))
-            masks = self.masks(draw_scores(vae, starts))
-        parameters = sum(p.numel() for p in vae.parameters() if p.requires_grad)
+        with seeded(seed, self.starts.device):
+            if isinstance(network, Corrector):
+                masks, learned = self._rehearse(network, seed, on_progress)
+            else:
+                masks, learned = self._autoencode(network, seed, on_progress)
         return replace(
             self.reach(masks, seed, on_progress),
-            validation=bound,
-            seconds=seconds,
-            parameters=parameters,
+            validation=learned.validation,
+            seconds=learned.seconds,
+            parameters=learned.parameters,
         )
+
+    def _autoencode(
+        self, network: nn.Module, seed: int, on_progress: Progress
+    ) -> tuple[Tensor, Learned]:
+        """Masks that are as likely as tickets."""
+        vae = self.as_vae(network)
+        model = Autoencode(vae, self.networks.is_weight)
+        parts = (self.train, self.validation)
+        learned = self._fit(model, parts, _OBJECTIVE, self.config, seed, on_progress)
+        starts = self.train.features.like(self.networks.in_deviations(self.starts))
+        return self.masks(draw_scores(vae, starts)), learned
+
+    def _rehearse(
+        self, network: Corrector, seed: int, on_progress: Progress
+    ) -> tuple[Tensor, Learned]:
+        """Masks under which a short training comes far."""
+        model = Rehearsal(network, self.networks, self.counts)
+        parts = (self._expected(self.train, own=True), self._expected(self.validation))
+        learned = self._fit(model, parts, REACHED, network.config.fit, seed, on_progress)
+        starts = self.train.features.like(self.networks.in_deviations(self.starts))
+        with torch.no_grad():
+            scores = flatten(network(self._beside_expected(starts)))
+        return self.masks(scores), learned
+
+    def _expected(self, pairs: Examples, *, own: bool = False) -> Examples:
+        """Starts, and where training may take them, in place of starts and masks."""
+        starts = pairs.features.map(lambda tensor: tensor[..., :1])
+        return replace(pairs, features=self._beside_expected(starts, own=own))
+
+    def _beside_expected(
+        self, starts: WeightSpaceFeatures, *, own: bool = False
+    ) -> WeightSpaceFeatures:
+        moves = starts.like(self.networks.in_deviations(self.moves))
+        expected = expected_networks(starts, moves, own=own)
+        return starts.like(join_channels(list(starts.values()), list(expected.values())))
+
+    def _fit(
+        self,
+        model: nn.Module,
+        parts: tuple[Examples, Examples],
+        objective: Objective[Any],
+        config: FitConfig,
+        seed: int,
+        on_progress: Progress,
+    ) -> Learned:
+        model = model.to(self.starts.device)
+        reached, seconds = fit(model, *parts, objective, config, seed, on_progress)
+        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        return Learned(reached, seconds, parameters)
 
     def as_vae(self, network: nn.Module) -> MaskVAE:
         """A VAE as it is; any other network is the decoder of one."""
@@ -81,9 +146,14 @@ class Tickets:
 
         One threshold for all layers would empty a layer whose scores are alike.
         """
+        return self.networks.keep_largest_of_layers(scores, self.counts)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Weights that training tickets keep in each layer on average, by name."""
         tickets = torch.ones(len(self.train), self.starts.shape[1], device=self.starts.device)
         tickets[:, self.networks.is_weight] = self.train.targets
-        return self.networks.keep_largest_of_layers(scores, self.networks.counts(tickets))
+        return self.networks.counts(tickets)
 
     def reach(self, masks: Tensor, seed: int, on_progress: Progress) -> Outcome:
         """Trains networks from the starts under masks `(n, d)`.

@@ -30,9 +30,11 @@ from ..harness import (
     plot_values,
 )
 from ..networks import (
+    Corrected,
     Equivariant,
     MaskGenerator,
     NeuronMasks,
+    Rehearsals,
     decoder_interface,
     join_channels,
 )
@@ -134,10 +136,25 @@ def _networks(hidden: tuple[int, ...], max_freq: float, norm: bool) -> dict[str,
     }
 
 
-def _generators(networks: Mapping[str, Equivariant], neurons: NeuronMasks) -> dict[str, Method]:
-    """The paper's methods, and one whose latents are those of neurons."""
+def _generators(
+    networks: Mapping[str, Equivariant], neurons: NeuronMasks, rehearsals: Rehearsals
+) -> dict[str, Method]:
+    """The paper's methods, one whose latents are those of neurons, and NP that corrects a guess."""
     methods: dict[str, Method] = {name: MaskGenerator(of) for name, of in networks.items()}
-    return methods | {"neurons": neurons}
+    return methods | {"neurons": neurons, "np-matched": Corrected(networks["np"], rehearsals)}
+
+
+def _rehearsed(steps: int, batch_size: int = 1) -> Rehearsals:
+    """A network that is trained for so many steps."""
+    fit = FitConfig(
+        num_steps=steps,
+        batch_size=batch_size,
+        lr=4e-3,
+        warmup=20,
+        final_lr=0.0,
+        eval_every=max(1, steps // 5),
+    )
+    return Rehearsals(fit=fit)
 
 
 _TINY_NETWORKS = _networks((8, 8, 8), 16, norm=True)
@@ -149,7 +166,7 @@ _TINY = TicketSize(
     num_validation=8,
     num_test=16,
     tickets=TicketConfig(hidden=(64, 64), sparsity=0.9, num_steps=150, test_steps=250, lr=5e-3),
-    methods=_generators(_TINY_NETWORKS, NeuronMasks(width=16, rank=8)),
+    methods=_generators(_TINY_NETWORKS, NeuronMasks(width=16, rank=8), _rehearsed(20)),
     encoder=_TINY_NETWORKS["pt"],
     fit=FitConfig(num_steps=400, batch_size=4, lr=1e-2, warmup=10, final_lr=0.0, eval_every=100),
 )
@@ -159,7 +176,7 @@ _PAPER = TicketSize(
     num_validation=10,
     num_test=50,
     tickets=TicketConfig(num_steps=5_000, test_steps=5_000),
-    methods=_generators(_PAPER_NETWORKS, NeuronMasks()),
+    methods=_generators(_PAPER_NETWORKS, NeuronMasks(), _rehearsed(3_000, batch_size=4)),
     encoder=_PAPER_NETWORKS["pt"],
     fit=FitConfig(num_steps=20_000, batch_size=4, lr=1e-3),
 )
@@ -168,7 +185,7 @@ _SMALL = replace(
     num_validation=16,
     num_test=16,
     tickets=TicketConfig(num_steps=1_000, test_steps=3_000),
-    methods=_generators(_SMALL_NETWORKS, NeuronMasks()),
+    methods=_generators(_SMALL_NETWORKS, NeuronMasks(), _rehearsed(600)),
     encoder=_SMALL_NETWORKS["pt"],
     fit=FitConfig(
         num_steps=6_000, batch_size=1, lr=4e-3, warmup=50, final_lr=0.0, eval_every=1_000
