@@ -68,7 +68,7 @@ class Rehearsal(nn.Module):
             dim=1,
         )
         soft = ((scores - least) / softness).sigmoid()
-        return torch.where(networks.is_weight, hard + soft - soft.detach(), 1.0)
+        return torch.where(networks.is_weight, hard + (soft - soft.detach()), 1.0)
 
     def _reached(self, start: Tensor, mask: Tensor, seed: int) -> Tensor:
         """Loss of one network `(d,)` after its training."""

@@ -27,6 +27,17 @@ def test_the_movement_that_agrees_is_taken(generator: torch.Generator) -> None:
         torch.testing.assert_close(found, starts[name] + 2.5 * starts[name])
 
 
+def test_none_takes_its_own_movement_where_it_is_among_them(generator: torch.Generator) -> None:
+    moves = random_features(SPEC, 1, generator, batch=(3,))
+    own = expected_networks(moves, moves)
+    others = expected_networks(moves, moves, own=True)
+    last = expected_networks(moves.map(lambda t: t[2:]), moves.map(lambda t: t[:2]))
+    for name in SPEC.names:
+        torch.testing.assert_close(own[name], 3.5 * moves[name])
+        assert not torch.allclose(others[name], own[name])
+        torch.testing.assert_close(others[name][2:], last[name])
+
+
 def test_renumbering_starts_renumbers_what_is_expected(generator: torch.Generator) -> None:
     starts, moves = (
         random_features(SPEC, 1, generator, batch=(3,), dtype=torch.double) for _ in range(2)
