@@ -21,6 +21,7 @@ from ._mask_vae import draw_scores as draw_scores
 from ._mask_vae import encoder_interface as encoder_interface
 from ._mask_vae import flatten as flatten
 from ._mask_vae import join_channels as join_channels
+from ._mask_vae import join_features as join_features
 from ._mask_vae import negative_bound as negative_bound
 from ._multitask import Multitask as Multitask
 from ._neuron_editor import NeuronEditor as NeuronEditor

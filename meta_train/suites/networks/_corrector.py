@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nfn_optim import WeightSpaceFeatures
 
 from ..harness import FitConfig, Interface, Wrapper
-from ._mask_vae import join_channels
+from ._mask_vae import join_features
 
 _READ = 3  # channels: the start, the expected weights and their sizes
 _LARGEST = 4.0  # correction in its own deviations
@@ -38,11 +38,11 @@ class Corrector(nn.Module):
 
     def forward(self, features: WeightSpaceFeatures) -> WeightSpaceFeatures:
         """See the class."""
-        read = [tensor[..., :2] for tensor in features.values()]
-        sizes = [tensor[..., 1:].abs() for tensor in read]
-        written = self.network(features.like(join_channels(read, sizes)))
-        corrections = (self.gain * _standardized(tensor) for tensor in written.values())
-        return features.like([size + x for size, x in zip(sizes, corrections, strict=True)])
+        read = features.map(lambda tensor: tensor[..., :2])
+        sizes = read.map(lambda tensor: tensor[..., 1:].abs())
+        written = self.network(join_features(read, sizes)).map(_standardized)
+        pairs = zip(sizes.values(), written.values(), strict=True)
+        return features.like([size + self.gain * correction for size, correction in pairs])
 
 
 def _standardized(tensor: Tensor) -> Tensor:

@@ -104,6 +104,11 @@ def join_channels(*several: list[Tensor]) -> list[Tensor]:
     return [torch.cat(tensors, dim=-1) for tensors in zip(*several, strict=True)]
 
 
+def join_features(*several: WeightSpaceFeatures) -> WeightSpaceFeatures:
+    """Features `(n, *axes, c)` of the same networks with their channels side by side."""
+    return several[0].like(join_channels(*(list(each.values()) for each in several)))
+
+
 def flatten(features: WeightSpaceFeatures) -> Tensor:
     """Features `(n, *axes, 1)` as the parameters one after another, `(n, parameters)`."""
     return as_rows(features.spec, features.to_params())

@@ -33,7 +33,12 @@ def expected_networks(
         starts: In units of their standard deviations, `(n, *axes, 1)`.
         moves: In the same units, `(m, *axes, 1)`.
         own: Whether these are the ways of the first starts, of which none then takes its own.
+
+    Raises:
+        ValueError: If there is no way but a start's own.
     """
+    if own and moves.batch_shape[0] < 2:
+        raise ValueError("one network has no other's way to take. Give at least two to learn from.")
     ways, taken = _each(moves), []
     for place, start in enumerate(_each(starts)):
         others = [*ways[:place], *ways[place + 1 :]] if own else ways

@@ -24,7 +24,7 @@ from ..networks import (
     draw_scores,
     encoder_interface,
     flatten,
-    join_channels,
+    join_features,
     negative_bound,
 )
 from ._matched_tickets import expected_networks
@@ -93,32 +93,34 @@ class Tickets:
         model = Autoencode(vae, self.networks.is_weight)
         parts = (self.train, self.validation)
         learned = self._fit(model, parts, _OBJECTIVE, self.config, seed, on_progress)
-        starts = self.train.features.like(self.networks.in_deviations(self.starts))
-        return self.masks(draw_scores(vae, starts)), learned
+        return self.masks(draw_scores(vae, self.new)), learned
 
     def _rehearse(
         self, network: Corrector, seed: int, on_progress: Progress
     ) -> tuple[Tensor, Learned]:
         """Masks under which a short training comes far."""
         model = Rehearsal(network, self.networks, self.counts)
-        parts = (self._expected(self.train, own=True), self._expected(self.validation))
+        parts = (self._with_expected(self.train, own=True), self._with_expected(self.validation))
         learned = self._fit(model, parts, REACHED, network.config.fit, seed, on_progress)
-        starts = self.train.features.like(self.networks.in_deviations(self.starts))
+        network.eval()
         with torch.no_grad():
-            scores = flatten(network(self._beside_expected(starts)))
+            scores = flatten(network(join_features(self.new, self.expected(self.new))))
         return self.masks(scores), learned
 
-    def _expected(self, pairs: Examples, *, own: bool = False) -> Examples:
+    def _with_expected(self, pairs: Examples, *, own: bool = False) -> Examples:
         """Starts, and where training may take them, in place of starts and masks."""
         starts = pairs.features.map(lambda tensor: tensor[..., :1])
-        return replace(pairs, features=self._beside_expected(starts, own=own))
+        return replace(pairs, features=join_features(starts, self.expected(starts, own=own)))
 
-    def _beside_expected(
-        self, starts: WeightSpaceFeatures, *, own: bool = False
-    ) -> WeightSpaceFeatures:
+    @property
+    def new(self) -> WeightSpaceFeatures:
+        """What masks are generated for, as features `(n, *axes, 1)`."""
+        return self.train.features.like(self.networks.in_deviations(self.starts))
+
+    def expected(self, starts: WeightSpaceFeatures, *, own: bool = False) -> WeightSpaceFeatures:
+        """Where training may take starts, see `expected_networks`."""
         moves = starts.like(self.networks.in_deviations(self.moves))
-        expected = expected_networks(starts, moves, own=own)
-        return starts.like(join_channels(list(starts.values()), list(expected.values())))
+        return expected_networks(starts, moves, own=own)
 
     def _fit(
         self,
@@ -199,9 +201,7 @@ def magnitude(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
 
 def matched(experiment: Tickets, seed: int, on_progress: Progress) -> Outcome:
     """Masks of what is largest where networks move as another did, see `expected_networks`."""
-    rows, like = (experiment.starts, experiment.moves), experiment.train.features.like
-    starts, moves = (like(experiment.networks.in_deviations(one)) for one in rows)
-    masks = experiment.masks(flatten(expected_networks(starts, moves)).abs())
+    masks = experiment.masks(flatten(experiment.expected(experiment.new)).abs())
     return experiment.reach(masks, seed, on_progress)
 
 

@@ -1,5 +1,6 @@
 """Movements of other networks are renumbered until they agree with a start."""
 
+import pytest
 import torch
 
 from meta_train.suites.data import TicketConfig, classifier
@@ -36,6 +37,9 @@ def test_none_takes_its_own_movement_where_it_is_among_them(generator: torch.Gen
         torch.testing.assert_close(own[name], 3.5 * moves[name])
         assert not torch.allclose(others[name], own[name])
         torch.testing.assert_close(others[name][2:], last[name])
+    one = moves.map(lambda t: t[:1])
+    with pytest.raises(ValueError, match="at least two"):
+        expected_networks(one, one, own=True)
 
 
 def test_renumbering_starts_renumbers_what_is_expected(generator: torch.Generator) -> None:
