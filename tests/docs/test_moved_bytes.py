@@ -9,7 +9,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "moved_bytes.py"
 
 def test_exchanges_are_those_of_the_formula():
     command = [sys.executable, str(SCRIPT), "--processes", "2", "--width", "32"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     head, _, *rows = [line.split(" | ") for line in done.stdout.splitlines()]
     sent, formula = head.index("bytes"), head.index("formula")

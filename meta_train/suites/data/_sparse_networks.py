@@ -92,6 +92,11 @@ class SparseNetworks:
         """Which parameters masks may remove, `(d,)`."""
         return self.deviations > 0
 
+    @property
+    def units(self) -> Tensor:
+        """These deviations, and 1 for biases, `(d,)`."""
+        return torch.where(self.is_weight, self.deviations, 1.0)
+
     def starts(self, n: int, generator: torch.Generator) -> Tensor:
         """New networks `(n, d)`, normal with these deviations."""
         deviations = self.deviations
@@ -99,7 +104,7 @@ class SparseNetworks:
 
     def in_deviations(self, starts: Tensor) -> list[Tensor]:
         """Starts `(n, d)` in units of their deviations as features `(n, *axes, 1)` in order."""
-        return self.as_channel(starts / torch.where(self.is_weight, self.deviations, 1.0))
+        return self.as_channel(starts / self.units)
 
     def as_channel(self, rows: Tensor) -> list[Tensor]:
         """Parameters `(n, d)`, one after another, as features `(n, *axes, 1)` in order."""

@@ -82,6 +82,7 @@ class Prepared(nn.Module, ABC):
     def note(self, features: WeightSpaceFeatures) -> tuple[Tensor, ...]:
         """What it computes of networks and training does not change, `(n, ...)` each.
 
-        It is computed once, and comes as `Noted` features then. Nothing, where this is not defined.
+        It is computed once, and comes as `Noted` features then to what a `Raw` network begins with.
+        Nothing, where this is not defined.
         """
         return ()

@@ -9,19 +9,20 @@ from torch import Tensor, nn
 
 from nfn_optim import WeightSpaceFeatures
 
+from ...support import require_counts
 from ..harness import FitConfig, Interface, Wrapper
 from ._mask_vae import join_features
 
 _READ = 3  # channels: the start, the expected weights and their sizes
 _LARGEST = 4.0  # correction in its own deviations
-_TINY = 1e-6
+_TINY = 1e-12  # gradients of equal corrections are finite
 
 
 class Corrector(nn.Module):
     """Scores of weights: how large they are expected, and a correction.
 
-    Corrections of a parameter have mean 0 and deviation 1, times a learned gain: what is kept of a
-    layer is a matter of order.
+    Corrections of a parameter have mean 0 and deviation 1 before few are cut off, times a learned
+    gain: what is kept of a layer is a matter of order.
 
     Args:
         network: From features `(n, *axes, 3)` to corrections `(n, *axes, 1)`.
@@ -49,7 +50,7 @@ def _standardized(tensor: Tensor) -> Tensor:
     """Over the entries of one parameter of one network."""
     axes = tuple(range(1, tensor.dim()))
     centered = tensor - tensor.mean(axes, keepdim=True)
-    deviation = centered.square().mean(axes, keepdim=True).sqrt() + _TINY
+    deviation = (centered.square().mean(axes, keepdim=True) + _TINY).sqrt()
     return (centered / deviation).clamp(-_LARGEST, _LARGEST)
 
 
@@ -63,6 +64,9 @@ class Rehearsals:
         lr: Its learning rate at the start; it falls linearly to 0.
         num_images: Images that tell what was reached.
         softness: Of scores: how far from the threshold a weight may still come to be kept.
+
+    Raises:
+        ValueError: If a number is out of range.
     """
 
     fit: FitConfig
@@ -70,6 +74,13 @@ class Rehearsals:
     lr: float = 0.05
     num_images: int = 1_024
     softness: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_counts(self, "num_steps", "num_images")
+        if not min(self.lr, self.softness) > 0:
+            raise ValueError(
+                f"lr and softness must be positive; got {self.lr} and {self.softness}."
+            )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from nfn_optim import SGDRule, WeightSpaceFeatures
+from nfn_optim.rules import RuleState
 
 from ...inner import unroll
 from ...population import as_params
@@ -25,6 +26,21 @@ from ..networks import Corrector, flatten
 
 _MOMENTUM = 0.9
 _VALIDATION_SEED = 0  # masks are compared on the same images
+
+
+class _MaskedDescent(SGDRule):
+    """Moves weights as far as masks let it, by name.
+
+    Masks come after gradients, so that a mask's own gradient knows where a removed weight would go.
+    """
+
+    def __init__(self, lr: float, masks: Params) -> None:
+        super().__init__(lr, momentum=_MOMENTUM)
+        self.masks = masks
+
+    def forward(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
+        masked = {name: grad * self.masks[name] for name, grad in grads.items()}
+        return super().forward(params, masked, state)
 
 
 class Rehearsal(nn.Module):
@@ -48,8 +64,7 @@ class Rehearsal(nn.Module):
     def forward(self, features: WeightSpaceFeatures) -> Tensor:
         """Trains the networks. In evaluation the images are always the same."""
         scores = flatten(self.corrector(features))
-        units = torch.where(self.networks.is_weight, self.networks.deviations, 1.0)
-        starts = units * flatten(features.map(lambda tensor: tensor[..., :1]))
+        starts = self.networks.units * flatten(features.map(lambda tensor: tensor[..., :1]))
         masks = self.masks(scores)
         seed = int(torch.randint(2**31, ())) if self.training else _VALIDATION_SEED
         pairs = zip(starts, masks, strict=True)
@@ -74,27 +89,23 @@ class Rehearsal(nn.Module):
         """Loss of one network `(d,)` after its training."""
         config, spec = self.corrector.config, self.networks.spec
         generator = torch.Generator().manual_seed(seed)
-        masks = as_params(spec, mask)
-        module = self.networks.module
-
-        def loss(params: Params, batch: Batch) -> Tensor:
-            images, classes = batch
-            masked = {name: params[name] * masks[name] for name in masks}
-            return F.cross_entropy(functional_call(module, masked, (images,)), classes)
-
-        rule = SGDRule(config.lr, momentum=_MOMENTUM)
-        params = as_params(spec, (start * mask).unsqueeze(0))
+        params, masks = (as_params(spec, row.unsqueeze(0)) for row in (start * mask, mask))
+        rule = _MaskedDescent(config.lr, masks)
         trained = unroll(
             rule,
-            loss,
+            self._loss,
             params,
             self._batches(config.num_steps, generator),
             rule.init(params, spec),
             first_order=False,
             lr=lambda k: 1 - k / config.num_steps,
         ).params
-        fresh = self._draw(config.num_images, generator)
-        return loss({name: tensor[0] for name, tensor in trained.items()}, fresh)
+        last = {name: tensor[0] for name, tensor in trained.items()}
+        return self._loss(last, self._draw(config.num_images, generator))
+
+    def _loss(self, params: Params, batch: Batch) -> Tensor:
+        images, classes = batch
+        return F.cross_entropy(functional_call(self.networks.module, params, (images,)), classes)
 
     def _batches(self, num_steps: int, generator: torch.Generator) -> Iterator[Batch]:
         for _ in range(num_steps):

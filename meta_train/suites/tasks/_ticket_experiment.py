@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import nan
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -59,7 +60,7 @@ class Tickets:
         moves: How far training has moved some of the networks to learn from `(m, d)`.
         networks: What trains them.
         encoder: Encodes masks for networks that only decode.
-        config: How networks that generate masks are trained.
+        config: How networks that generate masks are trained, but for correctors, which say it.
     """
 
     train: Examples
@@ -103,9 +104,13 @@ class Tickets:
         parts = (self._with_expected(self.train, own=True), self._with_expected(self.validation))
         learned = self._fit(model, parts, REACHED, network.config.fit, seed, on_progress)
         network.eval()
+        read = join_features(self.new, self.expected(self.new))
         with torch.no_grad():
-            scores = flatten(network(join_features(self.new, self.expected(self.new))))
-        return self.masks(scores), learned
+            scores = [
+                flatten(network(read.map(itemgetter(slice(k, k + 1)))))
+                for k in range(len(self.starts))
+            ]
+        return self.masks(torch.cat(scores)), learned
 
     def _with_expected(self, pairs: Examples, *, own: bool = False) -> Examples:
         """Starts, and where training may take them, in place of starts and masks."""

@@ -150,7 +150,7 @@ def _rehearsed(steps: int, batch_size: int = 1) -> Rehearsals:
         num_steps=steps,
         batch_size=batch_size,
         lr=4e-3,
-        warmup=20,
+        warmup=min(20, steps // 10),
         final_lr=0.0,
         eval_every=max(1, steps // 5),
     )

@@ -100,16 +100,19 @@ def test_gradients_are_those_of_the_whole_training(
     double = Dataset(data.x_train.double(), data.y_train, data.x_test.double(), data.y_test)
     exact = replace(networks, module=copy.deepcopy(MODULE).double(), data=double)
     model = Rehearsal(corrector(), exact, COUNTS)
-    start = networks.starts(1, generator)[0].double()
-    mask = torch.rand(len(start), generator=generator, dtype=torch.float64).requires_grad_()
+    start = torch.randn(SPEC.num_entries, generator=generator, dtype=torch.float64) / 3  # no kinks
+    mask = torch.rand(len(start), generator=generator, dtype=torch.float64)
+    mask[::7] = 0  # of these, whether they would help
+    mask.requires_grad_()
     (gradient,) = torch.autograd.grad(model._reached(start, mask, 3), mask)
     with torch.no_grad():
-        for entry in range(0, len(start), 37):
+        for entry in range(0, len(start), 15):
             step = torch.zeros_like(mask)
             step[entry] = 1e-5
             up, down = (model._reached(start, mask + sign * step, 3) for sign in (1, -1))
             slope = float(up - down) / 2e-5
             assert float(gradient[entry]) == pytest.approx(slope, rel=1e-4, abs=1e-8)
+    assert gradient[::7].abs().mean() > 0.1 * gradient.abs().mean()
 
 
 def test_weights_that_are_removed_make_no_difference(
@@ -136,3 +139,20 @@ def test_rehearsals_make_masks_better(networks: SparseNetworks, generator: torch
     assert float(predict(model, held_out).mean()) == before
     after, _ = fit(model, train, held_out, REACHED, REHEARSALS.fit, 0, lambda *_: None)
     assert after < before - 0.02
+
+
+def test_equal_corrections_have_finite_gradients(networks: SparseNetworks) -> None:
+    built = Corrected(_TINY_NETWORKS["pt"], REHEARSALS).build(decoder_interface(SPEC))
+    features = WeightSpaceFeatures(
+        SPEC, {name: torch.ones(1, *SPEC.shapes[name], 2) for name in SPEC.names}
+    )
+    scores = built(features)
+    torch.stack([tensor.square().mean() for tensor in scores.values()]).sum().backward()
+    for parameter in built.parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("wrong", [{"num_steps": 0}, {"num_images": 0}, {"lr": 0}, {"softness": 0}])
+def test_numbers_out_of_range_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        replace(REHEARSALS, **wrong)
