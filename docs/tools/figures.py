@@ -51,7 +51,7 @@ def speedup(records: Mapping[str, Record]) -> Figure:
     parts = [records["digits"], records["held-out"]]
     figure, panel = _lines([task for record in parts for task in record.tasks])
     for place, method in enumerate(_MARKS):
-        _dots(panel, parts, method, "speedup_adam", 0.2 * (place - 1))
+        _dots(panel, parts, method, 0.2 * (place - 1))
     panel.axhline(len(parts[0].tasks) - 0.5, color="black", linewidth=0.5, linestyle="--")
     panel.set_xlabel("speed-up in steps to tuned Adam's final loss (right of the line is better)")
     _legend(figure, panel)
@@ -150,11 +150,10 @@ def _dots(
     panel: Axes,
     records: Sequence[Record],
     method: str,
-    measure: str,
     offset: float,
 ) -> None:
-    """Means with their spreads, on the lines of the records' tasks in their order."""
-    measured = [r.number(task, method, measure) for r in records for task in r.tasks]
+    """Speed-ups over Adam with their spreads, on the lines of the records' tasks in their order."""
+    measured = [r.number(task, method, "speedup_adam") for r in records for task in r.tasks]
     points = [(k + offset, n.mean, n.spread or 0.0) for k, n in enumerate(measured) if n]
     heights, means, spreads = zip(*points, strict=True)
     marker, color = _MARKS[method]

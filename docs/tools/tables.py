@@ -27,37 +27,19 @@ def cell(number: Number | None) -> str:
     return f"{mean} ± {spread}"
 
 
-def by_method(record: Record, measure: str, more: str = "", best: str = "") -> str:
-    """A row for every task, a column for every method that has the measure.
-
-    Args:
-        record: The figures.
-        measure: What the cells show.
-        more: A further measure, in brackets behind it.
-        best: `lowest` or `highest`: the task's best method is printed in bold.
-    """
+def by_method(record: Record, measure: str) -> str:
+    """A row for every task, a column for every method that has the measure."""
     methods = _methods_with(record, measure)
-    rows = [[task, *_cells(record, task, methods, (measure, more), best)] for task in record.tasks]
+    rows = [
+        [task, *(cell(record.number(task, method, measure)) for method in methods)]
+        for task in record.tasks
+    ]
     return table(["", *methods], rows)
 
 
 def _methods_with(record: Record, measure: str) -> list[str]:
     having = {row.method for row in record.rows if measure in row.values}
     return [method for method in record.methods if method in having]
-
-
-def _cells(
-    record: Record, task: str, methods: Sequence[str], measures: tuple[str, str], best: str
-) -> list[str]:
-    numbers = [record.number(task, method, measures[0]) for method in methods]
-    means = [number.mean for number in numbers if number]
-    winner = {"lowest": min, "highest": max}[best](means) if best else None
-    cells = []
-    for method, number in zip(methods, numbers, strict=True):
-        more = record.number(task, method, measures[1])
-        text = cell(number) + (f" ({cell(more)})" if more else "")
-        cells.append(f"**{text}**" if number and number.mean == winner else text)
-    return cells
 
 
 def by_task(record: Record, measure: str) -> str:

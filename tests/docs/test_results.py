@@ -160,10 +160,21 @@ def test_a_cell_has_as_many_digits_as_its_spread_allows(number: Number | None, t
     assert tables.cell(number) == text
 
 
-def test_the_best_method_of_a_task_is_bold_and_what_is_missing_is_empty() -> None:
-    lines = tables.by_method(record(), "loss", more="steps", best="lowest").splitlines()
+def test_what_is_missing_is_empty() -> None:
+    lines = tables.by_method(record(), "loss").splitlines()
     assert lines[0] == "|  | ours | Adam |"
-    assert lines[2:] == ["| a | **0.50 ± 0.25** | 1.5 (3) |", "| b | **2** |  |"]
+    assert lines[2:] == ["| a | 0.50 ± 0.25 | 1.5 |", "| b | 2 |  |"]
+
+
+def test_who_ends_no_lower_is_named() -> None:
+    found = [("a", 1.0, 2.0), ("b", 2.0, 2.0), ("c", 3.0, 2.0), ("d", None, 2.0), ("e", 3.0, None)]
+    rows = [
+        {"task": task, "contender": name, "end_loss": {"mean": end}}
+        for task, *ends in found
+        for name, end in zip(("x", "y"), ends, strict=True)
+    ]
+    assert tables.higher({"rows": rows}, "x", "y") == ["b", "c", "d"]
+    assert tables.lower({"rows": rows}, "x", "y") == "2 of 5"
 
 
 def test_a_method_without_the_measure_has_no_place_in_its_table() -> None:
