@@ -1,6 +1,7 @@
 """What an experiment does with a network before its first step."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -24,6 +25,15 @@ from nfn_optim.testing import chain_spec, random_features
 SPEC = chain_spec((2, 3, 1))
 
 
+def examples_of(n: int, generator: torch.Generator) -> Examples:
+    features = random_features(SPEC, 1, generator, batch=(n,), dtype=torch.float32)
+    return Examples(features, torch.rand(n, 1, generator=generator))
+
+
+def score(predictions: Tensor, targets: Tensor) -> float:
+    return float(F.mse_loss(predictions, targets))
+
+
 class Witness(Prepared):
     """Remembers what it was prepared with, and what it read."""
 
@@ -43,13 +53,7 @@ class Witness(Prepared):
 def test_parts_see_what_is_known_before_the_first_step(
     num_known: int | None, generator: torch.Generator
 ) -> None:
-    def some(n: int) -> Examples:
-        features = random_features(SPEC, 1, generator, batch=(n,), dtype=torch.float32)
-        return Examples(features, torch.rand(n, 1, generator=generator))
-
-    def score(predictions: Tensor, targets: Tensor) -> float:
-        return float(F.mse_loss(predictions, targets))
-
+    some = partial(examples_of, generator=generator)
     witness = Witness()
     network = Raw(nn.Sequential(witness, StatNN(SPEC, HeadConfig((4,)))))
     config = FitConfig(num_steps=2, batch_size=4)
@@ -94,13 +98,7 @@ def louder(examples: Examples, generator: torch.Generator) -> Examples:
 def test_notes_are_taken_once_and_stay_with_their_networks(
     augment: Augment | None, generator: torch.Generator
 ) -> None:
-    def some(n: int) -> Examples:
-        features = random_features(SPEC, 1, generator, batch=(n,), dtype=torch.float32)
-        return Examples(features, torch.rand(n, 1, generator=generator))
-
-    def score(predictions: Tensor, targets: Tensor) -> float:
-        return float(F.mse_loss(predictions, targets))
-
+    some = partial(examples_of, generator=generator)
     part, num_train = Noting(), 200
     objective = Objective(F.mse_loss, score, augment=augment)
     config = FitConfig(num_steps=3, batch_size=8)
