@@ -18,7 +18,7 @@ _MARKS = {
     "untrained": ("s", "#777777"),
     "small": ("^", "#c1272d"),
 }
-_CURVES = {  # five of many kinds, and three where the untrained rule ends far above AdamW
+_CURVES = {  # five of many kinds, and the three where the default ends above AdamW
     "ResNet, EMNIST": "emnist-resnet",
     "vision transformer, Fashion-MNIST": "fashion-vit",
     "character GPT, width 64": "code-gpt-64",
@@ -26,7 +26,7 @@ _CURVES = {  # five of many kinds, and three where the untrained rule ends far a
     "MLP 784-512-512-10": "fashion-mlp-512",
     "SIREN, a photograph": "photo-siren",
     "regression 8-32-1": "sines-8-32-1",
-    "transformer, vowels": "vowels-transformer",
+    "GRU, vowels": "vowels-gru",
 }
 _BESIDE = {
     "shipped": ("NFNOptimizer, nothing tuned", "#e69f00"),

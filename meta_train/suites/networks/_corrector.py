@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nfn_optim import WeightSpaceFeatures
 
-from ...support import require_counts
+from ...support import require_counts, require_positive
 from ..harness import FitConfig, Interface, Wrapper
 from ._mask_vae import join_features
 
@@ -77,10 +77,7 @@ class Rehearsals:
 
     def __post_init__(self) -> None:
         require_counts(self, "num_steps", "num_images")
-        if not min(self.lr, self.softness) > 0:
-            raise ValueError(
-                f"lr and softness must be positive; got {self.lr} and {self.softness}."
-            )
+        require_positive(self, "lr", "softness")
 
 
 @dataclass(frozen=True)
