@@ -110,9 +110,9 @@ def test_images_are_such_that_classifiers_agree(
 
     classifiers = Classifiers(MODULES[1:] if is_known else MODULES, (1, 6, 6))
     learned = cnns.map(near)
+    torch.manual_seed(0)
     probes = Probes(classifiers, 20)
     before = probes(learned).forms[..., 1].mean()
-    torch.manual_seed(0)
     probes.prepare(Examples(learned, torch.rand(20, 1), torch.ones(20, dtype=torch.bool)))
     assert probes.images.min() >= 0
     assert probes.images.max() <= 1
