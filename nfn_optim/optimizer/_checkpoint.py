@@ -18,8 +18,8 @@ from ..hub import fetch, is_address
 from ..rules import NFNRule, NFNRuleConfig
 
 FORMAT = "nfn_optim.rule"
-VERSION = "8"  # of the rule's meaning: the same weights under another version are another optimizer
-_READ = ("3", "4", "5", "6", "7", VERSION)
+VERSION = "9"  # of the rule's meaning: the same weights under another version are another optimizer
+_READ = ("3", "4", "5", "6", "7", "8", VERSION)
 _LIMITS_OF_3 = {"horizon": 1_000.0, "memory": 2_000.0, "fan_in": 1_024.0, "weight_size": 2.0}
 DEFAULT = "default"
 SMALL = "small"
@@ -123,7 +123,8 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
     Files of version 3 had the same limits in common; until version 4 steps followed neither the
     size of the weights nor that of gradients. Until version 5 NF-Layers wrote how large the steps
     of whole parameters are, steps had their full size from the first, and became smaller beyond the
-    limits. Until version 7 directions had no memory.
+    limits. Until version 7 directions had no memory, until version 8 matrices were not
+    scaled.
     """
     values = json.loads(header["rule"])
     if header["version"] == "3":
@@ -132,8 +133,10 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
         values |= {"relative": 0.0, "fading": 0.0}
     if header["version"] in ("3", "4", "5"):
         values |= {"first_share": 1.0, "centred": False, "careful": True}
-    if header["version"] != VERSION:
+    if header["version"] not in ("8", VERSION):
         values |= {"steep": 0}
+    if header["version"] != VERSION:
+        values |= {"scaling": 0.0}
     return NFNRuleConfig.from_dict(values)
 
 

@@ -2,15 +2,14 @@
 
 Where it does, larger steps would have gained more, and where it goes up, smaller ones: the sign is
 that of the loss's derivative by the log step size. It tells how far steps may open, and the pace
-makes something of it.
+makes something of it. Likewise a gradient tells whether a matrix should be larger or smaller as a
+whole.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from .constants import AGREED_DECAY
 
 
 def agreement(slopes: Tensor, lengths: Tensor) -> Tensor:
@@ -20,7 +19,7 @@ def agreement(slopes: Tensor, lengths: Tensor) -> Tensor:
     learned of it.
 
     Args:
-        slopes: Inner products of gradients and leads `(*batch, parameters)`.
+        slopes: Inner products of gradients and leads `(*batch, parameters)`; or of other vectors.
         lengths: Products of their norms, likewise.
     """
     tiny = torch.finfo(lengths.dtype).tiny
@@ -28,11 +27,12 @@ def agreement(slopes: Tensor, lengths: Tensor) -> Tensor:
     return torch.where(lengths > tiny, cosine, 0.0).detach()
 
 
-def agreed_further(agreed: Tensor, agreement: Tensor) -> Tensor:
-    """Over the last hundred steps, after one more gradient.
+def further(mean: Tensor, agreement: Tensor, decay: float) -> Tensor:
+    """Over the last steps, after one more gradient.
 
     Args:
-        agreed: Before it `(*batch, parameters)`; 0 before the first.
+        mean: Before it `(*batch, parameters)`; 0 before the first.
         agreement: Of this gradient, likewise.
+        decay: With which gradients are forgotten, a step.
     """
-    return torch.lerp(agreed, agreement.to(agreed.dtype), 1 - AGREED_DECAY)
+    return torch.lerp(mean, agreement.to(mean.dtype), 1 - decay)

@@ -22,6 +22,8 @@ class NFNRuleConfig:
         fading: Exponent with which steps follow gradients that become smaller.
         first_share: What the first steps are of their full size; they open while gradients agree,
             see the module `_opening`. With 1 they have it at once.
+        scaling: How fast matrices become smaller or larger as a whole where gradients ask for it,
+            beside the size of their steps, see the module `_scaling`.
         centred: Whether magnitudes have mean zero over each parameter: NF-Layers then write how
             large steps of entries are beside each other, and the pace alone how large those of the
             parameter are. So it is, except in checkpoints before version 6.
@@ -37,6 +39,7 @@ class NFNRuleConfig:
     relative: float = 1.0
     fading: float = 0.5
     first_share: float = 1 / 4
+    scaling: float = 0.4
     centred: bool = True
     careful: bool = False
     steep: int = STEEP

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import hardtanh_
 
 from ..symmetry import NetworkSpec
-from ._agreement import agreed_further, agreement
+from ._agreement import agreement, further
 from ._base import Params, Slots
 from ._direction import Spectral
 from ._fading import follow, log_fading
@@ -25,7 +25,9 @@ from ._relative import default_sizes, fan_in_of
 from ._share import ALONE, Share
 from ._slots import norm_of
 from .constants import (
+    AGREED_DECAY,
     AGREED_UNIT,
+    ASKED_DECAY,
     CLIP,
     DECAYS,
     LAST,
@@ -94,7 +96,8 @@ class Descriptors:
         loud: Slots after this step `(*batch, parameters)`, see `follow`.
         loudest: Likewise.
         opened: Likewise, see `opened_further`.
-        agreed: Likewise, see `agreed_further`.
+        agreed: Likewise, how much gradients agree with leads, see `_agreement`.
+        asked: Likewise, how much they ask for smaller parameters.
     """
 
     context: Tensor
@@ -108,6 +111,7 @@ class Descriptors:
     loudest: Tensor
     opened: Tensor
     agreed: Tensor
+    asked: Tensor
 
     @property
     def log_fan_in(self) -> Tensor:
@@ -126,6 +130,7 @@ class Descriptors:
             "loudest": self.loudest,
             "opened": self.opened,
             "agreed": self.agreed,
+            "asked": self.asked,
         }
         return {
             name: {**slot, **{key: value[..., i] for key, value in found.items()}}
@@ -207,11 +212,11 @@ def describe(
         share: Knows the other parameters and entries.
     """
     names = list(slots)
-    step, num_steps, start, loud, loudest, opened, agreed = (
+    step, num_steps, start, loud, loudest, opened, agreed, asked = (
         torch.stack([slots[n][key] for n in names], -1) for key in SCALARS
     )  # (*batch, parameters)
     none = [torch.zeros_like(start[..., 0])]
-    elsewhere = none * 2, none * 6
+    elsewhere = none * 3, none * 6
     found = [
         _totals(params[n], grads[n], slots[n], tuple(range(-len(spec.stored[n]), 0)))
         if n in params
@@ -238,11 +243,12 @@ def describe(
     now = agreement(sums[1], norms[1] * norms[5])
     if first_share < 1:
         opened = opened_further(opened, now, first_share)
-    agreed = agreed_further(agreed, now)
+    agreed = further(agreed, now, AGREED_DECAY)
+    asked = further(asked, -agreement(sums[2], norms[1] * norms[0]), ASKED_DECAY)
     known = (
         fixed(default_sizes(spec, names, direction.matrices(spec)), start),
         fixed(direction.log_shares(spec, names, start.device.type), start),
-        *(loud, loudest, opened, agreed),
+        *(loud, loudest, opened, agreed, asked),
     )
     trend = _trend(logs[1:4], log_fading(loud, loudest, 1), agreed)
     described = Descriptors(context, schedule, trend, step, start, *known)
@@ -255,8 +261,8 @@ def _totals(
     """Sums `(*batch)` over the entries that are here, and norms.
 
     Returns:
-        Of the mean square and of gradients times leads; norms of parameter, gradient, the three
-        momenta and the lead.
+        Of the mean square, of gradients times leads and times parameters; norms of parameter,
+        gradient, the three momenta and the lead.
     """
     lead, momenta = slot["lead"], slot["momenta"]
     param, grad = param.to(lead.dtype), grad.to(lead.dtype)
@@ -266,7 +272,7 @@ def _totals(
     norms.extend([none] * (len(DECAYS) - len(kept)))
     norms.append(norm_of(lead, over))
     square = _sum(slot["square"], over) if "square" in slot else none
-    return [square, _sum(grad * lead, over)], norms
+    return [square, _sum(grad * lead, over), _sum(grad * param, over)], norms
 
 
 def _by_kind(found: Sequence[Sequence[Tensor]]) -> Tensor:

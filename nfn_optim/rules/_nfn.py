@@ -26,7 +26,7 @@ from ._averaging import ScheduleFree
 from ._base import Params, RuleState, Slots, UpdateRule
 from ._config import NFNRuleConfig
 from ._direction import Spectral
-from ._pace import Pace
+from ._pace import Pace, Paces
 from ._share import ALONE, Share
 
 _SLICE_ENTRIES = 8_000  # for every thread, and once more, so that hidden channels stay in cache
@@ -52,7 +52,8 @@ class NFNRule(UpdateRule):
     is one: how large a parameter's steps are is said by its log size alone. Entries whose magnitude
     is clamped are left out of this law, and the root mean square may differ from one where
     magnitudes do. `trust` is one within the limits of meta-training, and zero far beyond them,
-    where log size and log recency are those of the untrained rule, too.
+    where log size and log recency are those of the untrained rule, too. Matrices are scaled as a
+    whole, beside that, see the module `_scaling`.
 
     Magnitude and recency start at zero, so an untrained rule is a Schedule-Free Muon with
     a memory at `initial_lr`. The rule runs on any network: it holds no shape of the network it
@@ -201,6 +202,9 @@ class NFNRule(UpdateRule):
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
             slots[name] |= {"steep": steep[name]} if name in steep else {}
+            if self.config.scaling:
+                shrinking = paces.of(i, len(spec.stored[name])).shrinking
+                moved = moved - _shrunk(params[name], slots[name], shrinking).to(dtype)
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
 
@@ -233,13 +237,15 @@ class NFNRule(UpdateRule):
         pointed, steep = point(momenta) if point else self.point(state.spec, momenta, slots)
         delta: dict[str, Tensor] = {}
         for i, (name, slot) in enumerate(slots.items()):
-            size, recency, _ = paces.of(i, params[name].dim())
+            pace = paces.of(i, params[name].dim())
             direction = _inputs.aim(slot, scales[name], pointed.get(name)).to(dtype)
             before = slot["lead"]
-            step, rate = size.exp() * direction, recency.sigmoid()
+            step, rate = pace.sizes.exp() * direction, pace.recencies.sigmoid()
             moved, lead = self.averaging.move(before.to(dtype), step, rate)
             slot["lead"] = lead.to(before.dtype)
             slot |= {"steep": steep[name]} if name in steep else {}
+            if self.config.scaling:
+                moved = moved - _shrunk(params[name], slot, pace.shrinking).to(dtype)
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
 
@@ -288,10 +294,10 @@ class NFNRule(UpdateRule):
         outputs: list[Slice],
         terms: Terms,
         lead: Tensor,
-        pace: tuple[Tensor, Tensor, Tensor],
+        pace: Paces,
     ) -> tuple[Tensor, Tensor]:
         """The parameter's update, and by how much the fast iterate leads afterwards."""
-        size, recency, trust = pace
+        size, recency, trust = pace.sizes, pace.recencies, pace.trusts
         deltas, leads = [], []
         leading = (lead,) if len(outputs) == 1 else lead.split(work.size, -work.axes)
         parts = zip(work.slices, outputs, terms.split(work.size), leading, strict=True)
@@ -358,6 +364,13 @@ class _Work:
         size = _slice_size(reading.tensors[0], reading.axes)
         slices = [Slice.of(parameter, x.to(dtype)) for x in reading.slices(size)]
         return cls(parameter, slices, size, reading.axes)
+
+
+def _shrunk(param: Tensor, slot: Mapping[str, Tensor], shrinking: Tensor) -> Tensor:
+    """What a step takes from a parameter as a whole; entries without a momentum stay."""
+    momentum = slot["momenta"][0]
+    taken = shrinking.to(momentum.dtype) * param.detach().to(momentum.dtype)
+    return taken.masked_fill(momentum == 0, 0.0)
 
 
 def _slice_size(param: Tensor, axes: int) -> int:

@@ -15,6 +15,7 @@ from ._inputs import Descriptors
 from ._limits import trust
 from ._opening import log_opening
 from ._relative import log_share
+from ._scaling import shrinking
 from .constants import INITIAL_LOG_RECENCY, SCHEDULE_CHANNELS, TREND_CHANNELS
 
 
@@ -25,18 +26,20 @@ class Paces:
     Attributes:
         sizes: Log step sizes.
         recencies: Log recencies, less the log of the time.
+        shrinking: Shares of matrices that a step takes from them, see the module `_scaling`.
         trusts: The share of what NF-Layers write that counts.
     """
 
     sizes: Tensor
     recencies: Tensor
+    shrinking: Tensor
     trusts: Tensor
 
-    def of(self, parameter: int, axes: int) -> tuple[Tensor, Tensor, Tensor]:
+    def of(self, parameter: int, axes: int) -> Paces:
         """Those of one parameter, `(*batch, 1, ...)` with so many axes."""
-        chosen = (x[..., parameter] for x in (self.sizes, self.recencies, self.trusts))
-        size, recency, trusted = (x.reshape(x.shape + (1,) * axes) for x in chosen)
-        return size, recency, trusted
+        every = (self.sizes, self.recencies, self.shrinking, self.trusts)
+        chosen = (x[..., parameter] for x in every)
+        return Paces(*(x.reshape(x.shape + (1,) * axes) for x in chosen))
 
 
 class Pace(nn.Linear):
@@ -71,7 +74,9 @@ class Pace(nn.Linear):
         open_to = log_opening(known.opened, config.first_share)
         age = known.step.clamp(max=config.limits.memory).log()
         size, recency = written.unbind(-1)
-        return Paces(size + (suits + left + open_to - lost).to(dtype), recency - age, trusts)
+        size = size + (left + open_to - lost).to(dtype)
+        shrunk = shrinking(known.asked, size, known.default, known.step, config.scaling)
+        return Paces(size + suits.to(dtype), recency - age, shrunk, trusts)
 
     def _untrained(self) -> Tensor:
         return fixed((math.log(self.config.initial_lr), INITIAL_LOG_RECENCY), self.bias)

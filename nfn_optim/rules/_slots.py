@@ -37,7 +37,7 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
     Returns:
         `step` count, `num_steps` of the run (0: not known), `size`, the root mean square of the
         parameter at the start, `loud` and `loudest`, see `follow`, `opened`, see
-        `opened_further`, and `agreed`, see `agreed_further`, `(*batch)`; `momenta`
+        `opened_further`, `agreed` and `asked`, see `_agreement`, `(*batch)`; `momenta`
         `(reads.momenta, *shape)`, `lead` of the fast iterate and, if it is read, `square` over the
         parameter `(*shape)`; `steep` `(*batch, *reads.steep)` if something is remembered.
     """
@@ -53,6 +53,7 @@ def init_slots(param: Tensor, batch_dims: int, reads: Reads = ALL) -> dict[str, 
         "loudest": torch.zeros_like(norm),
         "opened": torch.zeros_like(norm),
         "agreed": torch.zeros_like(norm),
+        "asked": torch.zeros_like(norm),
         "momenta": one if reads.momenta == 1 else torch.cat([one] * reads.momenta),
         **({"square": zeros.clone()} if reads.square else {}),
         "lead": zeros,

@@ -6,7 +6,7 @@ from __future__ import annotations
 DECAYS = (0.5, 0.9, 0.99)
 SQUARE_DECAY = 0.999
 # One number a parameter.
-SCALARS = ("step", "num_steps", "size", "loud", "loudest", "opened", "agreed")
+SCALARS = ("step", "num_steps", "size", "loud", "loudest", "opened", "agreed", "asked")
 UNCUT = (*SCALARS, "steep")  # what every process has where parameters are cut
 TIMES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 ENTRY_CHANNELS = 4 + 2 * len(DECAYS)
@@ -21,6 +21,10 @@ TYPICAL_FAN = 32
 LARGEST_RATIO = 30.0  # of weights' size at the start and that of torch's layers, either way
 LOUD_DECAY = 0.95  # of the mean square of gradients that steps fade with
 AGREED_DECAY = 0.99
+ASKED_DECAY = 0.98
+ASKED_UNIT = 0.01  # from which on matrices become smaller as fast as they may
+MOST_GROWTH = 0.125  # of that, where they become larger: in deep networks growth multiplies
+SCALED_ALIKE = 150.0  # steps from which on this becomes less, as one over their number
 AGREED_UNIT = 0.1  # in which agreement is shown
 LEAST_LOUD = 1e-8  # share of the largest such below which steps fade no further
 REACH = 2.0  # log of how far beyond its limits a rule uses some of what it has learned

@@ -39,7 +39,7 @@ def settings_of(rule: NFNRule) -> tuple[float, ...]:
     fans = (limits.log_fan_in, limits.log_fan_out)
     numbers = (limits.horizon, limits.memory, *fans, limits.weight_size)
     sizes = (config.relative, config.fading, math.log(config.initial_lr), config.first_share)
-    return *numbers, *sizes, config.centred, config.careful
+    return *numbers, *sizes, config.scaling, config.centred, config.careful
 
 
 def _layer(c: int, o: int) -> list[Shape]:

@@ -11,14 +11,17 @@
 
 namespace nfn {
 
-// Takes a step with the entries from `at` on, of which there are `n`; `rate` is the weight of the
-// new position in the average. Returns the squares of what the parameters move by.
-inline Vec move(Parameter& p, long at, long n, Vec step, Vec rate) {
+// Takes a step of such a size along a direction with the entries from `at` on, of which there are
+// `n`; `rate` is the weight of the new position in the average. Returns the squares of what the
+// parameters move by.
+inline Vec move(Parameter& p, long at, long n, Vec size, Vec direction, Vec rate) {
+  const Vec step = size * direction, value = load(p.values + at, n);
   const Vec ahead = load(p.lead + at, n) - FOLLOWED * step;
   const Vec caught = rate * ahead;
-  const Vec delta = caught - LED * step;
+  const Vec shrunk = direction == 0 ? Vec{} : p.shrinking * value;  // what has no direction stays
+  const Vec delta = caught - LED * step - shrunk;
   store(p.lead + at, ahead - caught, n);
-  store(p.values + at, p.keep * load(p.values + at, n) + p.rate * delta, n);
+  store(p.values + at, p.keep * value + p.rate * delta, n);
   return first(delta * delta, n);
 }
 
@@ -30,7 +33,7 @@ inline float keep_pace(Parameter& p, long at, long count, Direction direction) {
   Vec moved = {};
   for (long e = 0; e < count; e += LANES) {
     const long n = count - e;
-    moved += move(p, at + e, n, pace * clamp(direction(e, n), -CLIP, CLIP), rate);
+    moved += move(p, at + e, n, pace, clamp(direction(e, n), -CLIP, CLIP), rate);
   }
   return sum(moved);
 }

@@ -14,19 +14,20 @@ namespace nfn {
 
 // Limits of meta-training, see `Limits` in rules/_limits.py, and numbers of `NFNRuleConfig`.
 struct Settings {
-  float horizon, memory, log_fan_in, log_fan_out, weight_size, relative, fading, initial_log_size, first_share;
+  float horizon, memory, log_fan_in, log_fan_out, weight_size, relative, fading, initial_log_size, first_share,
+      scaling;
   bool centred, careful;
 
   explicit Settings(const float* at)
       : horizon(at[0]), memory(at[1]), log_fan_in(at[2]), log_fan_out(at[3]), weight_size(at[4]),
-        relative(at[5]), fading(at[6]), initial_log_size(at[7]), first_share(at[8]), centred(at[9]),
-        careful(at[10]) {}
+        relative(at[5]), fading(at[6]), initial_log_size(at[7]), first_share(at[8]), scaling(at[9]),
+        centred(at[10]), careful(at[11]) {}
 
   // Log of how much larger than at first steps become.
   float widest() const { return -std::log(first_share); }
 };
 
-constexpr int NUMBERS = 13, FANS = 5, TENSORS = 13;  // of a parameter, see `nfn_step`
+constexpr int NUMBERS = 13, FANS = 5, TENSORS = 14;  // of a parameter, see `nfn_step`
 
 struct Parameter {
   long rows, columns, taps;
@@ -39,12 +40,13 @@ struct Parameter {
   int kept;        // momenta, the shortest first; there is no square where it is null
   long directions; // that are remembered on either side of each matrix, in `steep` if not null
   float fans[FANS];
-  float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened, *agreed, *steep;
+  float *values, *momenta, *square, *lead, *step, *loud, *loudest, *opened, *agreed, *asked, *steep;
   const float *grad, *num_steps, *start;
   float rate, keep;
 
   float correct[DECAYS], correct_square, level, loudness[DECAYS], size, context[CONTEXT];
   float trend[TREND], log_size, recency, trust;
+  float shrinking = 0;  // share of a matrix that a step takes from it, or adds where it is negative
   float pace, following;  // what these come to where layers write nothing
   double moved = 0;
   Buffer direction;
@@ -61,7 +63,7 @@ struct Parameter {
     float* const* at = reinterpret_cast<float* const*>(tensors);
     values = at[0], grad = at[1], momenta = at[2], square = at[3], lead = at[4], step = at[5];
     num_steps = at[6], start = at[7];
-    loud = at[8], loudest = at[9], opened = at[10], agreed = at[11], steep = at[12];
+    loud = at[8], loudest = at[9], opened = at[10], agreed = at[11], asked = at[12], steep = at[13];
     apart = entries();
   }
 

@@ -27,12 +27,10 @@ inline void accumulate(const Parameter& p, Piece& piece) {
     for (long e = begin; e < std::min(end, begin + 4096); e += LANES) {
       const long n = end - e;
       const Vec grad = load(p.grad + e, n), gain = grad * grad, lead = load(p.lead + e, n);
-      sums[1] += gain;
+      const Vec value = load(p.values + e, n);
+      sums[0] += value * value, sums[1] += gain;
       sums[DECAYS + 3] += grad * lead, sums[DECAYS + 4] += lead * lead;
-      if (KEPT == DECAYS) {  // only layers read how large values are
-        const Vec value = load(p.values + e, n);
-        sums[0] += value * value;
-      }
+      sums[DECAYS + 5] += grad * value;
       if (SQUARE) {
         const Vec square = kept * load(p.square + e, n) + taken * gain;
         store(p.square + e, square, n);
@@ -56,11 +54,10 @@ inline void accumulate(const Parameter& p, Piece& piece) {
   p.square ? accumulate<1, true>(p, piece) : accumulate<1, false>(p, piece);
 }
 
-// As in rules/_agreement.py, from the sums of a parameter.
-inline float agreement(const double* sums) {
-  const double length = std::sqrt(sums[1] * sums[DECAYS + 4]);
-  const bool leads = length > std::numeric_limits<float>::min();
-  return leads ? static_cast<float>(-sums[DECAYS + 3] / length) : 0;
+// As in rules/_agreement.py, from inner product and squares of two vectors.
+inline float agreement(double slope, double square, double other) {
+  const double length = std::sqrt(square * other);
+  return length > std::numeric_limits<float>::min() ? static_cast<float>(-slope / length) : 0;
 }
 
 // As `opened_further` in rules/_opening.py.
@@ -70,9 +67,9 @@ inline void open(Parameter& p, float agreement, const Settings& settings) {
   *p.opened = std::clamp(*p.opened + gained, 0.0f, settings.widest());
 }
 
-// As `agreed_further` in rules/_agreement.py.
-inline void agree(Parameter& p, float agreement) {
-  *p.agreed += (1 - AGREED_DECAY) * (agreement - *p.agreed);
+// As `further` in rules/_agreement.py.
+inline void further(float& mean, float agreement, float decay) {
+  mean += (1 - decay) * (agreement - mean);
 }
 
 inline float rms(double square, long count) {
@@ -173,8 +170,13 @@ inline void pace(Parameter& p, const Schedule& schedule, const Settings& setting
     written[o] -= (1 - p.trust) * (written[o] - untrained[o]);
   }
   const float age = std::log(std::min(*p.step, settings.memory));
-  p.log_size = written[0] + log_share(p, settings.relative) + log_fading(p, settings.fading) +
-               *p.opened - settings.widest() - (settings.careful ? beyond : 0);
+  const float pace = written[0] + log_fading(p, settings.fading) + *p.opened - settings.widest() -
+                     (settings.careful ? beyond : 0);
+  p.log_size = pace + log_share(p, settings.relative);
+  // As `shrinking` in rules/_scaling.py.
+  const float asked = std::clamp(*p.asked / ASKED_UNIT, -MOST_GROWTH, 1.0f);
+  const float soon = std::min(1.0f, SCALED_ALIKE / *p.step);
+  p.shrinking = p.is_polar() ? settings.scaling * std::exp(pace) * asked * soon : 0;
   p.recency = written[1] - age;
 }
 

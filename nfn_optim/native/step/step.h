@@ -128,10 +128,12 @@ class Step {
     }
     for (size_t i = 0; i < network_.parameters.size(); ++i) {
       Parameter& p = network_.parameters[i];
-      const float agreed = agreement(&sums[i * SUMS]);
+      const double* of = &sums[i * SUMS];
+      const float agreed = agreement(of[DECAYS + 3], of[1], of[DECAYS + 4]);
       open(p, agreed, settings_);
-      agree(p, agreed);
-      scale(p, &sums[i * SUMS], settings_);
+      further(*p.agreed, agreed, AGREED_DECAY);
+      further(*p.asked, -agreement(of[DECAYS + 5], of[1], of[0]), ASKED_DECAY);
+      scale(p, of, settings_);
       pace(p, schedule_, settings_);
     }
   }
@@ -212,7 +214,7 @@ class Step {
       }
       magnitude = clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE);
       const Vec size = exp(p.trust * magnitude + p.log_size);
-      moved += nfn::move(p, at, n, size * direction, sigmoid(p.trust * shift + p.recency));
+      moved += nfn::move(p, at, n, size, direction, sigmoid(p.trust * shift + p.recency));
     };
     for (long row = piece.begin; row < piece.end; ++row) {
       along<TAPS>(p, row, whole, [&](long e, Panel x, Panel means) {

@@ -18,7 +18,7 @@ from ..step import NONE, SLOTS, Layout, layout_of
 TENSORS = 2 + len(SLOTS)  # of a parameter: value, gradient and slots
 LEAD, MEMORY = 2 + SLOTS.index("lead"), 2 + SLOTS.index("steep")  # positions among these
 # Slots, but for the lead.
-CHANGED = ("momenta", "square", "step", "loud", "loudest", "opened", "agreed", "steep")
+CHANGED = ("momenta", "square", "step", "loud", "loudest", "opened", "agreed", "asked", "steep")
 
 
 class Shapes(ctypes.Structure):

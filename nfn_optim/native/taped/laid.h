@@ -39,11 +39,11 @@ inline void put_back(const Parameter& p, const float* from, float* to) {
 // The tensors of a step's parameter, each of all networks; those of slots are before and after it.
 struct Tensors {
   const float *value, *grad, *momenta, *square, *lead, *step, *num_steps, *start, *loud, *loudest,
-      *opened, *agreed, *steep;
+      *opened, *agreed, *asked, *steep;
 };
 
 struct Results {
-  float *delta, *lead, *momenta, *square, *step, *loud, *loudest, *opened, *agreed, *steep;
+  float *delta, *lead, *momenta, *square, *step, *loud, *loudest, *opened, *agreed, *asked, *steep;
 };
 
 // One network's part of these, to be worked on in place: of the results themselves, or of copies that
@@ -76,6 +76,8 @@ class Laid {
     *p.opened = from.opened[network];
     p.agreed = to.agreed + network;
     *p.agreed = from.agreed[network];
+    p.asked = to.asked + network;
+    *p.asked = from.asked[network];
     p.num_steps = from.num_steps + network, p.start = from.start + network;
     if (!from.steep) return;
     p.steep = to.steep + network * p.remembered();

@@ -134,6 +134,18 @@ def test_files_of_before_version_6_read_no_trend_and_write_whole_sizes(tmp_path,
     assert rule_hash(again) == rule_hash(loaded)
 
 
+@pytest.mark.parametrize(("version", "steep"), [("6", 0), ("7", 0), ("8", 4)])
+def test_files_of_before_version_9_scale_nothing_and_of_before_8_remember_nothing(
+    tmp_path, version, steep
+):
+    config = NFNRule(NFNRuleConfig(steep=4)).get_config()
+    del config["scaling"]
+    header = {"format": FORMAT, "version": version, "card": "{}", "rule": json.dumps(config)}
+    save_file(dict(NFNRule().state_dict()), tmp_path / "old.safetensors", header)
+    loaded = load_rule(tmp_path / "old.safetensors").config
+    assert (loaded.scaling, loaded.steep) == (0, steep)
+
+
 def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "rule.safetensors"
     save_rule(NFNRule(), path, {"run": 1})

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -70,7 +72,8 @@ def test_the_untrained_rule_without_memory_takes_muons_steps(monkeypatch):
             adjust_lr_fn="match_rms_adamw",
         )
 
-    config = NFNRuleConfig(initial_lr=0.01, relative=0.0, fading=0.0, first_share=1.0, steep=0)
+    constant = NFNRuleConfig(relative=0.0, fading=0.0, first_share=1.0, steep=0, scaling=0.0)
+    config = replace(constant, initial_lr=0.01)
     _, ours = run(NFNRule(config).double(), 20)
     for one, other in zip(ours, run_torch(make, 20), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)

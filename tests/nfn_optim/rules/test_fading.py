@@ -14,7 +14,7 @@ SPEC = chain_spec([6, 8, 3])
 
 def step_sizes(scales, **config):
     """Root mean square of the fast iterate's steps under the same gradient at different scales."""
-    shape = NFNRuleConfig(relative=0.0, first_share=1.0, steep=0, **config)
+    shape = NFNRuleConfig(relative=0.0, first_share=1.0, steep=0, scaling=0.0, **config)
     rule = NFNRule(shape).double().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     params, grads = (

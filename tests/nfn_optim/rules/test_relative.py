@@ -14,7 +14,7 @@ SPEC = chain_spec([12, 20, 5])
 
 def first_step(params, spec=SPEC, **config):
     """What an untrained rule's first step adds to each parameter, by its root mean square."""
-    rule = NFNRule(NFNRuleConfig(**config)).double().requires_grad_(False)
+    rule = NFNRule(NFNRuleConfig(scaling=0.0, **config)).double().requires_grad_(False)
     generator = torch.Generator().manual_seed(1)
     grads = {n: torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in params.items()}
     delta, _ = rule(params, grads, rule.init(params, spec))

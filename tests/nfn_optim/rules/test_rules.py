@@ -109,7 +109,9 @@ class ScheduleFreeMuon:
 
 
 def test_untrained_rule_without_memory_is_a_schedule_free_muon():
-    config = NFNRuleConfig(initial_lr=1e-3, relative=0.0, fading=0.0, first_share=1.0, steep=0)
+    config = NFNRuleConfig(
+        initial_lr=1e-3, relative=0.0, fading=0.0, first_share=1.0, steep=0, scaling=0.0
+    )
     model, rule = (
         network(),
         NFNRule(config).double(),

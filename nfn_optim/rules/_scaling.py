@@ -1,0 +1,36 @@
+"""Matrices become smaller or larger as a whole, where gradients ask for it.
+
+Steps have a noise that adds up in the weights: a matrix grows whether or not a larger one is
+better, and in deep networks all layers' growth multiplies. Its gradient tells: the cosine of
+gradient and weights is positive where the loss would go down if the matrix became smaller. A step's
+direction has hardly any of it, as it is one direction of many.
+
+The cosine has a noise of its own, and shrinking and growing have different limits, so in a long run
+it alone would wear matrices down. What is taken therefore becomes less with the time, as what the
+average takes from the fast iterate does.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .constants import ASKED_UNIT, MOST_GROWTH, SCALED_ALIKE
+
+
+def shrinking(
+    asked: Tensor, log_size: Tensor, default: Tensor, step: Tensor, scaling: float
+) -> Tensor:
+    """The share of each matrix that a step takes from it; it adds one where this is negative.
+
+    It is read as a constant: nothing is learned of it.
+
+    Args:
+        asked: Cosine of gradients and weights over the last steps `(*batch, parameters)`.
+        log_size: Log of the size of steps, before what suits each parameter, likewise.
+        default: What `default_sizes` returns `(parameters)`: only matrices are scaled.
+        step: Number of this step `(*batch, parameters)`, from 1.
+        scaling: The share at the step size one, where much is asked, in the first `SCALED_ALIKE` steps.
+    """
+    known = (asked / ASKED_UNIT).clamp(-MOST_GROWTH, 1) * (default > 0)
+    known = known * (SCALED_ALIKE / step).clamp(max=1)
+    return scaling * log_size.detach().exp() * known.to(log_size.dtype)
