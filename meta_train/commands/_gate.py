@@ -26,6 +26,7 @@ def gate(
     /,
     *,
     tasks: tuple[str, ...] = ("field-dev",),
+    long: tuple[str, ...] = ("field-long",),
     steps: int | None = None,
     seeds: int = 3,
     processes: int = 2,
@@ -38,11 +39,13 @@ def gate(
 
     It is compared with the rule that has learned nothing, and with the default where that has
     learned something. It must be faster than no learning, nowhere much worse, end no higher than
-    the default, and diverge no more often. The exit status is 4 where it may not take its place.
+    the default, keep in long runs what it reaches, and diverge no more often. The exit status is 4
+    where it may not take its place.
 
     Args:
         checkpoint: A file written by `train`, or `hf://owner/name` on the Hugging Face Hub.
         tasks: Sets of tasks or single ones, as for `evaluate`.
+        long: Likewise, tasks whose runs are long. Speed does not count there, nor do end losses.
         steps: Steps of every run; without, each task's own.
         seeds: Networks trained on each task, the same with every rule.
         processes: Runs at the same time, one thread each.
@@ -60,13 +63,16 @@ def gate(
     if record and not Path(checkpoint).is_file():
         raise ValueError(f"--record needs a file to write into, and there is no {checkpoint}.")
     candidate = replace(learned(checkpoint), name=_CANDIDATE)
-    chosen = find_tasks(tasks, num_steps=steps)
+    lasting = find_tasks(long, num_steps=steps) if long else []
+    judged = [task for task in find_tasks(tasks, num_steps=steps) if task not in lasting]
+    if not judged:
+        raise ValueError("--tasks names none beside those of --long. Name others.")
     cache = out / "cache"
     kept = f"Finished runs are kept in {cache}."
     with long_work(str(cache), kept=kept, plain=plain) as display:
         evaluation = evaluate(
             candidate,
-            chosen,
+            [*judged, *lasting],
             peers=(),
             num_seeds=seeds,
             costs=False,
@@ -75,13 +81,14 @@ def gate(
             on_progress=display,
         )
     others = tuple(dict.fromkeys((UNTRAINED, name_of_default())))
-    found = conditions(evaluation, _CANDIDATE, *others)
+    found = conditions(evaluation, _CANDIDATE, *others, long=[task.name for task in lasting])
     is_good = all(condition.holds for condition in found)
     asked = clean([asdict(condition) for condition in found])
     print_tables(evaluation, others, found)
     print(f"{'Ship' if is_good else 'Do not ship'}: {checkpoint}")
     if record:
-        _record(Path(checkpoint), asked, tasks, steps, seeds)
+        settings = {"tasks": list(tasks), "long": list(long), "steps": steps, "seeds": seeds}
+        _record(Path(checkpoint), settings | {"conditions": asked})
     write_json(json, to_json(evaluation) | {"gate": asked})
     if not is_good:
         sys.exit(DO_NOT_SHIP)
@@ -116,17 +123,9 @@ def _conditions(found: Sequence[Condition]) -> Table:
     return table
 
 
-def _record(
-    checkpoint: Path,
-    conditions: list[dict[str, object]],
-    tasks: Sequence[str],
-    steps: int | None,
-    seeds: int,
-) -> None:
+def _record(checkpoint: Path, found: dict[str, object]) -> None:
     """Writes the findings into the card; the weights stay as they are."""
     from nfn_optim import load_rule, read_card, save_rule
 
-    settings = {"tasks": list(tasks), "steps": steps, "seeds": seeds}
-    card = read_card(checkpoint) | {"gate": settings | {"conditions": conditions}}
-    save_rule(load_rule(checkpoint), checkpoint, card)
+    save_rule(load_rule(checkpoint), checkpoint, read_card(checkpoint) | {"gate": found})
     print(f"Recorded in the card of {checkpoint}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from .report import Evaluation, Row
 _MEDIAN_SPEEDUP = 1.05  # over the rule that has learned nothing
 _WORST_SPEEDUP = 0.9
 _WORST_LOSS = 1.1  # end loss over that of the rule that has learned nothing
+_RISEN = 2.0  # end loss of a long run over the lowest of its course
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class Condition:
 
 
 def gate(
-    evaluation: Evaluation, candidate: str, untrained: str, default: str | None = None
+    evaluation: Evaluation,
+    candidate: str,
+    untrained: str,
+    default: str | None = None,
+    *,
+    long: Collection[str] = (),
 ) -> list[Condition]:
     """What is asked of a candidate before it may become the default; it may where all holds.
 
@@ -43,9 +49,10 @@ def gate(
         candidate: Name of the contender that is judged.
         untrained: Name of the rule that has learned nothing.
         default: Name of the present default; None where that has learned nothing either.
+        long: Names of those tasks whose runs are long: there it must only keep what it reaches.
     """
-    own, base = evaluation.of(candidate), evaluation.of(untrained)
-    tasks = [task.name for task in evaluation.tasks]
+    tasks = [task.name for task in evaluation.tasks if task.name not in long]
+    own, base = ([evaluation.row(task, name) for task in tasks] for name in (candidate, untrained))
     pairs = list(zip(own, base, strict=True))
     speedups, losses = ([measure(a, b) for a, b in pairs] for measure in (speedup, loss_ratio))
     worst, highest = int(np.argmin(speedups)), int(np.argmax(losses))
@@ -57,10 +64,14 @@ def gate(
         _at_most(f"highest {of}", losses[highest], _WORST_LOSS, tasks[highest]),
     ]
     if default is not None:
-        beside = zip(own, evaluation.of(default), strict=True)
+        beside = zip(own, (evaluation.row(task, default) for task in tasks), strict=True)
         found.append(_median_loss([loss_ratio(a, b) for a, b in beside], default))
-    diverged = sum(row.num_diverged for row in own)
-    allowed = sum(row.num_diverged for row in base)
+    if long:
+        most, where = max((_risen(evaluation.row(task, candidate)), task) for task in long)
+        found.append(_at_most("highest end over lowest loss of long runs", most, _RISEN, where))
+    diverged, allowed = (
+        sum(row.num_diverged for row in evaluation.of(name)) for name in (candidate, untrained)
+    )
     return [*found, _at_most("diverged runs", diverged, allowed)]
 
 
@@ -68,6 +79,12 @@ def loss_ratio(own: Row, base: Row) -> float:
     """End loss over another contender's; infinite where a run failed."""
     loss, reference = own.end_loss.mean, base.end_loss.mean
     return loss / reference if math.isfinite(loss) and reference else math.inf
+
+
+def _risen(row: Row) -> float:
+    """End loss over the lowest that the run had come to; infinite where it failed."""
+    end, lowest = row.end_loss.mean, min(row.curve.mean)
+    return end / lowest if math.isfinite(end) and lowest else math.inf
 
 
 def _median_loss(ratios: Sequence[float], name: str) -> Condition:

@@ -29,7 +29,7 @@ def shrinking(
         log_size: Log of the size of steps, before what suits each parameter, likewise.
         default: What `default_sizes` returns `(parameters)`: only matrices are scaled.
         step: Number of this step `(*batch, parameters)`, from 1.
-        scaling: The share at the step size one, where much is asked, in the first `SCALED_ALIKE` steps.
+        scaling: The share at the step size one, where much is asked, in the first steps.
     """
     known = (asked / ASKED_UNIT).clamp(-MOST_GROWTH, 1) * (default > 0)
     known = known * (SCALED_ALIKE / step).clamp(max=1)

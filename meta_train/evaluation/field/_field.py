@@ -7,6 +7,7 @@ half results are only reported.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from . import _fine_tuning, _functions, _generative, _graphs, _images, _signals, _tables, _texts
 from . import _transformers as _patches
@@ -73,3 +74,10 @@ _QUICK = (
     "fashion-vae",
 )
 QUICK = tuple(task for task in DEV if task.name in _QUICK)
+
+_LASTING = ("pneumonia-cnn-batch-8", "sines-8-32-1", "houses-mlp")  # of those with fast steps
+LONG = tuple(
+    replace(task, name=f"{task.name}-6000", num_steps=6_000)
+    for task in DEV
+    if task.name in _LASTING
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ._field import DEMO, DEV, FIELD, QUICK, TEST
+from ._field import DEMO, DEV, FIELD, LONG, QUICK, TEST
 from ._own import NUM_DRAWS, load_tasks
 from ._small_networks import DIGITS, HELD_OUT, YARDSTICK
 from ._task import EvaluationTask
@@ -15,6 +15,7 @@ TASK_SETS = {
     "field-dev": DEV,
     "field-test": TEST,
     "field-quick": QUICK,
+    "field-long": LONG,
     "demo": DEMO,
     "digits": DIGITS,
     "held-out": HELD_OUT,

@@ -10,7 +10,8 @@ from meta_train.commands._gate import DO_NOT_SHIP
 from meta_train.commands._main import main
 from nfn_optim import load_rule, read_card, save_rule
 
-TASKS = ("--tasks", "digits-64-32-10", "--steps", "20", "--seeds", "1", "--processes", "1")
+LONG = "diabetes-10-32-32-1"
+TASKS = ("--tasks", "digits-64-32-10", "--long", LONG, "--steps", "20", "--seeds", "1")
 
 
 def test_a_rule_without_learning_is_not_shipped_and_its_card_says_why(
@@ -29,7 +30,8 @@ def test_a_rule_without_learning_is_not_shipped_and_its_card_says_why(
     assert card["family"] == "lines"
     first, *_ = card["gate"]["conditions"]
     assert first == {**first, "figure": 1.0, "holds": False}
-    assert card["gate"]["seeds"] == 1
+    assert (card["gate"]["seeds"], card["gate"]["long"]) == (1, [LONG])
+    assert any("long runs" in each["asked"] for each in card["gate"]["conditions"])
     assert json.loads((tmp_path / "all.json").read_text())["gate"] == card["gate"]["conditions"]
     for name, weight in load_rule("untrained").state_dict().items():
         torch.testing.assert_close(load_rule(path).state_dict()[name], weight, rtol=0, atol=0)
@@ -40,6 +42,13 @@ def test_findings_are_recorded_in_files_only(capsys: pytest.CaptureFixture[str])
         main(("gate", "small", "--record", *TASKS))
     assert ended.value.code == 2
     assert "there is no small" in capsys.readouterr().err
+
+
+def test_tasks_are_needed_beside_the_long_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(("gate", "small", *TASKS, "--tasks", LONG))
+    assert ended.value.code == 2
+    assert "none beside those of --long" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_is_not_there_is_named(

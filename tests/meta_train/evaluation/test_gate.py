@@ -55,6 +55,24 @@ def test_a_rule_that_fails_more_often_may_not() -> None:
     assert not conditions({"new": (math.nan,) * 4})[3]
 
 
+def test_a_long_run_must_end_near_where_it_has_been_best() -> None:
+    faster = {"new": (3.0, 1.0, 0.8, 0.7)}
+    tasks = (TaskInfo("short", 100, 5), TaskInfo("long", 2_000, 5))
+
+    def long_run(losses: Sequence[float]) -> Sequence[bool]:
+        rows = [
+            row(task.name, name, given)
+            for task, at in zip(tasks, (faster, {"new": losses}), strict=True)
+            for name, given in (dict.fromkeys(NAMES, FALLING) | at).items()
+        ]
+        evaluation = Evaluation(tasks, (0,), tuple(rows))
+        return [c.holds for c in gate(evaluation, *NAMES, long=["long"])]
+
+    assert all(long_run((9.0, 2.0, 1.0, 1.9)))  # slower than the others, which does not count
+    assert long_run((4.0, 0.1, 0.05, 0.11)) == [True] * 5 + [False, True]
+    assert long_run((4.0, 0.1, 0.05, math.nan)) == [True] * 5 + [False, True]
+
+
 def test_the_first_checkpoint_has_no_one_before_it() -> None:
     tasks = (TaskInfo("a", 100, 5),)
     rows = tuple(row("a", name, FALLING) for name in NAMES[:2])
