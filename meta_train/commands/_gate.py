@@ -46,7 +46,7 @@ def gate(
         checkpoint: A file written by `train`, or `hf://owner/name` on the Hugging Face Hub.
         tasks: Sets of tasks or single ones, as for `evaluate`.
         long: Likewise, tasks whose runs are long. Speed does not count there, nor do end losses.
-        steps: Steps of every run; without, each task's own.
+        steps: Steps of every run but the long ones; without, each task's own.
         seeds: Networks trained on each task, the same with every rule.
         processes: Runs at the same time, one thread each.
         record: Write what was found into the checkpoint's card.
@@ -63,8 +63,9 @@ def gate(
     if record and not Path(checkpoint).is_file():
         raise ValueError(f"--record needs a file to write into, and there is no {checkpoint}.")
     candidate = replace(learned(checkpoint), name=_CANDIDATE)
-    lasting = find_tasks(long, num_steps=steps) if long else []
-    judged = [task for task in find_tasks(tasks, num_steps=steps) if task not in lasting]
+    lasting = find_tasks(long) if long else []
+    names = [task.name for task in lasting]
+    judged = [task for task in find_tasks(tasks, num_steps=steps) if task.name not in names]
     if not judged:
         raise ValueError("--tasks names none beside those of --long. Name others.")
     cache = out / "cache"
@@ -81,7 +82,7 @@ def gate(
             on_progress=display,
         )
     others = tuple(dict.fromkeys((UNTRAINED, name_of_default())))
-    found = conditions(evaluation, _CANDIDATE, *others, long=[task.name for task in lasting])
+    found = conditions(evaluation, _CANDIDATE, *others, long=names)
     is_good = all(condition.holds for condition in found)
     asked = clean([asdict(condition) for condition in found])
     print_tables(evaluation, others, found)

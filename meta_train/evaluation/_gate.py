@@ -14,7 +14,7 @@ from .report import Evaluation, Row
 _MEDIAN_SPEEDUP = 1.05  # over the rule that has learned nothing
 _WORST_SPEEDUP = 0.9
 _WORST_LOSS = 1.1  # end loss over that of the rule that has learned nothing
-_RISEN = 2.0  # end loss of a long run over the lowest of its course
+_LOST = 0.1  # share of what a long run had gained that it may lose until its end
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def gate(
         beside = zip(own, (evaluation.row(task, default) for task in tasks), strict=True)
         found.append(_median_loss([loss_ratio(a, b) for a, b in beside], default))
     if long:
-        most, where = max((_risen(evaluation.row(task, candidate)), task) for task in long)
-        found.append(_at_most("highest end over lowest loss of long runs", most, _RISEN, where))
+        most, where = max((_lost(evaluation.row(task, candidate)), task) for task in long)
+        found.append(_at_most("share of its gains that a long run loses", most, _LOST, where))
     diverged, allowed = (
         sum(row.num_diverged for row in evaluation.of(name)) for name in (candidate, untrained)
     )
@@ -81,10 +81,10 @@ def loss_ratio(own: Row, base: Row) -> float:
     return loss / reference if math.isfinite(loss) and reference else math.inf
 
 
-def _risen(row: Row) -> float:
-    """End loss over the lowest that the run had come to; infinite where it failed."""
-    end, lowest = row.end_loss.mean, min(row.curve.mean)
-    return end / lowest if math.isfinite(end) and lowest else math.inf
+def _lost(row: Row) -> float:
+    """Of what the loss had gone down by, how much is lost at the end; infinite where it failed."""
+    first, lowest, end = row.curve.mean[0], min(row.curve.mean), row.end_loss.mean
+    return (end - lowest) / (first - lowest) if math.isfinite(end) and lowest < first else math.inf
 
 
 def _median_loss(ratios: Sequence[float], name: str) -> Condition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ from ._settings import differences, from_plain
 _FREE = ("outer_steps", "save_every", "validation.every")  # may change when a run is resumed
 
 
-def load_state(path: Path, config: RunConfig) -> dict[str, Any]:
+def load_state(path: Path, config: RunConfig, rule: Mapping[str, Any]) -> dict[str, Any]:
     """What the run of `path` left, for a run of these settings to go on from.
+
+    Args:
+        path: Of the rule.
+        config: Settings of the run that is to go on.
+        rule: Configuration of the rule that it trains.
 
     Raises:
         FileNotFoundError: If there is nothing to resume.
-        ValueError: If it was started with other settings, or by a version whose settings were
-            others, or has taken more outer steps already.
+        ValueError: If it was started with other settings, or by a version whose settings or rules
+            were others, or has taken more outer steps already.
     """
     state, source = load_resume(path), resume_path(path)
     try:
@@ -33,6 +39,12 @@ def load_state(path: Path, config: RunConfig) -> dict[str, Any]:
         raise ValueError(
             f"{source} was started with other settings: {', '.join(changed)} differ. "
             "Use the same settings, or another output path."
+        )
+    before = state.get("rule_config", {})
+    if others := [name for name in rule if name not in before or before[name] != rule[name]]:
+        raise ValueError(
+            f"{source} was written by a version whose rule was another: {', '.join(others)} "
+            "differ. Start again with another output path, or resume with that version."
         )
     if (done := state["progress"]["step"]) > config.outer_steps:
         raise ValueError(

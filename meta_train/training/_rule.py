@@ -22,8 +22,8 @@ class RuleConfig:
     """The rule that is meta-trained: where it starts, and what of it is trained.
 
     Attributes:
-        init: A checkpoint to start from, which then decides on `hidden`, `initial_lr`, `relative`,
-            `fading`, `first_share` and `centred`; a new rule without.
+        init: A checkpoint to start from, which then decides on all of `NFNRuleConfig` but the
+            limits; a new rule without.
         hidden: Hidden channels of a new rule.
         initial_lr: Step size of a new rule.
         relative: Exponent with which a new rule's steps follow the size of the weights at the

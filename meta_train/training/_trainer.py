@@ -216,14 +216,16 @@ class MetaTrainer:
         Raises:
             FileNotFoundError: If there is nothing to resume.
             ValueError: If it was started with other settings or another family of tasks, or by
-                a version whose settings were others, or has taken more outer steps already.
+                a version whose settings or rules were others, or has taken more outer steps
+                already.
         """
-        self.load_state_dict(load_state(path, self.config))
+        self.load_state_dict(load_state(path, self.config, self.rule.get_config()))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes during training, as tensors and numbers."""
         return {
             "config": to_plain(self.config),
+            "rule_config": self.rule.get_config(),
             "progress": {
                 "step": self.step,
                 "seconds": self.seconds,

@@ -84,8 +84,10 @@ def read_card(checkpoint: str | Path = DEFAULT) -> dict[str, Any]:
 
 
 def rule_hash(rule: torch.nn.Module) -> str:
-    """Short hash of a rule's meta-parameters, to tell one set of weights from another."""
+    """Short hash of a rule's meta-parameters and configuration, to tell one rule from another."""
     digest = hashlib.sha256()
+    if isinstance(rule, NFNRule):
+        digest.update(json.dumps(rule.get_config(), sort_keys=True).encode())
     for name, tensor in sorted(rule.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

@@ -12,27 +12,26 @@ import torch
 from torch import Tensor
 
 
-def agreement(slopes: Tensor, lengths: Tensor) -> Tensor:
-    """Of each parameter `(*batch, parameters)`, -1 to 1; 0 where nothing leads.
+def cosine(inner: Tensor, lengths: Tensor) -> Tensor:
+    """Of the angle between two vectors of each parameter `(*batch, parameters)`; 0 if one is zero.
 
-    It is the cosine of the angle between descent and lead. It is read as a constant: nothing is
-    learned of it.
+    It is read as a constant: nothing is learned of it.
 
     Args:
-        slopes: Inner products of gradients and leads `(*batch, parameters)`; or of other vectors.
-        lengths: Products of their norms, likewise.
+        inner: Inner products, as of gradients and leads `(*batch, parameters)`.
+        lengths: Products of the vectors' norms, likewise.
     """
     tiny = torch.finfo(lengths.dtype).tiny
-    cosine = -slopes / lengths.clamp(min=tiny)
-    return torch.where(lengths > tiny, cosine, 0.0).detach()
+    found = inner / lengths.clamp(min=tiny)
+    return torch.where(lengths > tiny, found, 0.0).detach()
 
 
-def further(mean: Tensor, agreement: Tensor, decay: float) -> Tensor:
-    """Over the last steps, after one more gradient.
+def over_last_steps(mean: Tensor, now: Tensor, decay: float) -> Tensor:
+    """The mean of a cosine over the last steps, after one more gradient.
 
     Args:
         mean: Before it `(*batch, parameters)`; 0 before the first.
-        agreement: Of this gradient, likewise.
+        now: Of this gradient, likewise.
         decay: With which gradients are forgotten, a step.
     """
-    return torch.lerp(mean, agreement.to(mean.dtype), 1 - decay)
+    return torch.lerp(mean, now.to(mean.dtype), 1 - decay)

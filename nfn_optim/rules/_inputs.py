@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import hardtanh_
 
 from ..symmetry import NetworkSpec
-from ._agreement import agreement, further
+from ._agreement import cosine, over_last_steps
 from ._base import Params, Slots
 from ._direction import Spectral
 from ._fading import follow, log_fading
@@ -54,6 +54,11 @@ class Reading:
     tensors: tuple[Tensor, ...]
     scales: Tensor
     axes: int
+
+    @property
+    def pointed(self) -> Tensor | None:
+        """The direction `(*batch, *axes)`; None where it is Adam's."""
+        return self.tensors[4][0] if len(self.tensors) > 4 else None
 
     def slices(self, size: int) -> Iterator[Tensor]:
         """Channels `(ENTRY_CHANNELS, *batch, *axes)` in slices of the outputs."""
@@ -97,7 +102,7 @@ class Descriptors:
         loudest: Likewise.
         opened: Likewise, see `opened_further`.
         agreed: Likewise, how much gradients agree with leads, see `_agreement`.
-        asked: Likewise, how much they ask for smaller parameters.
+        asked: Likewise, how much gradients ask for smaller parameters, see `_scaling`.
     """
 
     context: Tensor
@@ -240,11 +245,11 @@ def describe(
     factors = [corrections, inverse.unsqueeze(0), 1 / loudness, (1 / size).unsqueeze(0)]
     scales = torch.cat(factors).unbind(-1)  # of (9, *batch)
     loud, loudest = follow(loud, loudest, loudness[0] * corrections[0], step)
-    now = agreement(sums[1], norms[1] * norms[5])
+    now = -cosine(sums[1], norms[1] * norms[5])
     if first_share < 1:
         opened = opened_further(opened, now, first_share)
-    agreed = further(agreed, now, AGREED_DECAY)
-    asked = further(asked, -agreement(sums[2], norms[1] * norms[0]), ASKED_DECAY)
+    agreed = over_last_steps(agreed, now, AGREED_DECAY)
+    asked = over_last_steps(asked, cosine(sums[2], norms[1] * norms[0]), ASKED_DECAY)
     known = (
         fixed(default_sizes(spec, names, direction.matrices(spec)), start),
         fixed(direction.log_shares(spec, names, start.device.type), start),

@@ -27,6 +27,7 @@ from ._base import Params, RuleState, Slots, UpdateRule
 from ._config import NFNRuleConfig
 from ._direction import Spectral
 from ._pace import Pace, Paces
+from ._scaling import shrunk
 from ._share import ALONE, Share
 
 _SLICE_ENTRIES = 8_000  # for every thread, and once more, so that hidden channels stay in cache
@@ -202,9 +203,10 @@ class NFNRule(UpdateRule):
             moved, lead = (spec.unview(name, move) for move in moves)
             slots[name]["lead"] = lead.to(slots[name]["square"].dtype)
             slots[name] |= {"steep": steep[name]} if name in steep else {}
-            if self.config.scaling:
+            if self.config.scaling and (pointed := readings[name].pointed) is not None:
+                direction = spec.unview(name, pointed)
                 shrinking = paces.of(i, len(spec.stored[name])).shrinking
-                moved = moved - _shrunk(params[name], slots[name], shrinking).to(dtype)
+                moved = moved - shrunk(params[name], direction, shrinking).to(dtype)
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
 
@@ -244,8 +246,8 @@ class NFNRule(UpdateRule):
             moved, lead = self.averaging.move(before.to(dtype), step, rate)
             slot["lead"] = lead.to(before.dtype)
             slot |= {"steep": steep[name]} if name in steep else {}
-            if self.config.scaling:
-                moved = moved - _shrunk(params[name], slot, pace.shrinking).to(dtype)
+            if self.config.scaling and name in pointed:
+                moved = moved - shrunk(params[name], direction, pace.shrinking).to(dtype)
             delta[name] = moved.to(params[name].dtype)
         return delta, slots
 
@@ -364,13 +366,6 @@ class _Work:
         size = _slice_size(reading.tensors[0], reading.axes)
         slices = [Slice.of(parameter, x.to(dtype)) for x in reading.slices(size)]
         return cls(parameter, slices, size, reading.axes)
-
-
-def _shrunk(param: Tensor, slot: Mapping[str, Tensor], shrinking: Tensor) -> Tensor:
-    """What a step takes from a parameter as a whole; entries without a momentum stay."""
-    momentum = slot["momenta"][0]
-    taken = shrinking.to(momentum.dtype) * param.detach().to(momentum.dtype)
-    return taken.masked_fill(momentum == 0, 0.0)
 
 
 def _slice_size(param: Tensor, axes: int) -> int:

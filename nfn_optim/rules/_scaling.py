@@ -14,15 +14,29 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .constants import ASKED_UNIT, MOST_GROWTH, SCALED_ALIKE
+from .constants import ASKED_UNIT, MOST_GROWTH, SCALED_ALIKE, UNPOINTED
+
+
+def shrunk(param: Tensor, direction: Tensor, shrinking: Tensor) -> Tensor:
+    """What a step takes from a parameter as a whole.
+
+    Entries that have no direction stay: those of neurons that are dead, and of inputs that are off.
+
+    Args:
+        param: The parameter `(*batch, *axes)`.
+        direction: Where its steps point, likewise.
+        shrinking: What `shrinking` returns `(*batch, 1, ...)`.
+    """
+    taken = shrinking.to(direction.dtype) * param.to(direction.dtype)
+    return taken.masked_fill(direction.abs() < UNPOINTED, 0.0)
 
 
 def shrinking(
     asked: Tensor, log_size: Tensor, default: Tensor, step: Tensor, scaling: float
 ) -> Tensor:
-    """The share of each matrix that a step takes from it; it adds one where this is negative.
+    """The share of each matrix that a step takes from it; where negative, it is added.
 
-    It is read as a constant: nothing is learned of it.
+    What gradients ask for is read as a constant, as all that is read of gradients.
 
     Args:
         asked: Cosine of gradients and weights over the last steps `(*batch, parameters)`.
@@ -33,4 +47,4 @@ def shrinking(
     """
     known = (asked / ASKED_UNIT).clamp(-MOST_GROWTH, 1) * (default > 0)
     known = known * (SCALED_ALIKE / step).clamp(max=1)
-    return scaling * log_size.detach().exp() * known.to(log_size.dtype)
+    return scaling * log_size.exp() * known.to(log_size.dtype)

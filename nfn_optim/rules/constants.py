@@ -25,6 +25,7 @@ ASKED_DECAY = 0.98
 ASKED_UNIT = 0.01  # from which on matrices become smaller as fast as they may
 MOST_GROWTH = 0.125  # of that, where they become larger: in deep networks growth multiplies
 SCALED_ALIKE = 150.0  # steps from which on this becomes less, as one over their number
+UNPOINTED = 1e-3  # size of an entry's direction below which it is not scaled
 AGREED_UNIT = 0.1  # in which agreement is shown
 LEAST_LOUD = 1e-8  # share of the largest such below which steps fade no further
 REACH = 2.0  # log of how far beyond its limits a rule uses some of what it has learned

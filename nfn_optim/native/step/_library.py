@@ -34,6 +34,7 @@ def definitions() -> tuple[str, ...]:
         "ASKED_UNIT": constants.ASKED_UNIT,
         "MOST_GROWTH": constants.MOST_GROWTH,
         "SCALED_ALIKE": constants.SCALED_ALIKE,
+        "UNPOINTED": constants.UNPOINTED,
         "AGREED_DECAY": constants.AGREED_DECAY,
         "AGREED_UNIT": constants.AGREED_UNIT,
         "BETA": constants.BETA,

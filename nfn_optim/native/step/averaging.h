@@ -11,6 +11,11 @@
 
 namespace nfn {
 
+// What a step takes from entries as a whole, as `shrunk` in rules/_scaling.py.
+inline Vec shrunk(const Parameter& p, Vec direction, Vec value) {
+  return (direction < UNPOINTED) & (direction > -UNPOINTED) ? Vec{} : p.shrinking * value;
+}
+
 // Takes a step of such a size along a direction with the entries from `at` on, of which there are
 // `n`; `rate` is the weight of the new position in the average. Returns the squares of what the
 // parameters move by.
@@ -18,8 +23,7 @@ inline Vec move(Parameter& p, long at, long n, Vec size, Vec direction, Vec rate
   const Vec step = size * direction, value = load(p.values + at, n);
   const Vec ahead = load(p.lead + at, n) - FOLLOWED * step;
   const Vec caught = rate * ahead;
-  const Vec shrunk = direction == 0 ? Vec{} : p.shrinking * value;  // what has no direction stays
-  const Vec delta = caught - LED * step - shrunk;
+  const Vec delta = caught - LED * step - shrunk(p, direction, value);
   store(p.lead + at, ahead - caught, n);
   store(p.values + at, p.keep * value + p.rate * delta, n);
   return first(delta * delta, n);

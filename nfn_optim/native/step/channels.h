@@ -27,7 +27,7 @@ NFN_INLINE void channels(const Parameter& p, long e, long n, Vec* x) {
   }
   x[0] = p.is_polar() ? load(p.direction.get() + e, n) : x[2];
   x[1] = load(p.grad + e, n) * scale;
-  x[2 + 2 * DECAYS] = load(p.values + e, n) * p.size;
+  x[VALUE] = load(p.values + e, n) * p.size;
   x[3 + 2 * DECAYS] = 0.5f * log(square * p.level + 1e-6f);
   for (int c = 0; c < INPUTS; ++c) x[c] = first(clamp(x[c], -CLIP, CLIP), n);
 }

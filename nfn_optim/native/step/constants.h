@@ -5,6 +5,7 @@ namespace nfn {
 
 constexpr int DECAYS = RULE_NUM_DECAYS, TIMES = RULE_NUM_TIMES, INPUTS = RULE_ENTRY_CHANNELS;
 constexpr int CONTEXT = RULE_CONTEXT_CHANNELS, WRITTEN = 2;
+constexpr int VALUE = 2 + 2 * DECAYS;  // position of the parameter among the channels
 constexpr int SUMS = DECAYS + 6;  // over the entries of a parameter
 constexpr int TREND = RULE_TREND_CHANNELS, SCHEDULE = RULE_SCHEDULE_CHANNELS + TREND;
 
@@ -18,6 +19,7 @@ constexpr float OPENING = RULE_OPENING, UNOPENED = RULE_UNOPENED, MOST_OPENING =
 constexpr float AGREED_DECAY = RULE_AGREED_DECAY, AGREED_UNIT = RULE_AGREED_UNIT;
 constexpr float ASKED_DECAY = RULE_ASKED_DECAY, ASKED_UNIT = RULE_ASKED_UNIT;
 constexpr float MOST_GROWTH = RULE_MOST_GROWTH, SCALED_ALIKE = RULE_SCALED_ALIKE;
+constexpr float UNPOINTED = RULE_UNPOINTED;
 constexpr float MAX_LOG_MAGNITUDE = RULE_MAX_LOG_MAGNITUDE;
 constexpr float FOLLOWED = RULE_BETA, LED = 1 - RULE_BETA;
 

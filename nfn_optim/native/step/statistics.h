@@ -55,9 +55,9 @@ inline void accumulate(const Parameter& p, Piece& piece) {
 }
 
 // As in rules/_agreement.py, from inner product and squares of two vectors.
-inline float agreement(double slope, double square, double other) {
+inline float cosine(double inner, double square, double other) {
   const double length = std::sqrt(square * other);
-  return length > std::numeric_limits<float>::min() ? static_cast<float>(-slope / length) : 0;
+  return length > std::numeric_limits<float>::min() ? static_cast<float>(inner / length) : 0;
 }
 
 // As `opened_further` in rules/_opening.py.
@@ -67,10 +67,8 @@ inline void open(Parameter& p, float agreement, const Settings& settings) {
   *p.opened = std::clamp(*p.opened + gained, 0.0f, settings.widest());
 }
 
-// As `further` in rules/_agreement.py.
-inline void further(float& mean, float agreement, float decay) {
-  mean += (1 - decay) * (agreement - mean);
-}
+// As `over_last_steps` there.
+inline void follow(float& mean, float now, float decay) { mean += (1 - decay) * (now - mean); }
 
 inline float rms(double square, long count) {
   return std::sqrt(static_cast<float>(square / count) + TINY);

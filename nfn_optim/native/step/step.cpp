@@ -10,10 +10,11 @@
 
 // `layout` has of every parameter rows, columns, taps, populations of outputs and inputs, whether
 // inputs are rows, into how many matrices rows, columns and taps are cut, the bands of each, whether
-// there are axes of taps, how many momenta are kept, and how many directions; `tensors` values, gradient, momenta, square
-// (null where none is kept), lead, step, number of steps, size at the start, loud, loudest, opened,
-// agreed and steep (null where nothing is remembered); `rates` a factor on the update and one on the values; `weights` seven of each layer and two of the
-// schedule; `settings` those of `Settings`. Writes the norms of the updates to `norms`.
+// there are axes of taps, how many momenta are kept, and how many directions; `tensors` values,
+// gradient, momenta, square (null where none is kept), lead, step, number of steps, size at the
+// start, loud, loudest, opened, agreed, asked and steep (null where nothing is remembered); `rates` a
+// factor on the update and one on the values; `weights` seven of each layer and two of the schedule;
+// `settings` those of `Settings`. Writes the norms of the updates to `norms`.
 extern "C" int nfn_step(long parameters, const int64_t* layout, const float* fans, long populations,
                         const int64_t* sizes, void* const* tensors, const double* rates,
                         const float* const* weights, const float* settings, int hidden, int threads,

@@ -129,10 +129,10 @@ class Step {
     for (size_t i = 0; i < network_.parameters.size(); ++i) {
       Parameter& p = network_.parameters[i];
       const double* of = &sums[i * SUMS];
-      const float agreed = agreement(of[DECAYS + 3], of[1], of[DECAYS + 4]);
+      const float agreed = -cosine(of[DECAYS + 3], of[1], of[DECAYS + 4]);
       open(p, agreed, settings_);
-      further(*p.agreed, agreed, AGREED_DECAY);
-      further(*p.asked, -agreement(of[DECAYS + 5], of[1], of[0]), ASKED_DECAY);
+      follow(*p.agreed, agreed, AGREED_DECAY);
+      follow(*p.asked, cosine(of[DECAYS + 5], of[1], of[0]), ASKED_DECAY);
       scale(p, of, settings_);
       pace(p, schedule_, settings_);
     }

@@ -7,6 +7,7 @@
 
 #include "gradient.h"
 #include "laid.h"
+#include "step/averaging.h"
 #include "step/channels.h"
 #include "step/terms.h"
 #include "tape.h"
@@ -56,7 +57,8 @@ inline void centre(const Parameter& p, Written& written, Sums& sums) {
   for (long e = 0; e < length; ++e) sums.columns[0][e] -= mean * p.rows;
 }
 
-// From how entries move to what the last layer writes; as `move` of step/averaging.h leads there.
+// From how entries move to what the last layer writes; as `move` of step/averaging.h leads there. The
+// tape has values within `CLIP` times their size: what is taken from larger ones counts as from these.
 inline Written back_to_written(const Parameter& p, const Adjoints& adjoints, bool centred,
                                Sums& sums) {
   Written written(p);
@@ -68,7 +70,9 @@ inline Written back_to_written(const Parameter& p, const Adjoints& adjoints, boo
       const Vec magnitude = load(p.taped(row, INPUTS) + e);
       const Vec rate = sigmoid(p.trust * load(p.taped(row, INPUTS + 1) + e) + p.recency);
       const Vec clamped = clamp(magnitude, -MAX_LOG_MAGNITUDE, MAX_LOG_MAGNITUDE);
-      const Vec step = exp(p.trust * clamped + p.log_size) * load(p.taped(row, 0) + e);
+      const Vec direction = load(p.taped(row, 0) + e);
+      const Vec step = exp(p.trust * clamped + p.log_size) * direction;
+      const Vec taken = shrunk(p, direction, load(p.taped(row, VALUE) + e) / p.size);
       const Vec delta = load(adjoints.delta + at, n), after = load(adjoints.after + at, n);
       const Vec ahead = load(adjoints.lead + at, n) - FOLLOWED * step;
       const Vec of_ahead = rate * delta + (1.0f - rate) * after;
@@ -81,7 +85,7 @@ inline Written back_to_written(const Parameter& p, const Adjoints& adjoints, boo
         store(written.at(row, w) + e, changes[w]);
         sums.add(w, e, changes[w], along[w]);
       }
-      sizes += size, recencies += recency;
+      sizes += size - delta * taken, recencies += recency;
     }
     for (int w = 0; w < WRITTEN; ++w) sums.rows[w][row] = sum(along[w]);
     written.size += p.trust * sum(sizes), written.recency += p.trust * sum(recencies);

@@ -13,17 +13,18 @@ namespace nfn {
 class Tape {
  public:
   Tape(const Parameter& p, int hidden, float* at)
-      : numbers(at), context(numbers + 3), time(context + CONTEXT), entries(time + SCHEDULE),
+      : numbers(at), context(numbers + 5), time(context + CONTEXT), entries(time + SCHEDULE),
         of_inputs(entries + p.rows * (INPUTS + WRITTEN) * padded(p.length(), PANEL)),
         of_hidden(of_inputs + INPUTS * neurons(p)), end(of_hidden + hidden * neurons(p)) {}
 
-  float *numbers, *context, *time;  // log size, log recency and trust, and what is read
+  float *numbers, *context, *time;  // of the parameter, see `write`, and what is read
   float* entries;                   // see `Parameter::taped`
   float *of_inputs, *of_hidden;     // means of channels
   float* end;
 
   void write(const Parameter& p, const Means& inputs, const Means& hidden) {
     numbers[0] = p.log_size, numbers[1] = p.recency, numbers[2] = p.trust;
+    numbers[3] = p.shrinking, numbers[4] = p.size;
     std::copy_n(p.context, CONTEXT, context);
     describe_time(p, time);
     write(inputs, of_inputs);
@@ -33,6 +34,7 @@ class Tape {
   void read(Parameter& p) const {
     p.tape = entries;
     p.log_size = numbers[0], p.recency = numbers[1], p.trust = numbers[2];
+    p.shrinking = numbers[3], p.size = numbers[4];
     std::copy_n(context, CONTEXT, p.context);
   }
 

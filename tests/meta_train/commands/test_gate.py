@@ -31,7 +31,7 @@ def test_a_rule_without_learning_is_not_shipped_and_its_card_says_why(
     first, *_ = card["gate"]["conditions"]
     assert first == {**first, "figure": 1.0, "holds": False}
     assert (card["gate"]["seeds"], card["gate"]["long"]) == (1, [LONG])
-    assert any("long runs" in each["asked"] for each in card["gate"]["conditions"])
+    assert any("a long run loses" in each["asked"] for each in card["gate"]["conditions"])
     assert json.loads((tmp_path / "all.json").read_text())["gate"] == card["gate"]["conditions"]
     for name, weight in load_rule("untrained").state_dict().items():
         torch.testing.assert_close(load_rule(path).state_dict()[name], weight, rtol=0, atol=0)

@@ -28,7 +28,7 @@ from meta_train.estimators import GradientEstimator
 from meta_train.inner import InnerRun
 from meta_train.tasks import Params, Task, TaskFamily, default_family
 from nfn_optim import NetworkSpec, NFNRule, UpdateRule
-from nfn_optim.rules import ElementwiseRule, NFNRuleConfig, RuleState
+from nfn_optim.rules import ElementwiseRule, RuleState
 
 CURVATURE, START, THETA, FLOOR = 1.0, 1.0, math.log(0.1), 1e-5
 TRUNCATION, PIECES = 4, 5
@@ -256,8 +256,7 @@ def test_a_saved_run_with_particles_goes_on_as_if_nothing_had_happened():
 
 def test_bptt_equals_finite_differences_of_its_own_loss():
     torch.manual_seed(1)
-    shape = NFNRuleConfig(scaling=0.0)  # which takes gradients as constants
-    rule = NFNRule(shape).double()
+    rule = NFNRule().double()
     for weight in rule.write.parameters():
         nn.init.normal_(weight, std=0.2)
     rule.schedule.bias.data[0] = -4.0

@@ -68,9 +68,13 @@ def test_a_long_run_must_end_near_where_it_has_been_best() -> None:
         evaluation = Evaluation(tasks, (0,), tuple(rows))
         return [c.holds for c in gate(evaluation, *NAMES, long=["long"])]
 
-    assert all(long_run((9.0, 2.0, 1.0, 1.9)))  # slower than the others, which does not count
-    assert long_run((4.0, 0.1, 0.05, 0.11)) == [True] * 5 + [False, True]
-    assert long_run((4.0, 0.1, 0.05, math.nan)) == [True] * 5 + [False, True]
+    refused = [True] * 5 + [False, True]
+    assert all(long_run((9.0, 2.0, 1.0, 1.7)))  # slower than the others, which does not count
+    assert long_run((9.0, 2.0, 1.0, 1.9)) == refused
+    assert long_run((4.0, -1.0, -2.0, -1.3)) == refused
+    assert all(long_run((4.0, -1.0, -2.0, -1.5)))
+    assert long_run((4.0, 5.0, 6.0, 4.0)) == refused  # it never gained anything
+    assert long_run((4.0, 0.1, 0.05, math.nan)) == refused
 
 
 def test_the_first_checkpoint_has_no_one_before_it() -> None:

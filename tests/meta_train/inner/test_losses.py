@@ -291,7 +291,7 @@ def test_particles_convolve_as_one_by_one():
 def test_meta_gradient_equals_finite_differences(build):
     torch.manual_seed(1)
     task = task_of(lambda: build().double())
-    config = NFNRuleConfig(first_share=1.0, scaling=0.0)  # which take gradients as constants
+    config = NFNRuleConfig(first_share=1.0, scaling=0.0)  # both read gradients as constants
     rule = NFNRule(config).double()
     for weight in rule.write.parameters():
         nn.init.normal_(weight, std=0.2)

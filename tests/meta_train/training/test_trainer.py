@@ -23,6 +23,7 @@ from meta_train import (
 )
 from meta_train.inner import InnerRun
 from meta_train.tasks import ModuleTask, Task, TaskFamily, stack
+from meta_train.training._files import load_resume, save_resume
 from meta_train.training._preflight import check_family
 from meta_train.training._run import run_meta_training
 from nfn_optim import NFNRule, load_rule, save_rule
@@ -141,6 +142,19 @@ def test_resume_with_other_settings_is_an_error(tmp_path):
         MetaTrainer(family, changed).resume(path)
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
         MetaTrainer(family, CONFIG).resume(tmp_path / "none.safetensors")
+
+
+def test_a_run_of_another_rule_is_not_resumed(tmp_path):
+    path = tmp_path / "rule.safetensors"
+    MetaTrainer(family, CONFIG).save(path, "test")
+    state = load_resume(path)
+    for changes, named in (({"scaling": 0.0}, "scaling differ"), (None, "hidden, initial_lr, .*")):
+        before = {} if changes is None else state["rule_config"] | changes
+        save_resume(state | {"rule_config": before}, path)
+        trainer = MetaTrainer(family, CONFIG)
+        with pytest.raises(ValueError, match=f"a version whose rule was another: {named}"):
+            trainer.resume(path)
+        assert trainer.step == 0
 
 
 def test_estimate_advances_the_run_and_resets_nothing_else():

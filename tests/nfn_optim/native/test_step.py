@@ -138,6 +138,33 @@ def test_steps_that_follow_agreement_are_the_same(writes):
     assert_same_steps(rule, spec, steps=6)
 
 
+@pytest.mark.parametrize("rule", [random_rule(), NFNRule().requires_grad_(False)])
+@pytest.mark.parametrize("asked", [0.05, 0.004, -0.05])
+@pytest.mark.parametrize("steps_before", [0, 1_000])
+def test_matrices_are_scaled_alike(rule, asked, steps_before):
+    spec, name = chain_spec([5, 6, 3]), "0.weight"
+    start = draw(spec, 0)
+    state = rule.init(start, spec)
+    for slot in state.slots.values():
+        slot["asked"] += asked
+        slot["step"] += steps_before
+    slots = {n: {k: t.clone() for k, t in slot.items()} for n, slot in state.slots.items()}
+    theirs, ours = dict(start), {n: p.clone() for n, p in start.items()}
+    for step in range(30):
+        grads = draw(spec, step + 1, 0.1)
+        grads[name][1] = 0  # a neuron that is dead from the first
+        if step >= 5:
+            grads[name][2] = 0  # and one that dies: its momentum fades
+        delta, state = rule(theirs, grads, state)
+        theirs = {n: p + delta[n] for n, p in theirs.items()}
+        take(rule, ours, grads, slots, spec, [(1.0, 1.0)] * len(ours))
+    for each in (ours, theirs):
+        assert torch.equal(each[name][1], start[name][1])
+    for each in spec.stored:
+        moved = (theirs[each] - start[each]).norm()
+        assert (ours[each] - theirs[each]).norm() < 0.01 * moved
+
+
 def turned_spec():
     """A table and matrices that are stored with their inputs first, one of them made of heads."""
     return NetworkSpec(

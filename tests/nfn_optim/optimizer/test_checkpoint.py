@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from nfn_optim import NFNRule, load_rule, save_rule
+from nfn_optim import NFNOptimizer, NFNRule, load_rule, save_rule
 from nfn_optim.optimizer._checkpoint import FORMAT, VERSION, checkpoint_path, read_card, rule_hash
 from nfn_optim.rules import Limits, NFNRuleConfig
 from nfn_optim.rules.constants import SCHEDULE_CHANNELS
@@ -157,6 +158,16 @@ def test_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save_rule(NFNRule(), path, {"run": 2})
     assert read_card(path) == {"run": 1}
+
+
+def test_rules_of_the_same_weights_and_other_configurations_are_not_the_same():
+    rule = load_rule("untrained")
+    other = NFNRule(replace(rule.config, scaling=0.0))
+    other.load_state_dict(rule.state_dict())
+    assert rule_hash(rule) != rule_hash(other)
+    states = [NFNOptimizer(nn.Linear(3, 2), checkpoint=each).state_dict() for each in (rule, other)]
+    with pytest.raises(ValueError, match="rule"):
+        NFNOptimizer(nn.Linear(3, 2), checkpoint=rule).load_state_dict(states[1])
 
 
 def test_the_untrained_rule_is_the_same_every_time():

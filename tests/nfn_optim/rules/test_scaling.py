@@ -105,6 +105,15 @@ def test_entries_without_a_momentum_stay():
     assert (delta[name][:2] != 0).all()
 
 
+def test_entries_whose_momentum_has_faded_stay():
+    grads, name = draw(1), "0.weight"
+    grads[name][2:] *= 1e-8  # what is left of a momentum after 27 steps
+    plain, _ = step(0.0, grads, 1.0)
+    scaled, _ = step(0.2, grads, 1.0)
+    assert torch.equal(plain[name][2:], scaled[name][2:])
+    assert (plain[name][:2] != scaled[name][:2]).all()
+
+
 def test_tables_are_not_scaled():
     spec = NetworkSpec(
         {"table": ("row", "n")}, {"table": (4, 5)}, io=("row", "n"), tables=("table",)
