@@ -18,7 +18,7 @@ _MARKS = {
     "untrained": ("s", "#777777"),
     "small": ("^", "#c1272d"),
 }
-_CURVES = {  # five of many kinds, and the three where the default ends above AdamW
+_CURVES = {  # six of many kinds, and the two where the default ends clearly above AdamW
     "ResNet, EMNIST": "emnist-resnet",
     "vision transformer, Fashion-MNIST": "fashion-vit",
     "character GPT, width 64": "code-gpt-64",
