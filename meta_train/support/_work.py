@@ -184,10 +184,11 @@ class Work:
 
     def seconds_left(self) -> float | None:
         """Seconds that all that is left takes, about; None where that cannot be said yet."""
-        if any(stage.total is None for stage in list(self.stages.values())):
+        stages = list(self.stages.values())
+        if not stages or any(stage.total is None for stage in stages):
             return None
         left, factor, since = 0.0, self._factor(), time.monotonic() - self._told
-        for stage in list(self.stages.values()):
+        for stage in stages:
             if stage.left:
                 pace = self._pace(stage, factor)
                 if pace is None:

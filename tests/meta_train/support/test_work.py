@@ -152,6 +152,12 @@ def busy() -> Work:
     return work
 
 
+def test_work_of_which_nothing_is_planned_yet_can_be_shown() -> None:
+    work = Work()
+    assert work.seconds_left() is None
+    assert str(work) == "time left not known yet"
+
+
 def test_work_can_be_shown_while_stages_are_planned() -> None:
     work, interval = Work(), sys.getswitchinterval()
 
