@@ -149,7 +149,7 @@ def test_meta_gradient_equals_finite_differences():
                 for t, d in zip(theta, direction, strict=True):
                     t -= sign * 1e-6 * d
         # Not closer, since what gradients ask for is read as a constant.
-        torch.testing.assert_close(slope, (values[0] - values[1]) / 2e-6, rtol=1e-3, atol=1e-8)
+        torch.testing.assert_close(slope, (values[0] - values[1]) / 2e-6, rtol=2e-4, atol=1e-8)
 
 
 def test_first_order_gradient_points_the_same_way():
