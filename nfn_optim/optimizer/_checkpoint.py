@@ -125,8 +125,7 @@ def _config(header: Mapping[str, str]) -> NFNRuleConfig:
     Files of version 3 had the same limits in common; until version 4 steps followed neither the
     size of the weights nor that of gradients. Until version 5 NF-Layers wrote how large the steps
     of whole parameters are, steps had their full size from the first, and became smaller beyond the
-    limits. Until version 7 directions had no memory, until version 8 matrices were not
-    scaled.
+    limits. Until version 7 directions had no memory, until version 8 matrices were not scaled.
     """
     values = json.loads(header["rule"])
     if header["version"] == "3":

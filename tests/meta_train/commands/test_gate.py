@@ -11,7 +11,8 @@ from meta_train.commands._main import main
 from nfn_optim import load_rule, read_card, save_rule
 
 LONG = "diabetes-10-32-32-1"
-TASKS = ("--tasks", "digits-64-32-10", "--long", LONG, "--steps", "20", "--seeds", "1")
+SHORT = ("--steps", "20", "--seeds", "1", "--processes", "1")
+TASKS = ("--tasks", "digits-64-32-10", "--long", LONG, *SHORT)
 
 
 def test_a_rule_without_learning_is_not_shipped_and_its_card_says_why(

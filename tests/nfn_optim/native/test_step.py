@@ -44,14 +44,22 @@ def take(rule, params, grads, slots, spec, rates):
     return _native.prepare(rule, params, grads, slots, spec).take(rates)
 
 
-def both_ways(rule, spec, *, steps=3, num_steps=None, rates=(1.0, 1.0)):
-    """Parameters and slots after some steps, of tensors and natively, from the same start."""
+def both_ways(
+    rule, spec, *, steps=3, num_steps=None, rates=(1.0, 1.0), slots_before=None, gradients=None
+):
+    """Parameters and slots after some steps, of tensors and natively, from the same start.
+
+    `slots_before` says what is added to slots first, `gradients` what those of a step are.
+    """
     start = draw(spec, 0)
     state = rule.init(start, spec, num_steps=num_steps)
+    for slot in state.slots.values():
+        for key, more in (slots_before or {}).items():
+            slot[key] += more
     slots = {n: {k: t.clone() for k, t in slot.items()} for n, slot in state.slots.items()}
     theirs, ours = dict(start), {n: p.clone() for n, p in start.items()}
     for step in range(steps):
-        grads = draw(spec, step + 1, 0.1)
+        grads = gradients(step) if gradients else draw(spec, step + 1, 0.1)
         delta, state = rule(theirs, grads, state)
         rate, keep = rates
         norms = {n: d.norm() for n, d in delta.items()}
@@ -144,20 +152,18 @@ def test_steps_that_follow_agreement_are_the_same(writes):
 def test_matrices_are_scaled_alike(rule, asked, steps_before):
     spec, name = chain_spec([5, 6, 3]), "0.weight"
     start = draw(spec, 0)
-    state = rule.init(start, spec)
-    for slot in state.slots.values():
-        slot["asked"] += asked
-        slot["step"] += steps_before
-    slots = {n: {k: t.clone() for k, t in slot.items()} for n, slot in state.slots.items()}
-    theirs, ours = dict(start), {n: p.clone() for n, p in start.items()}
-    for step in range(30):
+
+    def gradients(step):
         grads = draw(spec, step + 1, 0.1)
         grads[name][1] = 0  # a neuron that is dead from the first
         if step >= 5:
             grads[name][2] = 0  # and one that dies: its momentum fades
-        delta, state = rule(theirs, grads, state)
-        theirs = {n: p + delta[n] for n, p in theirs.items()}
-        take(rule, ours, grads, slots, spec, [(1.0, 1.0)] * len(ours))
+        return grads
+
+    before = {"asked": asked, "step": steps_before}
+    (ours, _), (theirs, _) = both_ways(
+        rule, spec, steps=30, slots_before=before, gradients=gradients
+    )
     for each in (ours, theirs):
         assert torch.equal(each[name][1], start[name][1])
     for each in spec.stored:

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -72,8 +70,9 @@ def test_the_untrained_rule_without_memory_takes_muons_steps(monkeypatch):
             adjust_lr_fn="match_rms_adamw",
         )
 
-    constant = NFNRuleConfig(relative=0.0, fading=0.0, first_share=1.0, steep=0, scaling=0.0)
-    config = replace(constant, initial_lr=0.01)
+    config = NFNRuleConfig(
+        initial_lr=0.01, relative=0.0, fading=0.0, first_share=1.0, steep=0, scaling=0.0
+    )
     _, ours = run(NFNRule(config).double(), 20)
     for one, other in zip(ours, run_torch(make, 20), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)

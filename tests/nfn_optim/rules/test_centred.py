@@ -15,23 +15,22 @@ SPECS = [chain_spec([3, 8, 7, 4], [(3, 3), (1,), ()]), scattered_spec(), recurre
 CHAIN = chain_spec([6, 8, 3])
 
 
+def plain(**config):
+    """Steps open at once, and matrices are not scaled beside them."""
+    return NFNRuleConfig(first_share=1.0, scaling=0.0, **config)
+
+
 def written_rule(kind=NFNRule, std=0.05, **config):
     """A rule whose layers write something; its pace is that of an untrained one."""
     torch.manual_seed(0)
-    rule = (
-        kind(NFNRuleConfig(first_share=1.0, scaling=0.0, **config)).double().requires_grad_(False)
-    )
+    rule = kind(plain(**config)).double().requires_grad_(False)
     for weight in rule.write.parameters():
         nn.init.normal_(weight, std=std)
     return rule
 
 
 def untrained_rule(**config):
-    return (
-        NFNRule(NFNRuleConfig(first_share=1.0, scaling=0.0, **config))
-        .double()
-        .requires_grad_(False)
-    )
+    return NFNRule(plain(**config)).double().requires_grad_(False)
 
 
 def draw(spec, seed, scale=1.0):
